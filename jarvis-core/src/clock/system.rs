@@ -1,0 +1,80 @@
+//! [`SystemClock`]: the machine's own time.
+
+#![expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+use super::{BootId, Clock, Monotonic, Sleep, WallTime};
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The machine's clocks, waiting through tokio's timer (resolution 1 ms).
+///
+/// All instances of a process share one start, so that their [`Monotonic`] points compare.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The machine's clock.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> Monotonic {
+        let start = start();
+        Monotonic::from_start(Instant::now().saturating_duration_since(start))
+    }
+
+    fn boottime(&self) -> Duration {
+        let now = clock_gettime(ClockId::Boottime);
+        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    }
+
+    fn boot_id(&self) -> BootId {
+        static BOOT: OnceLock<BootId> = OnceLock::new();
+        BOOT.get_or_init(|| {
+            let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+            BootId::new(text.trim())
+        })
+        .clone()
+    }
+
+    fn wall(&self) -> WallTime {
+        let millis = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+        };
+        WallTime::from_millis(millis)
+    }
+
+    fn sleep_until(&self, at: Monotonic) -> Sleep {
+        Box::pin(tokio::time::sleep_until(start() + at.since_start()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axes_move_and_the_boot_has_a_name() {
+        let clock = SystemClock::new();
+        let before = clock.monotonic();
+        assert!(clock.monotonic() >= before);
+        assert!(clock.boottime() > Duration::ZERO);
+        assert!(!clock.boot_id().as_str().is_empty());
+        assert!(clock.wall() > WallTime::from_millis(1_700_000_000_000));
+    }
+}

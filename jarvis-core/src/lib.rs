@@ -1,0 +1,24 @@
+#![doc = include_str!("../../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod clock;
+pub mod error;
+pub mod money;
+pub mod resilience;
+pub mod secret;
+pub mod units;
+pub mod vocabulary;
+
+pub mod events;
+pub mod store;
+
+pub mod health;
+pub mod lease;
+pub mod restart;
+
+pub mod alert;
+pub mod operator;
+
+pub use error::{Error, ErrorKind, Result, Retry};
+pub use money::{PicoPrice, Usd};
+pub use secret::Secret;

@@ -1,0 +1,125 @@
+//! [`SingleFlight`]: callers that want the same thing at the same time share one call.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+type Flights<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
+
+/// Shares one call among everybody who asks for the same key while it runs.
+///
+/// When the caller that runs it is dropped, one of those who wait takes over.
+#[derive(Clone)]
+pub struct SingleFlight<K, V> {
+    flights: Flights<K, V>,
+}
+
+impl<K, V> Debug for SingleFlight<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SingleFlight").finish_non_exhaustive()
+    }
+}
+
+impl<K, V> Default for SingleFlight<K, V> {
+    fn default() -> Self {
+        Self { flights: Arc::default() }
+    }
+}
+
+struct Landing<'a, K: Eq + Hash, V> {
+    flights: &'a Mutex<HashMap<K, watch::Receiver<Option<V>>>>,
+    key: &'a K,
+}
+
+impl<K: Eq + Hash, V> Drop for Landing<'_, K, V> {
+    fn drop(&mut self) {
+        lock(self.flights).remove(self.key);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
+    /// No call runs.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The result of the call under way for this key, or of `call` when there is none.
+    pub async fn run<F, Fut>(&self, key: K, call: F) -> V
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = V>,
+    {
+        loop {
+            let (sender, mut flight) = {
+                let mut flights = lock(&self.flights);
+                if let Some(flight) = flights.get(&key) {
+                    (None, flight.clone())
+                } else {
+                    let (sender, receiver) = watch::channel(None);
+                    flights.insert(key.clone(), receiver.clone());
+                    (Some(sender), receiver)
+                }
+            };
+            if let Some(sender) = sender {
+                let landing = Landing { flights: &self.flights, key: &key };
+                let value = call().await;
+                sender.send_replace(Some(value.clone()));
+                drop(landing);
+                return value;
+            }
+            if let Ok(value) = flight.wait_for(Option::is_some).await
+                && let Some(value) = value.clone()
+            {
+                return value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn many_callers_share_one_call_and_one_takes_over() {
+        let flight: SingleFlight<&str, u32> = SingleFlight::new();
+        let (calls, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Semaphore::new(0)));
+        let spawn = || {
+            let (flight, calls, gate) = (flight.clone(), Arc::clone(&calls), Arc::clone(&gate));
+            tokio::spawn(async move {
+                flight
+                    .run("key", || async move {
+                        let call = calls.fetch_add(1, Ordering::SeqCst) + 1;
+                        gate.acquire().await.unwrap().forget();
+                        call
+                    })
+                    .await
+            })
+        };
+        let first = spawn();
+        while calls.load(Ordering::SeqCst) < 1 {
+            tokio::task::yield_now().await;
+        }
+        let others: Vec<_> = (0..20).map(|_| spawn()).collect();
+        tokio::task::yield_now().await;
+        first.abort();
+        while calls.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(1);
+        for other in others {
+            assert_eq!(other.await.unwrap(), 2);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The words that every room uses: identifiers, verdicts, states, gates. Plain serde types.
+
+mod action;
+mod health;
+mod ids;
+
+pub use action::{ActionKind, ActionOutcome, Gate, Hold, Lifecycle, Mode, Trigger};
+pub use health::{Cause, FailureKind, Platform, ServiceState, Severity, Verdict};
+pub use ids::{
+    CheckName, FencingToken, HolderId, IncidentId, InstanceId, IntentId, ServiceId, VersionId,
+};
