@@ -1,5 +1,7 @@
 //! Is it well? [`HealthProbe`] measures one target once; the aggregator decides over time.
 
+pub mod memory;
+
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! How a service is brought back: [`ServiceRestarter`], one object a service.
 
 mod events;
+pub mod memory;
 
 use std::fmt::{self, Debug};
 
@@ -257,6 +258,8 @@ pub trait ServiceRestarter: Debug + Send + Sync + 'static {
     /// The rollback proved itself, or is given up: lets go of what was kept to undo it.
     ///
     /// # Behavior
+    /// - With `keep` the earlier version stays, and what it replaced is let go of. Without, what
+    ///   it replaced runs again.
     /// - Without a rollback before it: `Ok`, nothing happens.
     async fn settle_roll_back(&self, keep: bool) -> Result<()>;
 
