@@ -1,0 +1,304 @@
+//! The command line as types. Parsing does nothing else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jarvis_core::events::Topic;
+use jarvis_core::units::parse_duration;
+use jarvis_core::vocabulary::{CheckName, ServiceId};
+
+/// Watches services, heals them, and proves that they are well again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "jarvis",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Exit codes:
+  0  done, or healthy
+  1  a check failed: degraded, down, not found, refused by a gate
+  2  wrong usage or configuration
+  3  could not tell: a dependency is unavailable, or nothing is known
+
+Start here:
+  jarvis demo                     see it heal and give up, on this machine, in under a minute
+  jarvis check                    probe AI DAWG's services on 127.0.0.1 once
+  jarvis config init              write a jarvis.toml to point it at your own services
+  jarvis up                       watch, heal, call a person"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The configuration file
+    ///
+    /// Without it: $JARVIS_CONFIG, then jarvis.toml in this folder or one above it, then
+    /// $XDG_CONFIG_HOME/jarvis/jarvis.toml, then /etc/jarvis/jarvis.toml, then the built-in map
+    /// of AI DAWG on 127.0.0.1, under which nothing is restarted.
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// How to print: a table, one JSON document, or a JSON document a line
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub(crate) output: Format,
+
+    /// When to colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+
+    /// Log more on stderr; twice for everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+    Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch the services, heal them, call a person when that fails
+    #[command(after_help = "Examples:
+  jarvis up
+  jarvis up --dry-run
+  jarvis up --http 127.0.0.1:9464       serves /healthz, /status and /metrics
+
+Stops on Ctrl-C (owned processes are stopped too, unless on_exit says otherwise) and on SIGTERM
+(they are left running and adopted by the next start). SIGHUP, or saving the file, reloads the
+configuration; an invalid one is refused and the old one stays.")]
+    Up(UpArgs),
+
+    /// Probe every service once, now
+    #[command(after_help = "Examples:
+  jarvis check
+  jarvis check vocal-coach ai-brain
+  jarvis check --output json | jq .platform.state")]
+    Check {
+        /// Only these services
+        #[arg(value_name = "SERVICE")]
+        services: Vec<ServiceId>,
+    },
+
+    /// What the running `jarvis up` knows, or what was last known
+    Status {
+        /// Only this service, with its checks
+        #[arg(value_name = "SERVICE")]
+        service: Option<ServiceId>,
+    },
+
+    /// How much of the time the services were up
+    Uptime {
+        /// Only these services
+        #[arg(value_name = "SERVICE")]
+        services: Vec<ServiceId>,
+        /// Look back this far
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+        window: Duration,
+    },
+
+    /// What happened
+    #[command(after_help = "Examples:
+  jarvis events --since 2h
+  jarvis events incident --follow --output jsonl")]
+    Events(EventsArgs),
+
+    /// Restart a service now
+    #[command(
+        after_help = "A restart by hand overrides budget, cooldown, flapping and maintenance, never the kill switch
+or the lease. Services that JARVIS owns as processes need a running `jarvis up`."
+    )]
+    Restart(ActionArgs),
+
+    /// Stop a service and keep it stopped
+    Stop(ActionArgs),
+
+    /// Start a service that was stopped
+    Start(ActionArgs),
+
+    /// Hold every action until `jarvis resume`; watching and alerts go on
+    Pause {
+        /// Resume by itself after this long
+        #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+        duration: Option<Duration>,
+        /// Why, for whoever asks later
+        #[arg(long, default_value = "paused by hand", value_name = "TEXT")]
+        reason: String,
+    },
+
+    /// Act again after a pause
+    Resume,
+
+    /// Clear the restart budget, backoff and cooldown of a service
+    Reset {
+        #[arg(value_name = "SERVICE")]
+        service: ServiceId,
+    },
+
+    /// Alerts
+    #[command(subcommand)]
+    Alert(AlertCommand),
+
+    /// The configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+
+    /// Print a shell's completion script
+    #[command(after_help = "Example:
+  jarvis completions bash > /etc/bash_completion.d/jarvis")]
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+
+    /// See it work: real processes are killed, healed and given up on, in under a minute
+    Demo {
+        /// Go on watching at the end, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+    },
+
+    /// Serve as one of the demo's services
+    #[command(hide = true)]
+    StandIn(StandInArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Serve /healthz, /status and /metrics on this address
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Decide and say what would be done, do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print log lines even on a terminal
+    #[arg(long)]
+    pub(crate) plain: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Only this topic
+    #[arg(value_name = "TOPIC", value_parser = parse_topic)]
+    pub(crate) topic: Option<Topic>,
+    /// Go on as events happen
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only of this service
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) service: Option<ServiceId>,
+    /// Look back this far
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    pub(crate) since: Duration,
+    /// At most this many, the newest
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActionArgs {
+    #[arg(value_name = "SERVICE")]
+    pub(crate) service: ServiceId,
+    /// Return as soon as the action is accepted, without waiting for its verification
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertCommand {
+    /// Send a test alert and say what the receiver answered
+    Test {
+        /// Only through this sink
+        #[arg(value_name = "NAME")]
+        sink: Option<CheckName>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Write a commented jarvis.toml
+    #[command(after_help = "Examples:
+  jarvis config init
+  jarvis config init --from-docker /etc/jarvis/jarvis.toml")]
+    Init {
+        /// Where to; - for standard output
+        #[arg(value_name = "FILE", default_value = "jarvis.toml")]
+        path: PathBuf,
+        /// Write the containers that run now, with their published ports and restart sections
+        #[arg(long)]
+        from_docker: bool,
+        /// The engine to ask, for --from-docker
+        #[arg(long, value_name = "URL", requires = "from_docker")]
+        docker_host: Option<String>,
+        /// Overwrite the file
+        #[arg(long)]
+        force: bool,
+    },
+    /// Explain every error and doubt in the configuration
+    Check {
+        /// Also look at the container engine
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Print the configuration in force, and where each value comes from
+    Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StandInArgs {
+    /// The service to play
+    #[arg(long)]
+    pub(crate) name: String,
+    /// The protocol to speak
+    #[arg(long, value_enum)]
+    pub(crate) protocol: Protocol,
+    /// The loopback port
+    #[arg(long)]
+    pub(crate) port: u16,
+    /// Exit with an error at the start while this file exists
+    #[arg(long)]
+    pub(crate) broken_while: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    Http,
+    Redis,
+    Postgres,
+}
+
+fn parse_topic(text: &str) -> Result<Topic, String> {
+    Topic::ALL.iter().copied().find(|topic| topic.as_str() == text).ok_or_else(|| {
+        let known: Vec<&str> = Topic::ALL.iter().map(|topic| topic.as_str()).collect();
+        format!("there is no topic {text:?}; there are {}", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

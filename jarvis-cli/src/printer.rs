@@ -1,0 +1,279 @@
+//! The only place that writes to stdout: tables for people, JSON for programs.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use jarvis_core::vocabulary::ServiceState;
+use serde::Serialize;
+
+use crate::args::{Color, Format, Global};
+
+/// Writes answers. Text goes through a closure, so that nothing is laid out for a program.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    format: Format,
+    colored: bool,
+}
+
+/// How a piece of text looks on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Good,
+    Warn,
+    Bad,
+    Faint,
+    Bold,
+}
+
+impl Style {
+    /// The look of a state.
+    pub(crate) const fn of_state(state: ServiceState) -> Self {
+        match state {
+            ServiceState::Healthy => Self::Good,
+            ServiceState::Degraded => Self::Warn,
+            ServiceState::Down => Self::Bad,
+            ServiceState::Unknown => Self::Faint,
+        }
+    }
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Good => "\x1b[32m",
+            Self::Warn => "\x1b[33m",
+            Self::Bad => "\x1b[31m",
+            Self::Faint => "\x1b[2m",
+            Self::Bold => "\x1b[1m",
+        }
+    }
+}
+
+/// One cell of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    text: String,
+    style: Style,
+    right: bool,
+}
+
+impl Cell {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), style: Style::Plain, right: false }
+    }
+
+    pub(crate) fn styled(text: impl Into<String>, style: Style) -> Self {
+        Self { text: text.into(), style, right: false }
+    }
+
+    pub(crate) fn right(mut self) -> Self {
+        self.right = true;
+        self
+    }
+}
+
+/// Columns that line up; the last one is as long as it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Table {
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    pub(crate) fn new(header: &[&str]) -> Self {
+        let header = header.iter().map(|name| Cell::styled(*name, Style::Faint)).collect();
+        Self { rows: vec![header] }
+    }
+
+    pub(crate) fn row(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    /// The table as text, cut to `width` columns where one is given.
+    pub(crate) fn render(&self, colored: bool, width: Option<usize>) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| {
+                self.rows
+                    .iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|cell| cell.text.chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut left = width.unwrap_or(usize::MAX);
+            for (index, cell) in row.iter().enumerate() {
+                let last = index + 1 == row.len();
+                push_cell(&mut text, cell, widths[index], last, colored, &mut left);
+            }
+            let trimmed = text.trim_end_matches(' ').len();
+            text.truncate(trimmed);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn push_cell(
+    text: &mut String,
+    cell: &Cell,
+    width: usize,
+    last: bool,
+    colored: bool,
+    left: &mut usize,
+) {
+    let length = cell.text.chars().count();
+    let shown: String = if length > *left {
+        cell.text
+            .chars()
+            .take(left.saturating_sub(1))
+            .chain(std::iter::once('…'))
+            .take(*left)
+            .collect()
+    } else {
+        cell.text.clone()
+    };
+    let padding = " ".repeat(width.saturating_sub(length));
+    if cell.right {
+        text.push_str(&padding);
+    }
+    text.push_str(&paint(&shown, cell.style, colored));
+    if !last {
+        if !cell.right {
+            text.push_str(&padding);
+        }
+        text.push_str("  ");
+    }
+    *left = left.saturating_sub(width.max(length) + 2);
+}
+
+/// Colours a piece of text.
+pub(crate) fn paint(text: &str, style: Style, colored: bool) -> String {
+    if !colored || style == Style::Plain || text.is_empty() {
+        return text.to_owned();
+    }
+    format!("{}{text}\x1b[0m", style.code())
+}
+
+impl Printer {
+    pub(crate) fn new(global: &Global) -> Self {
+        let colored = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                io::stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        };
+        Self { format: global.output, colored }
+    }
+
+    pub(crate) const fn format(self) -> Format {
+        self.format
+    }
+
+    pub(crate) const fn colored(self) -> bool {
+        self.colored
+    }
+
+    /// Is text what is wanted?
+    pub(crate) fn is_text(self) -> bool {
+        self.format == Format::Text
+    }
+
+    /// Prints one answer.
+    pub(crate) fn print<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T, bool) -> String,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Text => write_all(&text(value, self.colored)),
+            Format::Json => write_all(&format!("{:#}\n", serde_json::to_value(value)?)),
+            Format::Jsonl => write_all(&format!("{}\n", serde_json::to_string(value)?)),
+        }
+    }
+
+    /// Prints one of many answers: a line of text, or a line of JSON.
+    pub(crate) fn item<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T, bool) -> String,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Text => write_all(&text(value, self.colored)),
+            Format::Json | Format::Jsonl => {
+                write_all(&format!("{}\n", serde_json::to_string(value)?))
+            }
+        }
+    }
+
+    /// Prints text as it is.
+    pub(crate) fn raw(self, text: &str) -> io::Result<()> {
+        write_all(text)
+    }
+}
+
+fn write_all(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// A duration as people say it: `4.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+pub(crate) fn human_duration(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs();
+    let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| {
+        let mut text = format!("{big} {big_unit}");
+        if small > 0 {
+            let _ = write!(text, " {small} {small_unit}");
+        }
+        text
+    };
+    match seconds {
+        0 if duration.subsec_millis() < 1 => format!("{} µs", duration.subsec_micros()),
+        0 => format!("{} ms", duration.subsec_millis()),
+        1..=9 => format!("{:.1} s", duration.as_secs_f64()),
+        10..=59 => format!("{seconds} s"),
+        60..=3_599 => pair(seconds / 60, "min", seconds % 60, "s"),
+        3_600..=86_399 => pair(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        _ => pair(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn columns_line_up_and_the_last_is_cut_to_the_terminal() {
+        let mut table = Table::new(&["SERVICE", "MS", "WHY"]);
+        table.row(vec![
+            Cell::new("vocal-coach"),
+            Cell::new("7").right(),
+            Cell::new("connection refused"),
+        ]);
+        table.row(vec![Cell::styled("db", Style::Bad), Cell::new("120").right(), Cell::new("")]);
+        assert_eq!(
+            table.render(false, None),
+            "SERVICE       MS  WHY\nvocal-coach    7  connection refused\ndb           120\n"
+        );
+        assert!(table.render(false, Some(30)).contains("connection…\n"));
+        assert!(table.render(true, None).contains("\x1b[31mdb\x1b[0m"));
+    }
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        let shown: Vec<String> = [1, 999, 4_200, 42_000, 200_000, 7_500_000, 270_000_000]
+            .map(|millis| human_duration(Duration::from_millis(millis)))
+            .to_vec();
+        assert_eq!(
+            shown,
+            ["1 ms", "999 ms", "4.2 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 3 h"]
+        );
+    }
+}
