@@ -1,1 +1,9 @@
 //! What the end-to-end tests share.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't set its stage has to stop"
+)]
+
+pub mod cli;
