@@ -1,1 +1,19 @@
-//! The loop that heals.
+//! The loop that heals: down → gates → intent on disk → act → verify → stabilise → resolved.
+//!
+//! What to do is decided by a pure machine (`step(input, now)`, no clock, no I/O); the loop in
+//! [`Operator::run`] carries its effects out, each after the state that leads to it is on disk.
+//! So the same machine serves the property tests, a dry run, and the reconciliation after a
+//! `kill -9`.
+
+mod command;
+mod maintenance;
+mod policy;
+mod status;
+
+pub use command::{Command, Outlet, Reply};
+pub use maintenance::{Calendar, MaintenanceWindow};
+pub use policy::{
+    Allow, AllowedAction, Limits, ManagedService, OperatorSettings, RestartPolicy, RollbackPolicy,
+    SelfSuspicion,
+};
+pub use status::{IncidentStatus, LeaseStatus, OperatorStatus, ServiceStatus};

@@ -1,0 +1,436 @@
+//! What the operator may do to a service, and how often.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::maintenance::MaintenanceWindow;
+use crate::lease::Limit;
+use crate::resilience::BackoffPolicy;
+use crate::restart::ServiceRestarter;
+use crate::units;
+use crate::vocabulary::{ActionKind, Mode, ServiceId};
+use crate::{Error, ErrorKind, Result};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// How a service is restarted: the keys of `[service.NAME.restart]` that are not the restarter's
+/// own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct RestartPolicy {
+    /// At most that many attempts in any `window`, and in one incident however long it lasts.
+    pub max_restarts: u32,
+    /// The short window. It slides.
+    #[serde(with = "units::duration")]
+    pub window: Duration,
+    /// At most that many attempts in any `long_window`.
+    pub long_max: u32,
+    /// The long window, which stops crash loops that are slower than the short one.
+    #[serde(with = "units::duration")]
+    pub long_window: Duration,
+    /// From the end of the action to the first verification.
+    #[serde(with = "units::duration")]
+    pub wait: Duration,
+    /// How many verifications in a row must pass.
+    pub verify_passes: u32,
+    /// Between two verifications.
+    #[serde(with = "units::duration")]
+    pub verify_interval: Duration,
+    /// A crash within this time after the verification belongs to the same incident.
+    #[serde(with = "units::duration")]
+    pub stabilise: Duration,
+    /// Between two attempts of one incident.
+    pub backoff: BackoffPolicy,
+    /// From the escalation to the one trial after it. Doubles with each trial that fails.
+    #[serde(with = "units::duration")]
+    pub cooldown: Duration,
+    /// The longest cooldown.
+    #[serde(with = "units::duration")]
+    pub max_cooldown: Duration,
+    /// How long the restarter may take for one action.
+    #[serde(with = "units::duration")]
+    pub command_timeout: Duration,
+    /// How long a platform that restarts the service by itself goes first.
+    #[serde(with = "units::duration")]
+    pub native_grace: Duration,
+    /// Restart although the service flaps.
+    pub restart_when_flapping: bool,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            max_restarts: 3,
+            window: secs(300),
+            long_max: 10,
+            long_window: secs(24 * 3_600),
+            wait: secs(10),
+            verify_passes: 2,
+            verify_interval: secs(1),
+            stabilise: secs(60),
+            backoff: BackoffPolicy::default(),
+            cooldown: secs(15 * 60),
+            max_cooldown: secs(2 * 3_600),
+            command_timeout: secs(60),
+            native_grace: secs(30),
+            restart_when_flapping: false,
+        }
+    }
+}
+
+impl RestartPolicy {
+    /// The service's limits, as the ledger wants them.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        vec![
+            Limit { max: self.max_restarts, window: self.window },
+            Limit { max: self.long_max, window: self.long_window },
+        ]
+    }
+
+    /// The shortest time from one attempt to the next when every verification fails at once.
+    #[must_use]
+    pub fn shortest_cycle(&self) -> Duration {
+        if self.backoff.jitter { self.wait } else { self.wait + self.backoff.initial }
+    }
+
+    /// Checks what no type can.
+    ///
+    /// # Errors
+    /// `ConfigInvalid`, naming the key: a limit or a number of passes that is zero, or a window
+    /// that all attempts can't fall into, so that its limit would never be reached.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |message: String| Err(Error::new(ErrorKind::ConfigInvalid, message));
+        for (key, value) in [
+            ("max_restarts", self.max_restarts),
+            ("long_max", self.long_max),
+            ("verify_passes", self.verify_passes),
+        ] {
+            if value == 0 {
+                return refuse(format!("{key} must be at least 1"));
+            }
+        }
+        if self.command_timeout.is_zero() || self.window.is_zero() || self.long_window.is_zero() {
+            return refuse("command_timeout, window and long_window must be longer than 0s".into());
+        }
+        let cycles = self.shortest_cycle().saturating_mul(self.max_restarts);
+        if cycles >= self.window {
+            return refuse(format!(
+                "window = {} is too short: {} attempts take at least {}, so that the limit would never be reached; make the window longer than that",
+                units::format_duration(self.window),
+                self.max_restarts,
+                units::format_duration(cycles)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// When an earlier version is brought back: the keys of `[service.NAME.rollback]` that are not
+/// the restarter's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct RollbackPolicy {
+    /// After that many failed verifications of the new version.
+    pub after_failed_verifies: u32,
+    /// Only when the first of them came within this time after the version was first seen.
+    #[serde(with = "units::duration")]
+    pub within: Duration,
+    /// A version is good once it was healthy for that long.
+    #[serde(with = "units::duration")]
+    pub healthy_for: Duration,
+}
+
+impl Default for RollbackPolicy {
+    fn default() -> Self {
+        Self { after_failed_verifies: 2, within: secs(30 * 60), healthy_for: secs(10 * 60) }
+    }
+}
+
+/// What holds over all services: `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How many services may be restarted and verified at once.
+    pub max_concurrent_restarts: u32,
+    /// At most that many attempts over all services in any `window`.
+    pub max_restarts: u32,
+    /// The window. It slides.
+    #[serde(with = "units::duration")]
+    pub window: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_concurrent_restarts: 2, max_restarts: 10, window: secs(300) }
+    }
+}
+
+/// An action that `[allow]` can leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AllowedAction {
+    /// Restarts and starts.
+    Restart,
+    /// Rollbacks.
+    Rollback,
+}
+
+/// Narrows what is acted on: `[allow]`. A restart section is the consent; this only takes away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Allow {
+    /// Only services that match one of these names or globs; absent means all.
+    pub services: Option<Vec<String>>,
+    /// Only these actions; absent means all.
+    pub actions: Option<Vec<AllowedAction>>,
+}
+
+impl Allow {
+    /// May this be done to that service?
+    #[must_use]
+    pub fn permits(&self, service: &ServiceId, action: &ActionKind) -> bool {
+        let wanted = match action {
+            ActionKind::RollBack { .. } => AllowedAction::Rollback,
+            _ => AllowedAction::Restart,
+        };
+        self.services.as_ref().is_none_or(|names| matches_any(names, service))
+            && self.actions.as_ref().is_none_or(|actions| actions.contains(&wanted))
+    }
+}
+
+/// Does one of the names or globs match? A glob that can't be read matches nothing.
+pub(crate) fn matches_any(patterns: &[String], service: &ServiceId) -> bool {
+    patterns.iter().any(|pattern| {
+        pattern == service.as_str()
+            || globset::Glob::new(pattern)
+                .is_ok_and(|glob| glob.compile_matcher().is_match(service.as_str()))
+    })
+}
+
+/// When so much fails at once that the trouble is more likely on our side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct SelfSuspicion {
+    /// That many services, …
+    pub targets: usize,
+    /// … on that many hosts, time out or can't be found or reached within `hold`.
+    pub hosts: usize,
+    /// With a healthy canary the suspicion ends after this time.
+    #[serde(with = "units::duration")]
+    pub hold: Duration,
+}
+
+impl Default for SelfSuspicion {
+    fn default() -> Self {
+        Self { targets: 5, hosts: 2, hold: secs(60) }
+    }
+}
+
+/// Everything that is not about one service.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OperatorSettings {
+    /// How much may be done.
+    pub mode: Mode,
+    /// Acts on nothing but commands: for one gated action without the loop.
+    pub commands_only: bool,
+    /// Limits over all services.
+    pub limits: Limits,
+    /// What is left out.
+    pub allow: Allow,
+    /// When we suspect ourselves.
+    pub suspicion: SelfSuspicion,
+    /// The calendar of planned work.
+    pub maintenance: Vec<MaintenanceWindow>,
+    /// While this file exists, nothing is begun.
+    pub kill_switch: Option<PathBuf>,
+    /// The kill switch of the configuration.
+    pub killed: bool,
+    /// How long the lease lasts without being renewed; it is renewed three times as often.
+    pub lease_ttl: Duration,
+    /// How long dependents may come back by themselves after what they depend on did.
+    pub dependency_grace: Duration,
+    /// Between the restarts of two dependents of the same service.
+    pub stagger: Duration,
+    /// How often a service that is left alone is looked at.
+    pub observe_every: Duration,
+    /// How long an action in flight may take after the end was asked for.
+    pub shutdown_deadline: Duration,
+}
+
+impl Default for OperatorSettings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Act,
+            commands_only: false,
+            limits: Limits::default(),
+            allow: Allow::default(),
+            suspicion: SelfSuspicion::default(),
+            maintenance: Vec::new(),
+            kill_switch: None,
+            killed: false,
+            lease_ttl: secs(15),
+            dependency_grace: secs(15),
+            stagger: secs(2),
+            observe_every: secs(60),
+            shutdown_deadline: secs(25),
+        }
+    }
+}
+
+/// A service as the operator knows it. Its checks are the aggregator's.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ManagedService {
+    /// Its name.
+    pub id: ServiceId,
+    /// Brings it back; absent for a service that is only watched.
+    pub restarter: Option<Arc<dyn ServiceRestarter>>,
+    /// How and how often.
+    pub policy: RestartPolicy,
+    /// Whether an earlier version may be brought back.
+    pub rollback: Option<RollbackPolicy>,
+    /// What must be well before it is acted on.
+    pub depends_on: Vec<ServiceId>,
+    /// Restart it, once, after something it depends on was restarted.
+    pub restart_with_dependency: bool,
+    /// How long it may need to become well after a start.
+    pub start_grace: Duration,
+    /// Down with it means that the platform is down.
+    pub critical: bool,
+    /// The host that its checks talk to, for self-suspicion.
+    pub host: Option<String>,
+    /// Names what the restarter acts on (`docker:api`), so that a service that only got a new
+    /// name keeps its budget.
+    pub target: Option<String>,
+    /// Changes when its checks do: "never passed" begins anew then.
+    pub fingerprint: Option<String>,
+}
+
+impl ManagedService {
+    /// A service that is only watched.
+    #[must_use]
+    pub fn new(id: ServiceId) -> Self {
+        Self {
+            id,
+            restarter: None,
+            policy: RestartPolicy::default(),
+            rollback: None,
+            depends_on: Vec::new(),
+            restart_with_dependency: false,
+            start_grace: Duration::ZERO,
+            critical: false,
+            host: None,
+            target: None,
+            fingerprint: None,
+        }
+    }
+
+    /// Consents to restarts.
+    #[must_use]
+    pub fn with_restarter(
+        mut self,
+        restarter: Arc<dyn ServiceRestarter>,
+        policy: RestartPolicy,
+    ) -> Self {
+        self.restarter = Some(restarter);
+        self.policy = policy;
+        self
+    }
+
+    /// Consents to rollbacks.
+    #[must_use]
+    pub fn with_rollback(mut self, rollback: RollbackPolicy) -> Self {
+        self.rollback = Some(rollback);
+        self
+    }
+
+    /// Names what must be well before it is acted on.
+    #[must_use]
+    pub fn with_dependencies(mut self, on: impl IntoIterator<Item = ServiceId>) -> Self {
+        self.depends_on.extend(on);
+        self
+    }
+
+    /// Asks to be restarted after something it depends on was.
+    #[must_use]
+    pub fn with_dependency_restart(mut self) -> Self {
+        self.restart_with_dependency = true;
+        self
+    }
+
+    /// Says how long it may need to become well.
+    #[must_use]
+    pub fn with_start_grace(mut self, grace: Duration) -> Self {
+        self.start_grace = grace;
+        self
+    }
+
+    /// Marks it as critical for the platform.
+    #[must_use]
+    pub fn with_critical(mut self, critical: bool) -> Self {
+        self.critical = critical;
+        self
+    }
+
+    /// Names the host of its checks.
+    #[must_use]
+    pub fn with_host(mut self, host: impl Into<String>) -> Self {
+        self.host = Some(host.into());
+        self
+    }
+
+    /// Names what the restarter acts on.
+    #[must_use]
+    pub fn with_target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    /// Names the state of its checks' configuration.
+    #[must_use]
+    pub fn with_fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
+        self.fingerprint = Some(fingerprint.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_that_can_never_be_used_up_is_refused() {
+        assert!(RestartPolicy::default().validate().is_ok());
+        let policy = RestartPolicy { wait: secs(100), ..RestartPolicy::default() };
+        let error = policy.validate().unwrap_err();
+        assert!(error.message().contains("window = 5m is too short"), "{error}");
+        let policy = RestartPolicy { verify_passes: 0, ..RestartPolicy::default() };
+        assert!(policy.validate().unwrap_err().message().contains("verify_passes"));
+    }
+
+    #[test]
+    fn the_allow_list_only_narrows() {
+        let id = ServiceId::new("model-a").unwrap();
+        let rollback = ActionKind::RollBack { to: crate::vocabulary::VersionId::new("1").unwrap() };
+        assert!(Allow::default().permits(&id, &rollback));
+        let allow = Allow {
+            services: Some(vec!["api".into(), "model-*".into()]),
+            actions: Some(vec![AllowedAction::Restart]),
+        };
+        assert!(allow.permits(&id, &ActionKind::Restart) && !allow.permits(&id, &rollback));
+        assert!(!allow.permits(&ServiceId::new("db").unwrap(), &ActionKind::Restart));
+    }
+}
