@@ -6,6 +6,7 @@
 //! `kill -9`.
 
 mod command;
+pub mod control;
 mod maintenance;
 mod policy;
 mod status;
