@@ -80,6 +80,9 @@ pub enum Request {
         /// Only these topics; empty means all.
         #[serde(default)]
         topics: Vec<Topic>,
+        /// Only of this service; absent: of all, and those about none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<ServiceId>,
         /// Retained events from then on; absent: none that are older than the request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<WallTime>,
