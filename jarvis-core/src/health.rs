@@ -1,6 +1,14 @@
 //! Is it well? [`HealthProbe`] measures one target once; the aggregator decides over time.
 
+mod connect;
+pub mod dns;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod memory;
+mod meter;
+pub mod tcp;
+#[cfg(feature = "http")]
+pub mod tls;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
