@@ -1,5 +1,7 @@
 //! How a service is brought back: [`ServiceRestarter`], one object a service.
 
+#[cfg(feature = "docker")]
+pub mod docker;
 mod events;
 pub mod memory;
 
