@@ -4,6 +4,7 @@
 //! is told how many.
 
 mod event;
+mod memory;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use event::{Event, Topic};
+pub use memory::MemoryBus;
 
 use crate::Result;
 use crate::clock::WallTime;

@@ -1,11 +1,21 @@
 //! Who may act, and how often: [`Lease`] with a fencing token, and the [`RestartLedger`] that all
 //! operators of a service share.
 
+mod axis;
+mod memory;
+mod rules;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+pub use memory::{MemoryLease, MemoryLedger};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteLease, SqliteLedger};
 
 use crate::Result;
 use crate::clock::WallTime;

@@ -19,6 +19,10 @@ pub mod restart;
 pub mod alert;
 pub mod operator;
 
+#[cfg(feature = "testkit")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]
+pub mod testkit;
+
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use money::{PicoPrice, Usd};
 pub use secret::Secret;

@@ -1,1 +1,4 @@
 //! What backends share.
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

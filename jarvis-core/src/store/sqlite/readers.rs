@@ -1,0 +1,159 @@
+//! The reader threads: started when there is something to read, as many as are allowed.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::create::{Access, connect};
+use super::failure::explain;
+use super::writer::no_thread;
+use super::{Options, SqlResult};
+use crate::{Error, ErrorKind, Result};
+
+/// How many reads may wait.
+const QUEUE: usize = 4_096;
+
+type Job = Box<dyn FnOnce(Result<&Connection>) + Send>;
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+struct State {
+    path: PathBuf,
+    options: Options,
+    queue: Mutex<Queue>,
+    ready: Condvar,
+}
+
+impl State {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The submitting end. Dropping it lets the threads finish what waits, and end.
+pub(super) struct Readers(Arc<State>);
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readers").field("path", &self.0.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.0.queue().closed = true;
+        self.0.ready.notify_all();
+    }
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path, options: &Options) -> Self {
+        Self(Arc::new(State {
+            path: path.to_owned(),
+            options: options.clone(),
+            queue: Mutex::default(),
+            ready: Condvar::new(),
+        }))
+    }
+
+    pub(super) fn submit<T, F, R>(&self, work: F, reply: R) -> Result<()>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> SqlResult<T> + Send + 'static,
+        R: FnOnce(Result<T>) + Send + 'static,
+    {
+        let path = self.0.path.clone();
+        let job: Job = Box::new(move |connection| {
+            reply(connection.and_then(|connection| in_snapshot(&path, connection, work)));
+        });
+        let mut queue = self.0.queue();
+        if queue.jobs.len() >= QUEUE {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{QUEUE} reads wait for {}; the disk is too slow", self.0.path.display()),
+            ));
+        }
+        if queue.idle <= queue.jobs.len() && queue.threads < self.0.options.readers.clamp(1, 16) {
+            match self.spawn() {
+                Ok(()) => queue.threads += 1,
+                Err(error) if queue.threads == 0 => return Err(error),
+                Err(_) => {}
+            }
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.0.ready.notify_one();
+        Ok(())
+    }
+
+    fn spawn(&self) -> Result<()> {
+        let state = Arc::clone(&self.0);
+        std::thread::Builder::new()
+            .name("jarvis-sqlite-r".to_owned())
+            .spawn(move || serve(&state))
+            .map(|_| ())
+            .map_err(|error| no_thread(&self.0.path, error))
+    }
+}
+
+fn in_snapshot<T>(
+    path: &Path,
+    connection: &Connection,
+    work: impl FnOnce(&Connection) -> SqlResult<T>,
+) -> Result<T> {
+    let tx = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)
+        .map_err(|error| explain(path, error))?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| work(&tx)));
+    outcome.map_or_else(
+        |_| {
+            Err(Error::new(
+                ErrorKind::Internal,
+                format!("a read of {} panicked; this is a bug", path.display()),
+            ))
+        },
+        |result| result.map_err(|failure| failure.into_error(path)),
+    )
+}
+
+fn serve(state: &State) {
+    let mut connection: Option<Connection> = None;
+    while let Some(job) = next(state) {
+        if connection.is_none() {
+            match connect(&state.path, &state.options, Access::Read) {
+                Ok(fresh) => connection = Some(fresh),
+                Err(error) => {
+                    job(Err(error));
+                    continue;
+                }
+            }
+        }
+        if let Some(connection) = &connection {
+            job(Ok(connection));
+        }
+    }
+}
+
+fn next(state: &State) -> Option<Job> {
+    let mut queue = state.queue();
+    loop {
+        if let Some(job) = queue.jobs.pop_front() {
+            return Some(job);
+        }
+        if queue.closed {
+            return None;
+        }
+        queue.idle += 1;
+        queue = state.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        queue.idle -= 1;
+    }
+}

@@ -1,0 +1,23 @@
+//! Every trait's cases on every backend: one trial for each, named `trait::backend::case`.
+//!
+//! A backend is one entry in `conformance/<trait>.rs`. One that needs a server takes its address
+//! from [`harness::server`], and its cases fail with a message when that is not set.
+
+#[path = "conformance/bus.rs"]
+mod bus;
+#[path = "conformance/harness.rs"]
+mod harness;
+#[path = "conformance/lease.rs"]
+mod lease;
+#[path = "conformance/ledger.rs"]
+mod ledger;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut suite = harness::Suite::new();
+    bus::add(&mut suite);
+    lease::add(&mut suite);
+    ledger::add(&mut suite);
+    suite.run()
+}

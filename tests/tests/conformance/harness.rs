@@ -1,0 +1,112 @@
+//! Turns (trait, backend, cases) into trials, and tells what ran.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jarvis_core::clock::{Clock, ClockExt, SystemClock};
+use jarvis_core::testkit::Case;
+use jarvis_core::{Error, ErrorKind, Result};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// No case may take longer, so that a hang is a failure with a name.
+const CASE_DEADLINE: Duration = Duration::from_secs(120);
+
+/// The address of a real server that `tests/run` started.
+#[allow(dead_code, clippy::allow_attributes, reason = "for backends that need a server")]
+pub(crate) fn server(variable: &str) -> Result<String> {
+    std::env::var(variable).map_err(|_| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("{variable} is not set; `tests/run` starts the servers and sets it"),
+        )
+    })
+}
+
+type Passed = Arc<Mutex<BTreeMap<String, usize>>>;
+
+pub(crate) struct Suite {
+    trials: Vec<Trial>,
+    passed: Passed,
+}
+
+impl Suite {
+    pub(crate) fn new() -> Self {
+        Self { trials: Vec::new(), passed: Passed::default() }
+    }
+
+    /// Adds the cases of a trait for one backend. `make` makes a fresh environment for each.
+    pub(crate) fn backend<E, B, M, F>(
+        &mut self,
+        of: &str,
+        backend: &str,
+        cases: &'static [Case<E>],
+        erase: fn(&B) -> &E,
+        make: M,
+    ) where
+        E: ?Sized + Sync + 'static,
+        B: Debug + Send + Sync + 'static,
+        M: Fn() -> F + Clone + Send + 'static,
+        F: Future<Output = Result<B>> + Send + 'static,
+    {
+        let group = format!("{of}::{backend}");
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), 0);
+        for case in cases {
+            let (make, group, passed) = (make.clone(), group.clone(), Arc::clone(&self.passed));
+            self.trials.push(Trial::test(format!("{group}::{}", case.name()), move || {
+                one(async move {
+                    let env = make().await?;
+                    case.run(erase(&env)).await
+                })?;
+                let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
+                *passed.entry(group).or_default() += 1;
+                Ok(())
+            }));
+        }
+    }
+
+    /// Runs what the arguments ask for. Without a filter, a backend of which nothing passed fails
+    /// the run, and so does an empty list.
+    #[expect(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        reason = "a test runner talks to a person"
+    )]
+    pub(crate) fn run(self) -> ExitCode {
+        let arguments = Arguments::from_args();
+        let whole = arguments.filter.is_none()
+            && arguments.skip.is_empty()
+            && !arguments.list
+            && !arguments.ignored;
+        let conclusion = libtest_mimic::run(&arguments, self.trials);
+        if arguments.list {
+            return ExitCode::SUCCESS;
+        }
+        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (group, count) in passed.iter().filter(|(_, count)| whole || **count > 0) {
+            println!("{group}: {count} cases passed");
+        }
+        let empty = passed.is_empty() || passed.values().any(|count| *count == 0);
+        if whole && empty {
+            eprintln!("conformance: a backend ran nothing, or all of its cases failed");
+            return ExitCode::FAILURE;
+        }
+        if conclusion.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+}
+
+fn one(case: impl Future<Output = Result<()>> + Send) -> Result<(), Failed> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let clock = SystemClock::new();
+    let outcome = runtime.block_on(async {
+        clock.until(clock.monotonic() + CASE_DEADLINE, case).await.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Timeout, format!("no end after {CASE_DEADLINE:?}")))
+        })
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome.map_err(|error| Failed::from(format!("{error:?}")))
+}
