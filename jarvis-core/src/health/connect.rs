@@ -39,7 +39,7 @@ pub(crate) enum Host {
     /// An address: nothing to resolve.
     Ip(IpAddr),
     /// `localhost` and what is below it (RFC 6761): both loopback addresses, nothing to resolve.
-    Localhost,
+    Localhost(Box<str>),
     /// A name to resolve.
     Name(Box<str>),
 }
@@ -57,7 +57,7 @@ impl Host {
         }
         let name = text.to_ascii_lowercase();
         if name == "localhost" || name.ends_with(".localhost") {
-            return Some(Self::Localhost);
+            return Some(Self::Localhost(name.into()));
         }
         Some(Self::Name(name.into()))
     }
@@ -103,8 +103,7 @@ impl fmt::Display for Endpoint {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(Host::Ip(IpAddr::V6(ip)), port) => write!(f, "[{ip}]:{port}"),
             Self::Tcp(Host::Ip(ip), port) => write!(f, "{ip}:{port}"),
-            Self::Tcp(Host::Localhost, port) => write!(f, "localhost:{port}"),
-            Self::Tcp(Host::Name(name), port) => write!(f, "{name}:{port}"),
+            Self::Tcp(Host::Localhost(name) | Host::Name(name), port) => write!(f, "{name}:{port}"),
         }
     }
 }
@@ -231,7 +230,7 @@ async fn addresses(
 ) -> Step<Arc<[IpAddr]>> {
     let name = match host {
         Host::Ip(ip) => return Ok(Arc::new([*ip])),
-        Host::Localhost => {
+        Host::Localhost(_) => {
             return Ok(Arc::new([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]));
         }
         Host::Name(name) => name,
@@ -347,7 +346,7 @@ mod tests {
         {
             assert!(Endpoint::parse(text).is_err(), "{text}");
         }
-        assert_eq!(Host::parse("API.Localhost"), Some(Host::Localhost));
+        assert_eq!(Host::parse("API.Localhost"), Some(Host::Localhost("api.localhost".into())));
     }
 
     #[test]

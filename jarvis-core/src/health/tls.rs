@@ -371,8 +371,10 @@ fn server_name(options: &TlsOptions, endpoint: &Endpoint) -> Result<ServerName<'
     let text = match (&options.server_name, endpoint) {
         (Some(name), _) => name.clone(),
         (None, Endpoint::Tcp(Host::Ip(ip), _)) => return Ok(ServerName::from(*ip)),
-        (None, Endpoint::Tcp(Host::Name(name), _)) => name.trim_end_matches('.').to_owned(),
-        (None, Endpoint::Tcp(Host::Localhost, _) | Endpoint::Unix(_)) => "localhost".to_owned(),
+        (None, Endpoint::Tcp(Host::Localhost(name) | Host::Name(name), _)) => {
+            name.trim_end_matches('.').to_owned()
+        }
+        (None, Endpoint::Unix(_)) => "localhost".to_owned(),
     };
     ServerName::try_from(text.clone()).map_err(|_| {
         Error::new(

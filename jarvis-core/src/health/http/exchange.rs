@@ -57,7 +57,8 @@ pub(crate) trait Receive: Send {
 #[derive(Debug)]
 pub(crate) struct Link {
     sender: SendRequest<Full<Bytes>>,
-    connection: Connection<TokioIo<Counted>, Full<Bytes>>,
+    /// `None` once it has ended; dropping it then tells the sender.
+    connection: Option<Connection<TokioIo<Counted>, Full<Bytes>>>,
     count: Arc<Count>,
     pub(crate) validity: Option<Validity>,
 }
@@ -126,7 +127,7 @@ pub(crate) async fn exchange(
     meter: &mut Meter,
     receiver: &mut dyn Receive,
 ) -> Step<Answered> {
-    if let Some(mut link) = kept.filter(|link| !link.sender.is_closed()) {
+    if let Some(mut link) = kept {
         link.count.received.store(0, Ordering::Relaxed);
         link.count.first.store(0, Ordering::Relaxed);
         let safe = matches!(*call.method, Method::GET | Method::HEAD | Method::OPTIONS);
@@ -148,7 +149,7 @@ fn finish(
 ) -> Step<Answered> {
     let (head, whole) = outcome.map_err(|error| sort(&error, &link.count, call.target))?;
     let validity = link.validity.clone();
-    let link = (call.keep && whole && !link.sender.is_closed()).then_some(link);
+    let link = (call.keep && whole && link.connection.is_some()).then_some(link);
     Ok(Answered { head, validity, link })
 }
 
@@ -171,7 +172,7 @@ async fn open(call: &Call<'_>, meter: &mut Meter) -> Step<Link> {
         .handshake(TokioIo::new(counted))
         .await
         .map_err(|error| sort(&error, &count, call.target))?;
-    Ok(Link { sender, connection, count, validity })
+    Ok(Link { sender, connection: Some(connection), count, validity })
 }
 
 /// Drives the connection and the exchange in one place, so that dropping it ends both. Says
@@ -200,14 +201,13 @@ async fn talk(
         }
         Ok((head, true))
     });
-    let mut closed = false;
     poll_fn(|context| {
         let outcome = converse.as_mut().poll(context);
         if outcome.is_ready() {
             return outcome;
         }
-        if !closed {
-            closed = Pin::new(&mut *connection).poll(context).is_ready();
+        if connection.as_mut().is_some_and(|each| Pin::new(each).poll(context).is_ready()) {
+            *connection = None;
         }
         if meter.stage == Stage::Answer {
             let first = count.first.load(Ordering::Relaxed);
