@@ -1,11 +1,14 @@
 //! Is it well? [`HealthProbe`] measures one target once; the aggregator decides over time.
 
+pub mod command;
 mod connect;
 pub mod dns;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod memory;
 mod meter;
+#[cfg(feature = "process")]
+pub mod process;
 pub mod tcp;
 #[cfg(feature = "http")]
 pub mod tls;

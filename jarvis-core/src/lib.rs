@@ -11,6 +11,8 @@ pub mod vocabulary;
 
 pub mod events;
 pub mod store;
+// Floor 1 too: running programs, for the probes, restarters and sinks that do.
+mod subprocess;
 
 pub mod health;
 pub mod lease;

@@ -1,9 +1,14 @@
 //! How a service is brought back: [`ServiceRestarter`], one object a service.
 
+pub mod command;
 #[cfg(feature = "docker")]
 pub mod docker;
 mod events;
+mod intents;
 pub mod memory;
+#[cfg(feature = "process")]
+pub mod process;
+pub mod systemd;
 
 use std::fmt::{self, Debug};
 
@@ -204,6 +209,17 @@ impl Receipt {
     }
 }
 
+/// Why JARVIS leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Leaving {
+    /// A person pressed Ctrl-C: what was started at his terminal should end with it.
+    Interrupted,
+    /// It was told to end (SIGTERM), such as for its own upgrade.
+    Terminated,
+}
+
 /// Brings one service back. One object is one service.
 ///
 /// # Implementing
@@ -273,6 +289,16 @@ pub trait ServiceRestarter: Debug + Send + Sync + 'static {
     /// - After a gap (a lost connection) the first event is [`InstanceEvent::Gap`].
     /// - `Unsupported` where the platform has no events.
     async fn watch(&self) -> Result<InstanceEvents>;
+
+    /// JARVIS leaves, and takes no further action.
+    ///
+    /// # Behavior
+    /// - A platform that runs its services by itself goes on running them: `Ok`, nothing happens.
+    /// - What JARVIS owns is stopped or left to be adopted by its next start, as its
+    ///   configuration says. What was stopped here is not started on the next start's budget.
+    async fn release(&self, _why: Leaving) -> Result<()> {
+        Ok(())
+    }
 
     /// The last lines that the service wrote, oldest first, at most `lines` and 4 KiB.
     ///
