@@ -20,7 +20,7 @@ use jarvis_core::health::tcp::{TcpConfig, TcpProbe};
 use jarvis_core::health::tls::TlsOptions;
 use jarvis_core::health::{HealthProbe, Observation, ProbeContext};
 use jarvis_core::vocabulary::{FailureKind, Verdict};
-use jarvis_tests::targets::{FullBacklog, Identity, Target, http_answer, request_head};
+use jarvis_tests::targets::{ClosedPort, FullBacklog, Identity, Target, http_answer, request_head};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
