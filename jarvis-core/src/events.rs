@@ -4,6 +4,8 @@
 //! is told how many.
 
 mod event;
+#[cfg(feature = "sqlite")]
+mod log;
 mod memory;
 
 use std::fmt::Debug;
@@ -13,6 +15,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use event::{Event, Topic};
+#[cfg(feature = "sqlite")]
+pub use log::{EventLog, EventQuery, Follow, LogEntry, Page, Retention};
 pub use memory::MemoryBus;
 
 use crate::Result;
