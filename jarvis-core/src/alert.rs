@@ -1,10 +1,28 @@
 //! Calling a person: [`AlertSink`] delivers, the outbox makes sure.
 
+mod alerter;
+mod journal;
+mod log;
+mod memory;
+mod outbox;
+mod policy;
+mod record;
+mod route;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+pub use alerter::{Alerter, SinkEntry};
+#[cfg(feature = "sqlite")]
+pub use journal::SqliteJournal;
+pub use journal::{AlertJournal, MemoryJournal, Row};
+pub use log::{LogConfig, LogSink};
+pub use memory::MemorySink;
+pub use outbox::SinkStats;
+pub use route::{AlertKind, MIN_REMINDER, Route};
 
 use crate::Result;
 use crate::clock::WallTime;
