@@ -8,6 +8,8 @@
 mod apply;
 mod digest;
 mod flush;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
