@@ -7,4 +7,5 @@
 )]
 
 pub mod cli;
+pub mod docker;
 pub mod targets;

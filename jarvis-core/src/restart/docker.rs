@@ -44,10 +44,10 @@ use self::intents::{Begun, Intents};
 use self::life::{Life, Phase};
 use self::target::Target;
 use super::{ActionRequest, Exit, InstanceEvents, Receipt, RunState, Running, ServiceRestarter};
-use crate::clock::Monotonic;
+use crate::clock::{ClockExt, Monotonic};
 use crate::units;
 use crate::vocabulary::{InstanceId, VersionId};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Retry};
 
 /// The engine's own stop timeout, in seconds, where neither we nor the container name one.
 const ENGINE_STOP_TIMEOUT: i64 = 10;
@@ -181,7 +181,7 @@ impl DockerRestarter {
         });
         task.await.unwrap_or_else(|error| {
             Err(Error::new(ErrorKind::Internal, "an action on a container broke off")
-                .with_retry(crate::Retry::Indeterminate)
+                .with_retry(Retry::Indeterminate)
                 .with_source(error))
         })
     }
@@ -276,7 +276,13 @@ impl Inner {
         before: Option<InstanceId>,
         guard: &intents::Guard<'_>,
     ) -> Result<Receipt> {
-        let life = match self.locate().await? {
+        let found = self.engine.clock.until(deadline, self.locate()).await;
+        let found = found.unwrap_or_else(|| {
+            // Nothing was done yet.
+            Err(Error::new(ErrorKind::Timeout, "the Docker Engine did not answer in time")
+                .with_retry(Retry::Safe { after: None }))
+        })?;
+        let life = match found {
             Some(life) => life,
             None => self.put_back(&action, deadline).await?,
         };
