@@ -1,5 +1,7 @@
 //! Is it well? [`HealthProbe`] measures one target once; the aggregator decides over time.
 
+pub mod aggregator;
+pub mod blocking;
 pub mod command;
 mod connect;
 pub mod dns;
@@ -12,6 +14,7 @@ pub mod process;
 pub mod tcp;
 #[cfg(feature = "http")]
 pub mod tls;
+pub mod uptime;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -19,6 +22,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+pub use blocking::{BlockingPool, BlockingProbe, OnBlockingPool};
 
 use crate::Result;
 use crate::clock::{ClockExt, Monotonic, SharedClock};

@@ -1,0 +1,5 @@
+//! How much of the time was it well, how fast did it answer, how often did it fail?
+
+mod histogram;
+
+pub use histogram::Histogram;
