@@ -89,19 +89,21 @@ impl Aggregator {
         let (now, resumes) = (shared.clock.monotonic(), shared.pulse.generation());
         let mut old = shared.services().clone();
         let mut new = Services::new();
-        for spec in &services {
+        let targets = services.iter().map(|service| service.checks.len()).sum();
+        for spec in services {
             let kept = old.remove(&spec.id);
-            let service = kept.clone().unwrap_or_else(|| Arc::new(Service::new(spec, now, resumes)));
+            let service =
+                kept.clone().unwrap_or_else(|| Arc::new(Service::new(&spec, now, resumes)));
             if kept.is_some() {
-                self.reconfigure(&service, spec, now, resumes);
+                self.reconfigure(&service, &spec, now, resumes);
             } else {
                 shared.recount(|tally| tally.add(ServiceState::Unknown, spec.critical));
             }
-            new.insert(spec.id.clone(), service);
+            new.insert(spec.id, service);
         }
         shared.replace_services(new);
         old.values().for_each(|service| self.remove(service));
-        shared.begin_round(services.iter().map(|service| service.checks.len()).sum());
+        shared.begin_round(targets);
         shared.reloaded.notify_one();
         Ok(())
     }
@@ -227,3 +229,6 @@ impl Aggregator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

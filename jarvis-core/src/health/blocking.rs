@@ -123,7 +123,9 @@ impl BlockingPool {
             std::thread::Builder::new()
                 .name("jarvis-probe".to_owned())
                 .spawn(move || worker.work())
-                .map_err(|error| Error::from(error).with_operation("health.blocking.start_thread"))?;
+                .map_err(|error| {
+                    Error::from(error).with_operation("health.blocking.start_thread")
+                })?;
             queue.threads += 1;
         }
         queue.jobs.push_back(job);
@@ -241,7 +243,8 @@ mod tests {
     impl BlockingProbe for Told {
         fn probe(&self, _: &ProbeContext) -> Result<Observation> {
             self.began.lock().unwrap().send(()).unwrap();
-            match self.answers.lock().unwrap().recv().unwrap() {
+            let answer = self.answers.lock().unwrap().recv().unwrap();
+            match answer {
                 Some(observation) => Ok(observation),
                 None => panic!("told to"),
             }
@@ -269,6 +272,12 @@ mod tests {
             tokio::spawn(async move { probe.probe(context).await })
         }
 
+        async fn begun(&self) {
+            while self.began.try_recv().is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+
         async fn pass_the_deadline(&self) {
             while self.clock.sleepers() == 0 {
                 tokio::task::yield_now().await;
@@ -282,10 +291,10 @@ mod tests {
         let pool = BlockingPool::new(2);
         let setup = Setup::new(&pool);
         let call = setup.start();
+        setup.begun().await;
         setup.pass_the_deadline().await;
         let late = call.await.unwrap().unwrap_err();
         assert!(late.message().contains("1 such calls hang now"), "{late}");
-        setup.began.recv().unwrap();
         assert_eq!((pool.hung(), pool.busy()), (1, 1));
         for _ in 0..10 {
             let refused = setup.start().await.unwrap().unwrap_err();
@@ -307,9 +316,7 @@ mod tests {
         let pool = BlockingPool::new(1);
         let (hangs, other) = (Setup::new(&pool), Setup::new(&pool));
         let call = hangs.start();
-        while hangs.began.try_recv().is_err() {
-            tokio::task::yield_now().await;
-        }
+        hangs.begun().await;
         let queued = other.start();
         other.pass_the_deadline().await;
         assert!(queued.await.unwrap().is_err());

@@ -79,10 +79,6 @@ impl Judge {
         self.fails
     }
 
-    pub(super) const fn has_passed_before(&mut self) {
-        self.ever_passed = true;
-    }
-
     /// When to probe next, after the last.
     pub(super) fn interval(&self, policy: &CheckPolicy) -> Duration {
         let failing = self.failing || self.state == ServiceState::Down;
@@ -120,12 +116,7 @@ impl Judge {
         Verdict::Unknown
     }
 
-    fn fail(
-        &mut self,
-        policy: &CheckPolicy,
-        kind: Option<FailureKind>,
-        now: Monotonic,
-    ) -> Verdict {
+    fn fail(&mut self, policy: &CheckPolicy, kind: Option<FailureKind>, now: Monotonic) -> Verdict {
         (self.unknowns, self.passes, self.failing) = (0, 0, true);
         let in_grace = self.grace_until.is_some_and(|until| now < until);
         // Nothing listens yet while it starts; that it is gone is proof at any time.
@@ -147,9 +138,8 @@ impl Judge {
         self.flapping.record(false);
         self.grace_until = None;
         self.ever_passed = true;
-        let slow = policy
-            .degraded_above
-            .is_some_and(|limit| self.slowness.record(sample.latency > limit));
+        let slow =
+            policy.degraded_above.is_some_and(|limit| self.slowness.record(sample.latency > limit));
         let warn = slow || sample.verdict == Verdict::Warn;
         let before = if self.state == ServiceState::Unknown { self.known } else { self.state };
         let bad = match before {

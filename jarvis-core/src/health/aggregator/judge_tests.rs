@@ -31,7 +31,8 @@ fn three_failures_make_it_down_and_two_passes_end_it() {
     use ServiceState::{Down, Healthy};
     let (policy, mut judge) = (CheckPolicy::default(), Judge::new(false, None));
     let timeout = fail(FailureKind::Timeout);
-    let seen = states(&mut judge, &policy, &[PASS, timeout, timeout, timeout, PASS, timeout, PASS, PASS]);
+    let seen =
+        states(&mut judge, &policy, &[PASS, timeout, timeout, timeout, PASS, timeout, PASS, PASS]);
     assert_eq!(seen, [Healthy, Healthy, Healthy, Down, Down, Down, Down, Healthy]);
 }
 
@@ -53,7 +54,8 @@ fn it_is_probed_sooner_while_it_fails_and_until_it_is_trusted_again() {
         judge.interval(&policy).as_secs()
     };
     let timeout = fail(FailureKind::Timeout);
-    let seen: Vec<_> = [PASS, timeout, PASS, timeout, timeout, timeout, PASS, PASS].map(&mut interval).into();
+    let seen: Vec<_> =
+        [PASS, timeout, PASS, timeout, timeout, timeout, PASS, PASS].map(&mut interval).into();
     assert_eq!(seen, [30, 5, 30, 5, 5, 5, 5, 30]);
 }
 
@@ -78,12 +80,20 @@ fn in_grace_only_an_exit_counts_and_the_first_pass_ends_it() {
 #[test]
 fn unknown_is_a_state_and_neither_heals_nor_kills() {
     use ServiceState::{Down, Healthy, Unknown};
-    let (policy, unknown) = (CheckPolicy::default(), sample(Verdict::Unknown, Some(FailureKind::Internal)));
+    let (policy, unknown) =
+        (CheckPolicy::default(), sample(Verdict::Unknown, Some(FailureKind::Internal)));
     let mut judge = Judge::new(false, None);
-    assert_eq!(states(&mut judge, &policy, &[PASS, unknown, unknown, unknown, PASS]), [Healthy, Healthy, Healthy, Unknown, Healthy]);
+    assert_eq!(
+        states(&mut judge, &policy, &[PASS, unknown, unknown, unknown, PASS]),
+        [Healthy, Healthy, Healthy, Unknown, Healthy]
+    );
     let body = fail(FailureKind::Body);
     let mut judge = Judge::new(false, None);
-    let seen = states(&mut judge, &policy, &[body, body, unknown, body, unknown, unknown, unknown, PASS, PASS]);
+    let seen = states(
+        &mut judge,
+        &policy,
+        &[body, body, unknown, body, unknown, unknown, unknown, PASS, PASS],
+    );
     assert_eq!(seen[2..], [Unknown, Down, Down, Down, Unknown, Down, Healthy]);
 }
 
@@ -112,7 +122,8 @@ fn after_a_suspend_it_waits_before_it_judges() {
 
 #[test]
 fn degraded_by_three_slow_answers_or_by_the_percentile() {
-    let policy = CheckPolicy { degraded_above: Some(Duration::from_millis(200)), ..CheckPolicy::default() };
+    let policy =
+        CheckPolicy { degraded_above: Some(Duration::from_millis(200)), ..CheckPolicy::default() };
     let slow = Sample { latency: Duration::from_millis(201), ..PASS };
     let edge = Sample { latency: Duration::from_millis(200), ..PASS };
     let mut judge = Judge::new(false, None);
@@ -156,25 +167,36 @@ fn the_platform_follows_the_original_rule_when_nothing_is_critical() {
     assert_eq!(platform(&[(Healthy, false), (Healthy, false)]), Healthy);
     assert_eq!(platform(&[(Healthy, false), (Down, false)]), Degraded);
     assert_eq!(platform(&[(Down, false), (Down, false)]), Down);
-    assert_eq!(platform(&[(Down, true), (Healthy, false), (Unknown, false), (Unknown, false)]), Down);
+    assert_eq!(
+        platform(&[(Down, true), (Healthy, false), (Unknown, false), (Unknown, false)]),
+        Down
+    );
     assert_eq!(platform(&[(Healthy, true), (Degraded, true)]), Degraded);
     assert_eq!(platform(&[(Healthy, false), (Unknown, false)]), Healthy);
     assert_eq!(platform(&[(Down, false), (Unknown, false), (Unknown, false)]), Unknown);
 }
 
 fn any_sample() -> impl Strategy<Value = Sample> {
-    let verdicts = prop::sample::select(vec![Verdict::Pass, Verdict::Warn, Verdict::Fail, Verdict::Unknown]);
+    let verdicts =
+        prop::sample::select(vec![Verdict::Pass, Verdict::Warn, Verdict::Fail, Verdict::Unknown]);
     let kinds = prop::sample::select(FailureKind::ALL.to_vec());
-    (verdicts, kinds, 0_u64..400, prop::bool::weighted(0.1)).prop_map(|(verdict, kind, latency, ours)| Sample {
-        verdict,
-        kind: (verdict != Verdict::Pass).then_some(kind),
-        latency: Duration::from_millis(latency),
-        ours,
-    })
+    (verdicts, kinds, 0_u64..400, prop::bool::weighted(0.1)).prop_map(
+        |(verdict, kind, latency, ours)| Sample {
+            verdict,
+            kind: (verdict != Verdict::Pass).then_some(kind),
+            latency: Duration::from_millis(latency),
+            ours,
+        },
+    )
 }
 
 fn any_state() -> impl Strategy<Value = ServiceState> {
-    prop::sample::select(vec![ServiceState::Healthy, ServiceState::Degraded, ServiceState::Down, ServiceState::Unknown])
+    prop::sample::select(vec![
+        ServiceState::Healthy,
+        ServiceState::Degraded,
+        ServiceState::Down,
+        ServiceState::Unknown,
+    ])
 }
 
 proptest! {

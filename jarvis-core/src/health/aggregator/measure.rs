@@ -79,11 +79,7 @@ pub(super) async fn measure(
         Ok(Err(error)) => (Observation::unknown(error.to_string()), false),
         Err(text) => (Observation::unknown(format!("the probe panicked: {text}")), true),
     };
-    Measured {
-        observation: complete(observation, took),
-        panicked,
-        blocked: longest >= BLOCKED,
-    }
+    Measured { observation: complete(observation, took), panicked, blocked: longest >= BLOCKED }
 }
 
 fn timed_out(timeout: Duration) -> Measured {

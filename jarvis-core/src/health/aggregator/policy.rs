@@ -124,8 +124,7 @@ impl CheckSpec {
     /// A check with the default policy.
     #[must_use]
     pub fn new(name: CheckName, probe: Arc<dyn HealthProbe>) -> Self {
-        let fingerprint = fingerprint(&[&format!("{probe:?}")]);
-        Self { name, probe, policy: CheckPolicy::default(), host: None, fingerprint }
+        Self { name, probe, policy: CheckPolicy::default(), host: None, fingerprint: 0 }
     }
 
     /// Sets how often, and what counts.
@@ -144,8 +143,8 @@ impl CheckSpec {
 
     /// Identifies what is probed, by any text that changes when the target does, such as the
     /// check's section of the configuration. A check whose fingerprint stays keeps its state over
-    /// a reload and its "has ever passed" over a restart of JARVIS. Without this call it is made
-    /// from the probe's `Debug` text.
+    /// a reload and its "has ever passed" over a restart of JARVIS. Without this call only name
+    /// and policy tell.
     #[must_use]
     pub fn with_fingerprint(mut self, target: &str) -> Self {
         self.fingerprint = fingerprint(&[target]);

@@ -61,7 +61,11 @@ impl Results {
     pub(super) fn push(&mut self, result: Recent) {
         if self.ring.len() < RECENT {
             if self.ring.len() == self.ring.capacity() {
-                self.ring.reserve_exact(if self.ring.is_empty() { 4 } else { RECENT - self.ring.len() });
+                self.ring.reserve_exact(if self.ring.is_empty() {
+                    4
+                } else {
+                    RECENT - self.ring.len()
+                });
             }
             self.ring.push(result);
         } else {
@@ -88,7 +92,8 @@ mod tests {
     #[test]
     fn the_last_twenty_stay_in_order_and_one_takes_sixteen_bytes() {
         assert_eq!(size_of::<Recent>(), 16);
-        let sample = Sample { verdict: Verdict::Pass, kind: None, latency: Duration::ZERO, ours: false };
+        let sample =
+            Sample { verdict: Verdict::Pass, kind: None, latency: Duration::ZERO, ours: false };
         let mut results = Results::default();
         for second in 0..53 {
             let at = Monotonic::from_start(Duration::from_secs(second));

@@ -33,7 +33,10 @@ impl Drop for Running<'_> {
     }
 }
 
-pub(super) async fn run(shared: &Arc<Shared>, until: impl Future<Output = ()> + Send) -> Result<()> {
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    until: impl Future<Output = ()> + Send,
+) -> Result<()> {
     if shared.running.swap(true, Ordering::AcqRel) {
         return Err(Error::new(ErrorKind::Conflict, "this aggregator runs already"));
     }

@@ -33,7 +33,7 @@ fn spread(hash: u64, over: Duration) -> Duration {
 /// follows from the target's name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Schedule {
-    /// A point of the grid, not after the start.
+    /// The first point of the grid after the start.
     origin: Monotonic,
     /// The interval of the grid.
     interval: Duration,
@@ -45,9 +45,11 @@ impl Schedule {
     /// A schedule from `now` on. The grid lies on boot time, so that a restart of JARVIS does not
     /// move it.
     pub(super) fn new(hash: u64, interval: Duration, now: Monotonic, boottime: Duration) -> Self {
-        let past = nanos(boottime).wrapping_sub(nanos(spread(hash, interval))) % nanos(interval).max(1);
+        let step = nanos(interval).max(1);
+        let past = nanos(boottime) % step;
+        let phase = nanos(spread(hash, interval));
         Self {
-            origin: now - Duration::from_nanos(past),
+            origin: now + Duration::from_nanos((step + phase - past) % step),
             interval,
             due: now + spread(hash.rotate_left(32), interval.min(FIRST_ROUND)),
         }
@@ -66,7 +68,10 @@ impl Schedule {
         if interval == self.interval {
             // The first point of the grid that is after now and not right after the last probe.
             let earliest = now.max(self.due + interval / 2);
-            let points = nanos(earliest.saturating_since(self.origin)) / step + 1;
+            let points = match nanos(earliest.saturating_since(self.origin)) {
+                0 if earliest < self.origin => 0,
+                since => since / step + 1,
+            };
             self.due = self.origin + Duration::from_nanos(points.saturating_mul(step));
         } else {
             self.due = self.due + Duration::from_nanos((missed + 1).saturating_mul(step));
@@ -101,7 +106,11 @@ mod tests {
             let mut schedule = Schedule::new(hash, interval, at(now), boot);
             schedule.advance(schedule.due(), interval);
             // On the axis of boot time, modulo the interval.
-            (schedule.due().since_start() + boot).checked_sub(at(now).since_start()).unwrap().as_nanos() % interval.as_nanos()
+            (schedule.due().since_start() + boot)
+                .checked_sub(at(now).since_start())
+                .unwrap()
+                .as_nanos()
+                % interval.as_nanos()
         };
         assert_eq!(due(0, 3_600_000), due(977, 9_123_456));
     }

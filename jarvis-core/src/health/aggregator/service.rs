@@ -13,7 +13,9 @@ use super::results::{Recent, Results};
 use super::snapshot::CheckCounters;
 use crate::clock::Monotonic;
 use crate::health::HealthProbe;
-use crate::vocabulary::{Cause, CheckName, FailureKind, InstanceId, ServiceId, ServiceState, Verdict};
+use crate::vocabulary::{
+    Cause, CheckName, FailureKind, InstanceId, ServiceId, ServiceState, Verdict,
+};
 
 /// What is probed. Shared by its task, by fresh probes and by the service.
 #[derive(Debug)]
@@ -107,7 +109,8 @@ pub(super) struct Reported {
 impl Reported {
     /// Is there anything new that an operator decides by? The message alone is not.
     fn differs(&self, other: &Self) -> bool {
-        let key = |cause: &Option<Cause>| cause.as_ref().map(|cause| (cause.check.clone(), cause.kind));
+        let key =
+            |cause: &Option<Cause>| cause.as_ref().map(|cause| (cause.check.clone(), cause.kind));
         self.state != other.state
             || self.flapping != other.flapping
             || self.ever_passed != other.ever_passed
@@ -220,7 +223,8 @@ impl State {
 
     /// Another life of the service than the one before: what failed before is not its doing.
     pub(super) fn saw(&mut self, instance: Option<&InstanceId>, now: Monotonic) -> bool {
-        let Some(instance) = instance.filter(|instance| self.instance.as_ref() != Some(instance)) else {
+        let Some(instance) = instance.filter(|instance| self.instance.as_ref() != Some(instance))
+        else {
             return false;
         };
         if self.instance.replace(instance.clone()).is_some() {
@@ -234,7 +238,8 @@ impl State {
     pub(super) fn judge(&mut self, now: Monotonic) -> Outcome {
         let reported = self.work_out();
         let before = &self.reported;
-        let settled = reported.state != ServiceState::Unknown && self.checks.iter().all(Check::is_settled);
+        let settled =
+            reported.state != ServiceState::Unknown && self.checks.iter().all(Check::is_settled);
         let outcome = Outcome {
             from: (before.state != reported.state).then_some(before.state),
             flapping: (before.flapping != reported.flapping).then_some(reported.flapping),
@@ -251,7 +256,8 @@ impl State {
     }
 
     fn work_out(&self) -> Reported {
-        let states = self.checks.iter().map(|check| (check.judge.state(), check.target.policy.critical));
+        let states =
+            self.checks.iter().map(|check| (check.judge.state(), check.target.policy.critical));
         let mut state = worst(states);
         let flapping = self
             .checks
@@ -292,7 +298,9 @@ impl State {
         self.checks
             .iter()
             .rev()
-            .filter(|check| check.judge.state() != ServiceState::Healthy || check.judge.is_flapping())
+            .filter(|check| {
+                check.judge.state() != ServiceState::Healthy || check.judge.is_flapping()
+            })
             .filter(|check| check.failure.is_some())
             .max_by_key(rank)
     }
@@ -305,7 +313,8 @@ impl Check {
         match self.judge.state() {
             ServiceState::Down => {
                 fails >= self.target.policy.failure_threshold
-                    || (fails > 0 && self.failure.as_ref().is_some_and(|(kind, _)| kind.is_certain()))
+                    || (fails > 0
+                        && self.failure.as_ref().is_some_and(|(kind, _)| kind.is_certain()))
             }
             ServiceState::Healthy | ServiceState::Degraded => fails == 0,
             ServiceState::Unknown => !self.target.policy.critical,
@@ -330,19 +339,15 @@ impl Check {
         if *self.message != *message {
             self.message = message.into();
         }
-        match (verdict, recent.kind()) {
-            (Verdict::Fail | Verdict::Warn | Verdict::Unknown, Some(kind)) => {
-                // A failure stays the reason until something better is known than "can't tell".
-                if verdict != Verdict::Unknown || self.failure.is_none() {
-                    let message = if kind == FailureKind::Slow && sample.verdict == Verdict::Pass {
-                        self.slow_message(sample.latency).into()
-                    } else {
-                        message.into()
-                    };
-                    self.failure = Some((kind, message));
-                }
+        let slow = recent.kind() == Some(FailureKind::Slow) && sample.verdict == Verdict::Pass;
+        match recent.kind() {
+            // A failure stays the reason until something better is known than "can't tell".
+            Some(kind) if verdict != Verdict::Unknown || self.failure.is_none() => {
+                let message =
+                    if slow { self.slow_message(sample.latency).into() } else { message.into() };
+                self.failure = Some((kind, message));
             }
-            _ if self.judge.state() == ServiceState::Healthy => self.failure = None,
+            None if self.judge.state() == ServiceState::Healthy => self.failure = None,
             _ => {}
         }
         self.results.push(recent);

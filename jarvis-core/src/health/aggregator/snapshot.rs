@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::WallTime;
 use crate::health::Observation;
 use crate::units;
-use crate::vocabulary::{Cause, CheckName, FailureKind, InstanceId, Platform, ServiceId, ServiceState, Verdict};
+use crate::vocabulary::{
+    Cause, CheckName, FailureKind, InstanceId, Platform, ServiceId, ServiceState, Verdict,
+};
 
 /// All services at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,7 +134,12 @@ pub struct RecentResult {
 }
 
 impl RecentResult {
-    pub(super) const fn new(at: WallTime, verdict: Verdict, kind: Option<FailureKind>, latency: Duration) -> Self {
+    pub(super) const fn new(
+        at: WallTime,
+        verdict: Verdict,
+        kind: Option<FailureKind>,
+        latency: Duration,
+    ) -> Self {
         Self { at, verdict, kind, latency }
     }
 }

@@ -19,7 +19,11 @@ impl Aggregator {
         PlatformSnapshot {
             at: shared.clock.wall(),
             platform: shared.tally().platform().clone(),
-            services: shared.services().values().map(|service| of_service(shared, service)).collect(),
+            services: shared
+                .services()
+                .values()
+                .map(|service| of_service(shared, service))
+                .collect(),
             loop_stats: self.loop_stats(),
         }
     }
@@ -122,7 +126,12 @@ fn of_check(shared: &Shared, check: &Check) -> CheckSnapshot {
             .results
             .iter()
             .map(|result| {
-                RecentResult::new(shared.wall_of(result.at()), result.verdict(), result.kind(), result.latency())
+                RecentResult::new(
+                    shared.wall_of(result.at()),
+                    result.verdict(),
+                    result.kind(),
+                    result.latency(),
+                )
             })
             .collect(),
         counters: check.counters,
