@@ -115,10 +115,14 @@ impl Record {
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, "the record of the process can't be read")
+    let reason = error.to_string();
+    let kind = match Error::from(error).kind() {
+        ErrorKind::Exhausted => ErrorKind::Exhausted,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, "the record of the process can't be read")
         .with_context("path", path.display())
-        .with_context("reason", &error)
-        .with_source(error)
+        .with_context("reason", reason)
 }
 
 /// Where an owned process leaves its traces.
