@@ -32,7 +32,7 @@ impl Axis {
     /// nothing, or the time between would be counted twice.
     pub(super) fn advance(&mut self, now: Stamp) -> Duration {
         let at = self.peek(&now);
-        if at > self.at || now.boot != self.stamp.boot {
+        if now.boot != self.stamp.boot || now.boottime >= self.stamp.boottime {
             *self = Self { at, stamp: now };
         }
         at

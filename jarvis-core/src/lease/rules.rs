@@ -64,3 +64,6 @@ pub(super) fn fenced(service: &ServiceId, token: FencingToken, highest: FencingT
     )
     .with_context("service", service)
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,3 +251,6 @@ impl Tables {
         self.sqlite.read(operation, work).await
     }
 }
+
+#[cfg(test)]
+mod tests;
