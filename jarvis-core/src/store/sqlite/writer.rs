@@ -1,5 +1,6 @@
 //! The writer thread: takes what waits, commits it together, then answers.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,10 @@ use crate::{Error, ErrorKind, Result};
 
 /// How many writes go into one commit at most, so that the first of them is not kept waiting.
 const BATCH: usize = 512;
+
+/// How often the writer lets others run while it has fewer writes than the last commit had: the
+/// callers it has just answered are about to come back. Costs a microsecond each.
+const YIELDS: usize = 16;
 
 /// How many writes may wait. More means that the disk stands still, and memory is not a queue.
 const QUEUE: usize = 16_384;
@@ -86,6 +91,7 @@ impl Writer {
             path: path.to_owned(),
             connection,
             jobs: receiver,
+            last: Cell::new(1),
             waiting: Arc::clone(&waiting),
         };
         std::thread::Builder::new()
@@ -128,56 +134,77 @@ struct Thread {
     connection: Connection,
     jobs: Receiver<Box<dyn Job>>,
     waiting: Arc<AtomicUsize>,
+    /// How many writes the last commit had.
+    last: Cell<usize>,
 }
 
 impl Thread {
     fn run(self) {
         while let Ok(first) = self.jobs.recv() {
-            let mut batch = vec![first];
-            batch.extend(self.jobs.try_iter().take(BATCH - 1));
-            self.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
-            self.commit(batch);
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.commit(first);
         }
         if let Err((_, error)) = self.connection.close() {
             tracing::warn!(path = %self.path.display(), %error, "the database was not closed cleanly");
         }
     }
 
-    /// Runs a batch in one transaction. What comes after a job that broke the transaction (a full
-    /// disk can) gets one of its own.
-    fn commit(&self, batch: Vec<Box<dyn Job>>) {
-        let mut rest = batch.into_iter();
-        while rest.len() > 0 {
-            let mut ran = Vec::with_capacity(rest.len());
-            let lost = self.transaction(&mut rest, &mut ran).err();
-            for job in ran {
-                job.settle(lost.as_ref().map(duplicate));
-            }
+    /// Commits a write together with all that arrive until then, and answers them.
+    fn commit(&self, first: Box<dyn Job>) {
+        let mut ran = Vec::with_capacity(self.last.get());
+        let lost = self.transaction(first, &mut ran).err();
+        self.last.set(ran.len());
+        for job in ran {
+            job.settle(lost.as_ref().map(duplicate));
         }
     }
 
-    fn transaction(
-        &self,
-        jobs: &mut std::vec::IntoIter<Box<dyn Job>>,
-        ran: &mut Vec<Box<dyn Job>>,
-    ) -> Result<()> {
+    fn transaction(&self, first: Box<dyn Job>, ran: &mut Vec<Box<dyn Job>>) -> Result<()> {
         let begun = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate);
+        let mut next = Some(first);
         let tx = match begun {
             Ok(tx) => tx,
             Err(error) => {
-                ran.extend(jobs);
+                // Whoever waits now would wait for the same lock, and as long again.
+                while let Some(job) = next {
+                    ran.push(job);
+                    next = self.arrived(ran.len());
+                }
                 return Err(explain(&self.path, error));
             }
         };
-        for mut job in jobs.by_ref() {
+        while let Some(mut job) = next {
             let kept = self.savepoint(&tx, job.as_mut());
             ran.push(job);
             kept.map_err(|error| explain(&self.path, error))?;
+            // A full disk, for one, ends the whole transaction.
             if self.connection.is_autocommit() {
                 return Err(self.broken());
             }
+            next = self.gather(ran.len());
         }
         tx.commit().map_err(|error| explain(&self.path, error))
+    }
+
+    fn arrived(&self, ran: usize) -> Option<Box<dyn Job>> {
+        if ran >= BATCH {
+            return None;
+        }
+        let job = self.jobs.try_recv().ok()?;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(job)
+    }
+
+    /// The next write for this commit. Waits a moment when fewer came than the last time.
+    fn gather(&self, ran: usize) -> Option<Box<dyn Job>> {
+        let yields = if ran < self.last.get() { YIELDS } else { 0 };
+        for _ in 0..yields {
+            if let Some(job) = self.arrived(ran) {
+                return Some(job);
+            }
+            std::thread::yield_now();
+        }
+        self.arrived(ran)
     }
 
     fn savepoint(&self, tx: &Transaction<'_>, job: &mut dyn Job) -> rusqlite::Result<()> {
