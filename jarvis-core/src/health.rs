@@ -9,10 +9,14 @@ pub mod dns;
 pub mod http;
 pub mod memory;
 mod meter;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "process")]
 pub mod process;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod tcp;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
 pub mod tls;
 pub mod uptime;
 

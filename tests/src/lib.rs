@@ -8,4 +8,5 @@
 
 pub mod cli;
 pub mod docker;
+pub mod engines;
 pub mod targets;

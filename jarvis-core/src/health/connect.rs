@@ -113,12 +113,12 @@ impl fmt::Display for Endpoint {
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
     Tls(Box<tokio_rustls::client::TlsStream<Socket>>),
 }
 
 impl Socket {
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
     /// Sends small writes at once. For protocols that talk back and forth.
     pub(crate) fn without_delay(self) -> Self {
         if let Self::Tcp(stream) = &self {
@@ -134,7 +134,7 @@ macro_rules! each {
         match $socket.get_mut() {
             Socket::Tcp($stream) => $call,
             Socket::Unix($stream) => $call,
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
             Socket::Tls($stream) => $call,
         }
     };

@@ -79,7 +79,10 @@ pub(crate) enum Stage {
     /// Waiting for the connection.
     Connect,
     /// Waiting for the handshake.
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only TLS has a handshake"))]
+    #[cfg_attr(
+        not(any(feature = "http", feature = "redis", feature = "postgres")),
+        expect(dead_code, reason = "only TLS has a handshake")
+    )]
     Tls,
     /// Waiting for the first byte of an answer.
     Answer,
