@@ -45,11 +45,7 @@ impl DockerHosts {
     }
 
     /// The engine of a URL, a context, or (`None`) of the process's surroundings.
-    pub(super) fn engine(
-        &self,
-        host: Option<&str>,
-        tls: Option<&DockerTls>,
-    ) -> Result<Arc<Engine>> {
+    pub(super) fn engine(&self, host: Option<&str>, tls: Option<DockerTls>) -> Result<Arc<Engine>> {
         let endpoint = resolve_here(host, tls)?;
         let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         engines.retain(|_, engine| engine.strong_count() > 0);

@@ -79,7 +79,7 @@ impl Surroundings<'_> {
 }
 
 /// The engine of this process's surroundings, or the one that `host` names: a URL, or a context.
-pub(super) fn resolve_here(host: Option<&str>, tls: Option<&DockerTls>) -> Result<Endpoint> {
+pub(super) fn resolve_here(host: Option<&str>, tls: Option<DockerTls>) -> Result<Endpoint> {
     let variable = |name: &str| std::env::var(name).ok();
     resolve(
         host,
@@ -90,7 +90,7 @@ pub(super) fn resolve_here(host: Option<&str>, tls: Option<&DockerTls>) -> Resul
 
 pub(super) fn resolve(
     host: Option<&str>,
-    tls: Option<&DockerTls>,
+    tls: Option<DockerTls>,
     around: &Surroundings<'_>,
 ) -> Result<Endpoint> {
     let mut endpoint = match host {
@@ -98,8 +98,8 @@ pub(super) fn resolve(
         Some(context) => from_context(context, around)?,
         None => from_surroundings(around)?,
     };
-    if let Some(tls) = tls {
-        endpoint.tls = Some(tls.clone());
+    if tls.is_some() {
+        endpoint.tls = tls;
     }
     if matches!(endpoint.address, Address::Unix(_)) {
         endpoint.tls = None;

@@ -10,15 +10,17 @@ use bollard::models::{
 };
 use bollard::query_parameters as query;
 
-use super::Inner;
+use super::VERSION;
+use super::container::Inner;
 use super::engine::{Engine, MARGIN};
 use super::life::{Life, Phase};
 use super::recreate::{Recipe, recipe};
 use super::target::{KEPT, NEW, Target};
 use crate::clock::Monotonic;
-use crate::restart::Receipt;
+use crate::restart::{ActionRequest, Receipt};
+use crate::subprocess::{Leftovers, Program, run};
 use crate::vocabulary::VersionId;
-use crate::{Error, ErrorKind, Result, Retry};
+use crate::{Error, ErrorKind, Result, Retry, Secret};
 
 const SWARM_TASK: &str = "com.docker.swarm.task.id";
 
@@ -40,10 +42,13 @@ struct Step<'a> {
 pub(super) async fn roll_back(
     inner: &Inner,
     old: &Life,
-    deadline: Monotonic,
+    request: &ActionRequest,
     to: &VersionId,
 ) -> Result<Receipt> {
-    let engine = &*inner.engine;
+    if let Some(program) = &inner.rollback {
+        return by_command(inner, program.clone(), old, request, to).await;
+    }
+    let (engine, deadline) = (&*inner.engine, request.deadline);
     let inspect = engine.inspect(&old.id).await?;
     let step = Step { inner, engine, old, deadline };
     step.refuse(&inspect, to).await?;
@@ -63,6 +68,39 @@ pub(super) async fn roll_back(
         }
         Err(error) => Err(step.undo(error, &done).await),
     }
+}
+
+/// By somebody's own command. What it does when it fails is its own business.
+async fn by_command(
+    inner: &Inner,
+    mut program: Program,
+    old: &Life,
+    request: &ActionRequest,
+    to: &VersionId,
+) -> Result<Receipt> {
+    for arg in &mut program.argv {
+        *arg = arg.replace(VERSION, to.as_str());
+    }
+    for (name, value) in
+        [("JARVIS_CONTAINER", &*old.name), ("JARVIS_INTENT", request.intent.as_str())]
+    {
+        program.env.insert(name.to_owned(), Secret::new(value.to_owned()));
+    }
+    let _ours = inner.engine.acting(&old.id);
+    inner.engine.ends(&old.instance);
+    let finished = run(&program, &*inner.engine.clock, request.deadline, Leftovers::Keep).await?;
+    let last = finished.last_line().map(|line| format!(": {}", program.mask(&line)));
+    let last = last.unwrap_or_default();
+    if !finished.success() {
+        let kind =
+            if finished.status.is_none() { ErrorKind::Timeout } else { ErrorKind::Unavailable };
+        let text = format!("the rollback command failed: {}{last}", finished.ending());
+        return Err(Error::new(kind, text).with_retry(Retry::Indeterminate));
+    }
+    let after = inner.locate().await.ok().flatten().map(|life| life.instance);
+    Ok(Receipt::new(format!("{} ended well{last}", program.name()))
+        .with_before(Some(old.instance.clone()))
+        .with_after(after))
 }
 
 impl Step<'_> {

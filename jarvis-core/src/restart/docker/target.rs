@@ -54,7 +54,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub(super) fn of(container: Option<&str>, compose: Option<&ComposeTarget>) -> Result<Self> {
+    pub(super) fn of(container: Option<&str>, compose: Option<ComposeTarget>) -> Result<Self> {
         match (container, compose) {
             (Some(name), None) if is_name(name) => Ok(Self::Name(name.to_owned())),
             (Some(name), None) => Err(Error::new(
@@ -64,7 +64,7 @@ impl Target {
                 ),
             )),
             (None, Some(compose)) if !compose.project.is_empty() && !compose.service.is_empty() => {
-                Ok(Self::Compose(compose.clone()))
+                Ok(Self::Compose(compose))
             }
             (None, Some(_)) => Err(Error::new(
                 ErrorKind::ConfigInvalid,
@@ -171,14 +171,14 @@ mod tests {
     fn one_of_the_two_is_needed_and_names_stay_in_the_url() {
         assert!(Target::of(Some("api_1.b-c"), None).is_ok());
         let compose = ComposeTarget::new("ai-dawg", "vocal-coach");
-        assert!(Target::of(None, Some(&compose)).is_ok());
+        assert!(Target::of(None, Some(compose.clone())).is_ok());
         for (name, compose) in [
             (None, None),
-            (Some("api"), Some(&compose)),
+            (Some("api"), Some(compose)),
             (Some("../images"), None),
             (Some("a?b"), None),
             (Some(".."), None),
-            (None, Some(&ComposeTarget::new("", "x"))),
+            (None, Some(ComposeTarget::new("", "x"))),
         ] {
             let error = Target::of(name, compose).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConfigInvalid, "{name:?}");

@@ -7,7 +7,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Inner;
+use super::container::Inner;
 use super::hub::{ContainerEvent, Note, What};
 use super::life::Life;
 use crate::Result;
