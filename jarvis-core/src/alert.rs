@@ -1,6 +1,11 @@
 //! Calling a person: [`AlertSink`] delivers, the outbox makes sure.
 
 mod alerter;
+mod command;
+#[cfg(feature = "http")]
+mod heartbeat;
+#[cfg(feature = "http")]
+mod http;
 mod journal;
 mod log;
 mod memory;
@@ -8,6 +13,8 @@ mod outbox;
 mod policy;
 mod record;
 mod route;
+#[cfg(feature = "http")]
+mod webhook;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -16,6 +23,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use alerter::{Alerter, SinkEntry};
+pub use command::{CommandConfig, CommandSink};
+#[cfg(feature = "http")]
+pub use heartbeat::{Heartbeat, HeartbeatConfig};
 #[cfg(feature = "sqlite")]
 pub use journal::SqliteJournal;
 pub use journal::{AlertJournal, MemoryJournal, Row};
@@ -23,6 +33,8 @@ pub use log::{LogConfig, LogSink};
 pub use memory::MemorySink;
 pub use outbox::SinkStats;
 pub use route::{AlertKind, MIN_REMINDER, Route};
+#[cfg(feature = "http")]
+pub use webhook::{Preset, SIGNATURE_HEADER, WebhookConfig, WebhookSink};
 
 use crate::Result;
 use crate::clock::WallTime;

@@ -143,6 +143,11 @@ impl Policy {
             return None;
         }
         let subject = subject_of(service);
+        let replaced = self.records.get(&subject).and_then(|record| record.incident.clone());
+        if let Some(replaced) = replaced.filter(|replaced| replaced != incident) {
+            // Its end was never told to us; the new one is the same alert.
+            self.bury(replaced.to_string(), now);
+        }
         self.touch(&subject);
         let record = self
             .records

@@ -23,6 +23,8 @@ pub(crate) struct Program {
     pub(crate) env_clear: bool,
     /// User and group number to become.
     pub(crate) account: Option<(u32, u32)>,
+    /// What [`run`](super::run) gives it on its standard input; nothing unless set.
+    pub(crate) input: Option<Vec<u8>>,
 }
 
 impl Program {

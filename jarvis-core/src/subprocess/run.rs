@@ -1,5 +1,7 @@
 //! [`run`]: one program to its end, or to its deadline.
 
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
@@ -7,6 +9,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::{join, select};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::unix::pipe::Receiver;
 
@@ -225,6 +228,9 @@ pub(crate) async fn run(
 ) -> Result<Finished> {
     let mut command = program.command();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(input) = &program.input {
+        command.stdin(memory_file(input)?);
+    }
     let mut child = command.spawn().map_err(|error| program.spawn_error(error))?;
     let pipes = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
     let pid = child.id();
@@ -266,6 +272,14 @@ pub(crate) async fn run(
         }
     }
     Ok(finished)
+}
+
+/// An input as a file in memory: a program that does not read it can't make us wait.
+fn memory_file(input: &[u8]) -> std::io::Result<File> {
+    let mut file = File::from(memfd_create("jarvis-input", MemfdFlags::CLOEXEC)?);
+    file.write_all(input)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn lost_child() -> Error {

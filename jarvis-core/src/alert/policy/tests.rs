@@ -159,6 +159,17 @@ fn an_incident_is_told_from_its_beginning_to_its_end() {
 }
 
 #[test]
+fn an_incident_that_was_replaced_does_not_come_back() {
+    let mut bench = Bench::new(&[("ops", "")]);
+    bench.event(&opened_as("api", 2));
+    bench.pass(10);
+    bench.event(&opened("api"));
+    assert_eq!(seen(&bench.event(&resolved("api")))[0].1, Resolved);
+    bench.event(&opened_as("api", 2));
+    assert!(bench.pass(3_600).is_empty());
+}
+
+#[test]
 fn what_was_done_is_in_the_message() {
     let mut bench = Bench::new(&[("ops", "")]);
     bench.event(&opened("api"));
