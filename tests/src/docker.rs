@@ -163,6 +163,32 @@ impl Container {
     }
 }
 
+/// A network of its own, removed when dropped.
+#[derive(Debug)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+}
+
+impl Network {
+    /// A bridge, with this range of addresses or the engine's choice.
+    #[must_use]
+    pub fn new(stem: &str, subnet: Option<&str>) -> Self {
+        let network = Self { name: unique(stem) };
+        let mut args = vec!["network", "create", "-d", "bridge"];
+        args.extend(subnet.iter().flat_map(|subnet| ["--subnet", subnet]));
+        args.push(&network.name);
+        docker(&args);
+        network
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = try_docker_at(&host(), &["network", "rm", &self.name]);
+    }
+}
+
 impl Drop for Container {
     fn drop(&mut self) {
         for suffix in ["", ".jarvis-kept", ".jarvis-new"] {

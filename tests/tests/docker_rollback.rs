@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use jarvis_core::restart::docker::DockerConfig;
+use jarvis_core::restart::docker::{ComposeTarget, DockerConfig, discover};
 use jarvis_core::restart::{RunState, ServiceRestarter};
 use jarvis_core::vocabulary::VersionId;
 use jarvis_core::{ErrorKind, Retry};
-use jarvis_tests::docker::{BOX_1, BOX_2, Container, Fault, Proxy, docker, request, restarter_at};
+use jarvis_tests::docker::{
+    BOX_1, BOX_2, Container, Fault, Network, Proxy, clock, docker, host, request, restarter_at,
+};
 
 fn image_id(image: &str) -> VersionId {
     VersionId::new(docker(&["image", "inspect", "-f", "{{.Id}}", image])).unwrap()
@@ -52,6 +54,50 @@ async fn a_rollback_is_the_same_container_from_the_other_image_until_it_is_settl
     assert!(!exists(&kept));
     assert_eq!(cat("/data/file"), "kept");
     restarter.settle_roll_back(true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rollback_keeps_networks_addresses_aliases_and_ports_also_when_it_is_undone() {
+    // A range of this process's own: others test on the same machine.
+    let pid = std::process::id();
+    let range = format!("10.{}.{}", 200 + pid % 50, pid / 50 % 250);
+    let front = Network::new("front", Some(&format!("{range}.0/24")));
+    let back = Network::new("back", None);
+    let address = format!("{range}.77");
+    let options = ["--network", &front.name, "--ip", &address, "--network-alias", "coach"];
+    let ports = ["-p", "127.0.0.1::8000"];
+    let container = Container::run("networks", &[options.as_slice(), &ports].concat(), BOX_2);
+    docker(&["network", "connect", "--alias", "store", &back.name, &container.name]);
+    let id = container.id();
+    let check = || {
+        let of = |network: &str, field: &str| {
+            container
+                .inspect(&format!("{{{{(index .NetworkSettings.Networks {network:?}).{field}}}}}"))
+        };
+        assert_eq!(of(&front.name, "IPAddress"), address);
+        assert!(of(&front.name, "Aliases").contains("coach"));
+        assert!(of(&back.name, "Aliases").contains("store"));
+        assert!(!of(&back.name, "IPAddress").is_empty());
+    };
+    let found = discover(Some(&host()), clock()).await.unwrap();
+    let found = found.iter().find(|found| found.name == container.name).unwrap();
+    assert_eq!(found.network_mode, front.name);
+    assert_eq!(found.ports.len(), 1);
+    assert_eq!((&*found.ports[0].host_ip, found.ports[0].container_port), ("127.0.0.1", 8000));
+
+    let proxy = Proxy::start();
+    proxy.fail("POST", "/connect", 0, Fault::Refuse);
+    let restarter = restarter_at(&proxy.host(), DockerConfig::container(&container.name));
+    let error = restarter.roll_back(request(), image_id(BOX_1)).await.unwrap_err();
+    assert!(proxy.is_used_up() && error.message().contains("is as before"), "{error}");
+    is_as_before(&container, &id);
+    check();
+    restarter.roll_back(request(), image_id(BOX_1)).await.unwrap();
+    assert_ne!(container.id(), id);
+    check();
+    restarter.settle_roll_back(false).await.unwrap();
+    is_as_before(&container, &id);
+    check();
 }
 
 #[tokio::test]
@@ -113,17 +159,36 @@ async fn a_rollback_that_fails_at_any_step_is_undone() {
     }
 }
 
+fn is_an_exit(state: &RunState) -> bool {
+    matches!(state, RunState::Exited { .. })
+}
+
 #[tokio::test]
-async fn a_rollback_that_broke_off_between_its_renames_is_an_exit_that_a_restart_mends() {
-    let container = Container::run("brokeoff", &[], BOX_2);
-    let id = container.id();
-    let aside = |suffix: &str| format!("{}{suffix}", container.name);
-    docker(&["stop", &container.name]);
-    docker(&["rename", &container.name, &aside(".jarvis-kept")]);
-    docker(&["create", "--network", "none", "--name", &aside(".jarvis-new"), BOX_1]);
-    let restarter = container.restarter();
-    let state = restarter.observe().await.unwrap().state;
-    assert!(matches!(state, RunState::Exited { .. }), "{state:?}");
-    restarter.restart(request()).await.unwrap();
-    is_as_before(&container, &id);
+async fn a_rollback_that_broke_off_is_an_exit_that_a_restart_mends() {
+    let project = Container::run("brokeoff-project", &[], BOX_1).name.clone();
+    let labels = ["project", "service"].map(|key| format!("com.docker.compose.{key}={project}"));
+    let options = ["-l", &*labels[0], "-l", &*labels[1]];
+    for renamed in [false, true] {
+        let container = Container::run("brokeoff", &options, BOX_2);
+        let id = container.id();
+        let aside = |suffix: &str| format!("{}{suffix}", container.name);
+        let mut create = vec!["create", "--network", "none"];
+        create.extend(options);
+        let new = aside(".jarvis-new");
+        create.extend(["--name", &new, BOX_1]);
+        docker(&create);
+        let compose = DockerConfig::compose(ComposeTarget::new(&*project, &*project));
+        for config in [DockerConfig::container(&container.name), compose] {
+            docker(&["stop", &container.name]);
+            if renamed {
+                docker(&["rename", &container.name, &aside(".jarvis-kept")]);
+            }
+            let restarter = restarter_at(&host(), config);
+            let state = restarter.observe().await.unwrap().state;
+            assert!(is_an_exit(&state), "renamed: {renamed}: {state:?}");
+            restarter.restart(request()).await.unwrap();
+            assert_eq!(container.id(), id);
+            assert_eq!(restarter.observe().await.unwrap().state, RunState::Running);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! # Who stopped it?
 //! A container that does not run was either stopped by a person, which is respected, or it
 //! crashed, which is healed. Docker has no field for it; this is how we tell, in this order:
-//! - We ended this life ourselves: not a person.
+//! - We ended this life ourselves, or a rollback of ours was begun and never ended: not a person.
 //! - It is paused, was removed while we watched, or lost its name to a rename: a person.
 //! - Its restart policy is `always` or `unless-stopped`, the engine could start it, and yet it is
 //!   down: a person. Docker restarts every exit of such a container unless it was stopped.

@@ -115,6 +115,9 @@ impl Inner {
         if self.engine.ended(&life.instance) {
             return None;
         }
+        if rollback::was_begun(&self.engine, life).await {
+            return None;
+        }
         let started = life.started.unwrap_or(0);
         if let Some(evidence) = self.engine.hub.stopped(&life.id, started) {
             return Some(evidence);
@@ -131,8 +134,8 @@ impl Inner {
 
     /// There is no such container: did it go, was it renamed, or did we leave it half replaced?
     async fn absent(&self) -> Result<Running> {
-        if let Some(kept) = rollback::interrupted(&self.engine, &self.target).await? {
-            let life = Life::of(&kept)?;
+        if let Some(interrupted) = rollback::interrupted(&self.engine, &self.target).await? {
+            let life = Life::of(&interrupted.kept)?;
             let exit = match life.phase {
                 Phase::Exited(exit) => exit,
                 _ => Exit::Unknown,
@@ -172,7 +175,7 @@ impl Inner {
     pub(super) async fn act(&self, action: Action, request: &ActionRequest) -> Result<Receipt> {
         let life = match self.locate().await? {
             Some(life) => life,
-            None => self.put_back(&action, self.engine.clock.monotonic() + MARGIN).await?,
+            None => Box::pin(self.put_back(&action)).await?,
         };
         let deadline = self.engine.clock.monotonic() + self.stop_timeout(&life).1;
         match action {
@@ -184,14 +187,14 @@ impl Inner {
     }
 
     /// A rollback of ours broke off between two renames: its container gets its name again.
-    async fn put_back(&self, action: &Action, deadline: Monotonic) -> Result<Life> {
+    async fn put_back(&self, action: &Action) -> Result<Life> {
         if matches!(action, Action::RollBack(_) | Action::Stop) {
             return Err(self.target.not_found());
         }
-        if rollback::interrupted(&self.engine, &self.target).await?.is_none() {
-            return Err(self.target.not_found());
-        }
-        rollback::restore_interrupted(&self.engine, &self.target, deadline).await?;
+        let interrupted = rollback::interrupted(&self.engine, &self.target).await?;
+        let interrupted = interrupted.ok_or_else(|| self.target.not_found())?;
+        let deadline = self.engine.clock.monotonic() + MARGIN;
+        Box::pin(rollback::restore(&self.engine, interrupted, deadline)).await?;
         self.locate().await?.ok_or_else(|| self.target.not_found())
     }
 

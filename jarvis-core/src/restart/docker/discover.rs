@@ -21,6 +21,15 @@ pub struct PublishedPort {
     pub protocol: String,
 }
 
+impl PublishedPort {
+    /// A TCP port published on all addresses.
+    #[must_use]
+    pub fn tcp(host_port: u16, container_port: u16) -> Self {
+        let (host_ip, protocol) = ("0.0.0.0".to_owned(), "tcp".to_owned());
+        Self { host_ip, host_port, container_port, protocol }
+    }
+}
+
 /// A running container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -40,6 +49,36 @@ pub struct Discovered {
     pub has_healthcheck: bool,
     /// Docker's own restart policy: `no`, `on-failure`, `always`, `unless-stopped`.
     pub restart_policy: String,
+}
+
+impl Discovered {
+    /// A container without ports, labels, health check and restart policy.
+    #[must_use]
+    pub fn new(name: impl Into<String>, image: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            image: image.into(),
+            compose: None,
+            ports: Vec::new(),
+            network_mode: "bridge".to_owned(),
+            has_healthcheck: false,
+            restart_policy: "no".to_owned(),
+        }
+    }
+
+    /// Names its compose project and service.
+    #[must_use]
+    pub fn with_compose(mut self, compose: Option<(String, String)>) -> Self {
+        self.compose = compose;
+        self
+    }
+
+    /// Names its published ports.
+    #[must_use]
+    pub fn with_ports(mut self, ports: Vec<PublishedPort>) -> Self {
+        self.ports = ports;
+        self
+    }
 }
 
 /// The running containers of an engine (a URL, a context, or the surroundings' own), sorted by

@@ -277,35 +277,47 @@ fn policy_of(inspect: &ContainerInspectResponse) -> Option<RestartPolicy> {
         .and_then(|HostConfig { restart_policy, .. }| restart_policy.clone())
 }
 
-/// The container that a rollback of this target renamed, where the target's own name is free:
-/// JARVIS ended between the two renames.
-pub(super) async fn interrupted(
-    engine: &Engine,
-    target: &Target,
-) -> Result<Option<ContainerInspectResponse>> {
-    match target {
-        Target::Name(name) => engine.find(&format!("{name}{KEPT}")).await,
-        // Compose has no name to look for; its labels find the new container, and a person the
-        // kept one.
-        Target::Compose(_) => Ok(None),
-    }
+/// A container that a rollback renamed, and the name that is free since: JARVIS ended between
+/// the two renames.
+pub(super) struct Interrupted {
+    pub(super) kept: ContainerInspectResponse,
+    name: String,
+}
+
+/// What a rollback of this target left half done, where the target itself is not there.
+pub(super) async fn interrupted(engine: &Engine, target: &Target) -> Result<Option<Interrupted>> {
+    let name = match target {
+        Target::Name(name) => Some(name.clone()),
+        Target::Compose(compose) => {
+            let names = engine.list(&compose.filters(), true).await?.into_iter();
+            let mut names = names.flat_map(|found| found.names.unwrap_or_default());
+            names.find_map(|name| Some(name.trim_start_matches('/').strip_suffix(KEPT)?.to_owned()))
+        }
+    };
+    let Some(name) = name else { return Ok(None) };
+    let kept = engine.find(&format!("{name}{KEPT}")).await?;
+    Ok(kept.map(|kept| Interrupted { kept, name }))
+}
+
+/// Was a rollback of this container begun and never ended? Then we stopped it, in another life.
+pub(super) async fn was_begun(engine: &Engine, life: &Life) -> bool {
+    matches!(engine.find(&format!("{}{NEW}", life.name)).await, Ok(Some(_)))
 }
 
 /// Gives the kept container its name back.
-pub(super) async fn restore_interrupted(
+pub(super) async fn restore(
     engine: &Engine,
-    target: &Target,
+    Interrupted { kept, name }: Interrupted,
     deadline: Monotonic,
 ) -> Result<()> {
-    let Target::Name(name) = target else { return Err(target.not_found()) };
-    let kept = format!("{name}{KEPT}");
+    let kept = Life::of(&kept)?.id;
     if let Some(new) = engine.find(&format!("{name}{NEW}")).await? {
         if let Some(policy) = policy_of(&new) {
             set_policy(engine, &kept, policy, deadline).await?;
         }
         remove(engine, &format!("{name}{NEW}"), deadline).await?;
     }
-    rename(engine, &kept, name, deadline).await
+    rename(engine, &kept, &name, deadline).await
 }
 
 /// `keep`: the rollback holds, what was kept is removed. Otherwise what was kept runs again.

@@ -45,6 +45,11 @@ impl ComposeTarget {
         labels.extend(self.number.map(|number| (NUMBER, number.to_string())));
         labels
     }
+
+    /// Its labels, as the engine filters by them.
+    pub(super) fn filters(&self) -> Vec<String> {
+        self.labels().iter().map(|(key, value)| format!("{key}={value}")).collect()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -120,10 +125,8 @@ impl Target {
             }
             Self::Compose(compose) => compose,
         };
-        let labels: Vec<String> =
-            compose.labels().iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut found = Vec::new();
-        for container in engine.list(&labels, true).await? {
+        for container in engine.list(&compose.filters(), true).await? {
             let name = container.names.unwrap_or_default().into_iter().next().unwrap_or_default();
             let name = name.trim_start_matches('/').to_owned();
             if is_service(&name, &container.labels.unwrap_or_default()) {
