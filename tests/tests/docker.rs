@@ -84,7 +84,8 @@ async fn a_killed_process_is_an_exit_and_told_at_once() {
     let (_, before) = event_where(&mut events, |event| *event == wanted).await;
     let took = clock.monotonic().saturating_since(killed);
     assert!(before.is_empty(), "{before:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    println!("kill -9 to event: {took:?}");
     let state = restarter.observe().await.unwrap().state;
     assert_eq!(state, RunState::Exited { exit: Exit::Signal(9) });
     let fresh = container.restarter().observe().await.unwrap().state;
