@@ -62,10 +62,16 @@ impl ManualClock {
 
     /// Moves to the next sleeper's time and wakes it. Says how far, or `None` without a sleeper.
     pub fn advance_to_next(&self) -> Option<Duration> {
-        let next = self.state().sleepers.keys().next().map(|(at, _)| *at)?;
+        let next = self.next_wake()?;
         let step = next.saturating_since(self.monotonic());
         self.advance(step);
         Some(step)
+    }
+
+    /// When the next sleeper wants to wake; `None` without a sleeper.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Monotonic> {
+        self.state().sleepers.keys().next().map(|(at, _)| *at)
     }
 
     /// Sets the wall clock, as NTP or a person would. The other axes stay.

@@ -31,6 +31,7 @@
 mod changes;
 mod flapping;
 mod judge;
+mod keeper;
 mod measure;
 mod policy;
 mod pulse;
@@ -45,6 +46,7 @@ mod views;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -57,6 +59,7 @@ pub use snapshot::{
 
 use crate::clock::{Monotonic, SharedClock};
 use crate::events::EventBus;
+use crate::health::uptime::{History, UptimeReport};
 use crate::vocabulary::{ServiceId, ServiceState};
 use crate::{Error, ErrorKind, Result};
 use measure::measure;
@@ -92,8 +95,9 @@ impl Aggregator {
         let targets = services.iter().map(|service| service.checks.len()).sum();
         for spec in services {
             let kept = old.remove(&spec.id);
-            let service =
-                kept.clone().unwrap_or_else(|| Arc::new(Service::new(&spec, now, resumes)));
+            let service = kept
+                .clone()
+                .unwrap_or_else(|| Arc::new(Service::new(&spec, now, resumes, shared.offset_ms())));
             if kept.is_some() {
                 self.reconfigure(&service, &spec, now, resumes);
             } else {
@@ -112,6 +116,7 @@ impl Aggregator {
         let shared = &self.0;
         let mut state = service.state();
         let was = (state.reported.state, state.critical);
+        state.settle(now, shared.offset_ms());
         state.reconfigure(spec, now, resumes);
         shared.recount(|tally| {
             tally.remove(was.0, was.1);
@@ -225,8 +230,30 @@ impl Aggregator {
     /// the uptime. Probes go on. Unknown services are ignored.
     pub fn maintenance(&self, id: &ServiceId, open: bool) {
         if let Some(service) = self.0.services().get(id) {
-            service.state().maintenance = open;
+            let mut state = service.state();
+            state.settle(self.0.clock.monotonic(), self.0.offset_ms());
+            state.maintenance = open;
         }
+    }
+
+    /// Keeps closed minutes, and what has ever passed, in this history from now on. What it knows
+    /// of earlier runs is read when [`run`](Self::run) begins. To be called once, before that;
+    /// later calls change nothing.
+    pub fn set_history(&self, history: Arc<dyn History>) {
+        self.0.keeper.set_history(history);
+    }
+
+    /// The uptime of the watched services in the last `window`: from the history, where there is
+    /// one, and from memory.
+    ///
+    /// # Errors
+    /// The history's.
+    pub async fn uptime(&self, window: Duration) -> Result<UptimeReport> {
+        let shared = &self.0;
+        let unsaved = keeper::unsaved(shared);
+        let watched = shared.services().keys().cloned().collect();
+        let history = shared.keeper.history().map(|history| &**history);
+        UptimeReport::new(history, shared.clock.wall(), window, unsaved, Some(watched)).await
     }
 }
 

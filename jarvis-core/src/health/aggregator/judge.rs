@@ -79,6 +79,11 @@ impl Judge {
         self.fails
     }
 
+    /// An earlier run of JARVIS saw it pass.
+    pub(super) const fn passed_before(&mut self) {
+        self.ever_passed = true;
+    }
+
     /// When to probe next, after the last.
     pub(super) fn interval(&self, policy: &CheckPolicy) -> Duration {
         let failing = self.failing || self.state == ServiceState::Down;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::task::JoinSet;
 
+use super::keeper;
 use super::measure::measure;
 use super::pulse::TICK;
 use super::schedule::{Schedule, fingerprint};
@@ -44,6 +45,7 @@ pub(super) async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(carry_events(Arc::clone(shared)));
     tasks.spawn(tick(Arc::clone(shared)));
+    tasks.spawn(keeper::keep(Arc::clone(shared)));
     let mut until = pin!(until);
     loop {
         let reloaded = shared.reloaded.notified();
@@ -57,7 +59,12 @@ pub(super) async fn run(
     }
     drop(running);
     drop(tasks);
-    shared.clock.until(shared.clock.monotonic() + FAREWELL, publish_waiting(shared)).await;
+    keeper::sweep(shared, true).await;
+    let farewell = async {
+        keeper::append_waiting(shared).await;
+        publish_waiting(shared).await;
+    };
+    shared.clock.until(shared.clock.monotonic() + FAREWELL, farewell).await;
     Ok(())
 }
 
@@ -140,11 +147,17 @@ async fn publish_waiting(shared: &Shared) {
 /// Notices our own stalls and the machine's sleep, also while no probe is due.
 async fn tick(shared: Arc<Shared>) {
     let clock = &shared.clock;
+    let mut minute = 0;
     loop {
         let now = clock.monotonic();
         let next = now + TICK;
         shared.pulse.tick(now, Some(next));
         shared.pulse.look(&**clock);
+        shared.follow_the_wall_clock();
+        let this_minute = clock.wall().millis().div_euclid(60_000);
+        if std::mem::replace(&mut minute, this_minute) != this_minute {
+            keeper::sweep(&shared, false).await;
+        }
         clock.sleep_until(next).await;
     }
 }

@@ -13,6 +13,7 @@ use super::results::{Recent, Results};
 use super::snapshot::CheckCounters;
 use crate::clock::Monotonic;
 use crate::health::HealthProbe;
+use crate::health::uptime::Meter;
 use crate::vocabulary::{
     Cause, CheckName, FailureKind, InstanceId, ServiceId, ServiceState, Verdict,
 };
@@ -74,6 +75,8 @@ pub(super) struct Check {
     pub(super) counters: CheckCounters,
     /// The suspends that the judge has been told of.
     pub(super) resumes: u32,
+    /// What the last result says, and until when (monotonic, in ms) it may be believed.
+    owned: (ServiceState, u64),
 }
 
 impl Check {
@@ -87,7 +90,13 @@ impl Check {
             failure: None,
             counters: CheckCounters::default(),
             resumes,
+            owned: (ServiceState::Unknown, 0),
         }
+    }
+
+    /// Whose state it was at that time.
+    fn owned_at(&self, at_ms: u64) -> ServiceState {
+        if at_ms < self.owned.1 { self.owned.0 } else { ServiceState::Unknown }
     }
 
     fn is_unchanged(&self, spec: &CheckSpec) -> bool {
@@ -130,6 +139,7 @@ pub(super) struct State {
     /// Not judged yet since an action ended: the next judgement is told even when it is the same.
     pub(super) fresh: bool,
     pub(super) removed: bool,
+    pub(super) meter: Meter,
 }
 
 #[derive(Debug)]
@@ -154,7 +164,7 @@ pub(super) struct Outcome {
 }
 
 impl Service {
-    pub(super) fn new(spec: &ServiceSpec, now: Monotonic, resumes: u32) -> Self {
+    pub(super) fn new(spec: &ServiceSpec, now: Monotonic, resumes: u32, offset_ms: i64) -> Self {
         let grace = grace(spec.start_grace, now);
         Self {
             id: spec.id.clone(),
@@ -173,6 +183,7 @@ impl Service {
                 maintenance: false,
                 fresh: false,
                 removed: false,
+                meter: Meter::new(millis(now), offset_ms),
             }),
             generation: AtomicU32::new(0),
             acting: AtomicBool::new(false),
@@ -197,7 +208,51 @@ pub(super) fn grace(grace: Duration, started: Monotonic) -> Option<Monotonic> {
     (!grace.is_zero()).then(|| started + grace)
 }
 
+/// A moment in milliseconds of the monotonic axis.
+pub(super) fn millis(at: Monotonic) -> u64 {
+    u64::try_from(at.since_start().as_millis()).unwrap_or(u64::MAX)
+}
+
 impl State {
+    /// Accounts the time up to now, with what held until now.
+    pub(super) fn settle(&mut self, now: Monotonic, offset_ms: i64) {
+        let checks = &self.checks;
+        self.meter.settle(millis(now), offset_ms, self.maintenance, |at| {
+            let critical = |check: &Check| check.target.policy.critical;
+            let state = worst(checks.iter().map(|check| (check.owned_at(at), critical(check))));
+            let ends = checks.iter().map(|check| check.owned.1).filter(|end| *end > at);
+            (state, ends.min().unwrap_or(u64::MAX))
+        });
+    }
+
+    /// Accounts a result.
+    pub(super) fn account(
+        &mut self,
+        target: &Arc<Target>,
+        verdict: Verdict,
+        latency: Duration,
+        now: Monotonic,
+    ) {
+        let account = self.meter.open_mut();
+        if verdict != Verdict::Unknown {
+            account.probes += 1;
+            account.failures += u64::from(verdict == Verdict::Fail);
+        }
+        if matches!(verdict, Verdict::Pass | Verdict::Warn) {
+            account.latency.record(latency);
+        }
+        let state = match verdict {
+            Verdict::Pass => ServiceState::Healthy,
+            Verdict::Warn => ServiceState::Degraded,
+            Verdict::Fail => ServiceState::Down,
+            Verdict::Unknown => ServiceState::Unknown,
+        };
+        let owns = target.policy.interval.max(target.policy.timeout) * 2;
+        if let Some(check) = self.check_mut(target) {
+            check.owned = (state, millis(now + owns));
+        }
+    }
+
     /// Takes over a changed configuration. Checks that did not change keep what is known.
     pub(super) fn reconfigure(&mut self, spec: &ServiceSpec, now: Monotonic, resumes: u32) {
         (self.critical, self.start_grace) = (spec.critical, spec.start_grace);

@@ -1,7 +1,7 @@
 //! What the handle, the tasks and the loop share, and the way of a result through it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use tokio::sync::{Notify, watch};
 
 use super::changes::{Change, ChangeQueue, Round};
 use super::judge::{Sample, Tally};
+use super::keeper::Keeper;
 use super::measure::Measured;
 use super::pulse::{Pulse, TOO_LATE};
 use super::service::{Outcome, Service, State, Target};
-use crate::clock::{Monotonic, SharedClock, WallTime};
+use crate::clock::{Clock, Monotonic, SharedClock, WallTime};
 use crate::events::{Event, EventBus};
 use crate::vocabulary::{FailureKind, ServiceId, ServiceState};
 
@@ -34,7 +35,7 @@ impl EventQueue {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, event: Event) {
+    pub(super) fn push(&self, event: Event) {
         let mut events = self.events();
         if events.len() == EVENT_BUFFER {
             events.pop_front();
@@ -88,12 +89,17 @@ pub(super) struct Shared {
     /// The set of services changed.
     pub(super) reloaded: Notify,
     pub(super) running: AtomicBool,
+    pub(super) keeper: Keeper,
+    /// The wall time, in ms, of the monotonic axis' start.
+    offset_ms: AtomicI64,
 }
 
 impl Shared {
     pub(super) fn new(clock: SharedClock, bus: Arc<dyn EventBus>) -> Self {
         Self {
             pulse: Pulse::new(&*clock),
+            offset_ms: AtomicI64::new(offset_of(&*clock)),
+            keeper: Keeper::default(),
             clock,
             bus,
             services: RwLock::default(),
@@ -118,6 +124,19 @@ impl Shared {
 
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn offset_ms(&self) -> i64 {
+        self.offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Follows the wall clock when it was set, or the machine slept. Slewing within a second is
+    /// left alone.
+    pub(super) fn follow_the_wall_clock(&self) {
+        let offset = offset_of(&*self.clock);
+        if offset.abs_diff(self.offset_ms()) > 1_000 {
+            self.offset_ms.store(offset, Ordering::Relaxed);
+        }
     }
 
     /// The wall time of a moment of ours.
@@ -200,10 +219,16 @@ impl Shared {
             latency: observation.latency,
             ours,
         };
+        state.settle(now, self.offset_ms());
         let new_life = state.saw(observation.instance.as_ref(), now);
         let Some(check) = state.check_mut(target) else { return target.policy.interval };
-        check.observe(&sample, &observation.message, now);
+        let passed_before = check.judge.ever_passed();
+        let verdict = check.observe(&sample, &observation.message, now);
         let interval = check.judge.interval(&target.policy);
+        if check.judge.ever_passed() && !passed_before {
+            self.keeper.passed(&service.id, target);
+        }
+        state.account(target, verdict, sample.latency, now);
         let mut outcome = state.judge(now);
         outcome.tell |= new_life;
         self.publish(service, state, &outcome);
@@ -274,6 +299,11 @@ impl Shared {
         let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.iter().filter_map(Weak::upgrade).for_each(|queue| queue.close());
     }
+}
+
+fn offset_of(clock: &dyn Clock) -> i64 {
+    let monotonic = i64::try_from(clock.monotonic().since_start().as_millis()).unwrap_or(i64::MAX);
+    clock.wall().millis().saturating_sub(monotonic)
 }
 
 impl Drop for Shared {

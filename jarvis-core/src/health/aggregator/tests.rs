@@ -1,7 +1,6 @@
 //! The aggregator on a clock that stands still until a test moves it.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -60,11 +59,8 @@ impl World {
         let end = self.clock.monotonic() + duration;
         self.settle().await;
         while self.clock.monotonic() < end {
-            let left = end.saturating_since(self.clock.monotonic());
-            // The loop ticks four times a second, so no step is longer than that.
-            if self.clock.advance_to_next().is_none_or(|step| step > left) {
-                self.clock.advance(left);
-            }
+            let next = self.clock.next_wake().map_or(end, |wake| wake.min(end));
+            self.clock.advance(next.saturating_since(self.clock.monotonic()));
             self.settle().await;
         }
     }
@@ -181,7 +177,7 @@ async fn an_action_resets_the_counters_and_is_judged_anew() {
     world.pass(secs(6)).await;
     assert_eq!(changes.next().await.unwrap().state, ServiceState::Healthy);
     probe.set(fail(FailureKind::Refused));
-    world.pass(secs(31)).await;
+    world.pass(secs(36)).await;
     let down = changes.next().await.unwrap();
     assert_eq!((down.state, down.ever_passed), (ServiceState::Down, true));
 
@@ -311,4 +307,123 @@ async fn suspicion_counts_hosts_and_tells_proof_apart() {
     world.pass(secs(6)).await;
     let facts = world.aggregator.suspicion();
     assert_eq!((facts.observed, facts.suspicious, facts.hosts, facts.proven), (5, 3, 2, 1));
+}
+
+#[tokio::test]
+async fn uptime_counts_from_the_first_failure_to_the_first_pass_and_leaves_maintenance_out() {
+    let probe = MemoryProbe::passing();
+    let policy =
+        CheckPolicy { interval: secs(5), interval_down: secs(5), ..CheckPolicy::default() };
+    let spec = ServiceSpec::new(id("api"), vec![check("main", &probe).with_policy(policy)]);
+    let world = World::new(vec![spec]);
+    let mut probes = 0;
+    let mut next = async |world: &World| {
+        while probe.calls().len() == probes {
+            world.pass(Duration::from_millis(100)).await;
+        }
+        probes = probe.calls().len();
+    };
+    next(&world).await;
+    next(&world).await;
+    probe.set(fail(FailureKind::Body));
+    next(&world).await;
+    next(&world).await;
+    probe.set(Answer::Say(Observation::pass("well")));
+    next(&world).await;
+    let uptime = |report: &UptimeReport| report.services[0].uptime;
+    let report = world.aggregator.uptime(secs(3_600)).await.unwrap();
+    assert_eq!(
+        uptime(&report).down_ms,
+        20_000,
+        "two results of ten seconds each, below the threshold"
+    );
+    assert_eq!((uptime(&report).probes, uptime(&report).failures), (5, 2));
+    assert!(uptime(&report).coverage < 0.02, "an hour was asked for, not watched");
+    let before = uptime(&report);
+
+    // All within the first minute: without a history only the open one is known.
+    world.aggregator.maintenance(&id("api"), true);
+    probe.set(fail(FailureKind::Body));
+    world.pass(secs(25)).await;
+    let after = uptime(&world.aggregator.uptime(secs(3_600)).await.unwrap());
+    assert_eq!((after.down_ms, after.up_ms), (before.down_ms, before.up_ms));
+    assert_eq!(after.excluded_ms, 25_000);
+}
+
+#[tokio::test]
+async fn a_suspend_discards_what_was_in_flight_and_waits_an_interval_before_it_judges() {
+    let probe = MemoryProbe::passing();
+    let world = World::new(vec![service("api", &probe)]);
+    world.pass(secs(40)).await;
+    probe.set(Answer::Hang);
+    world.aggregator.accelerate(&id("api"));
+    world.pass(secs(1)).await;
+    world.clock.suspend(secs(3_600));
+    world.pass(secs(6)).await;
+    let check = world.service("api").checks[0].clone();
+    assert_eq!((check.counters.discarded, check.counters.failures), (1, 0));
+    probe.set(fail(FailureKind::Refused));
+    world.aggregator.accelerate(&id("api"));
+    world.pass(secs(1)).await;
+    assert_eq!(world.state("api"), ServiceState::Healthy, "the network may need a moment");
+    world.pass(secs(60)).await;
+    assert_eq!(world.state("api"), ServiceState::Down);
+    assert_eq!(world.aggregator.loop_stats().suspends, 1);
+    let report = world.aggregator.uptime(secs(2 * 3_600)).await.unwrap();
+    assert!(report.overall.unknown_ms > 3_590_000, "nobody watched while it slept");
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_jumps_changes_no_judgement_and_never_makes_more_than_100_percent() {
+    let probe = MemoryProbe::passing();
+    let world = World::new(vec![service("api", &probe)]);
+    world.pass(secs(100)).await;
+    let calls = probe.calls().len();
+    for jump in [3_600_i64, -7_200, 3_600] {
+        world.clock.set_wall(WallTime::from_millis(world.clock.wall().millis() + jump * 1_000));
+        world.pass(secs(90)).await;
+    }
+    assert_eq!(probe.calls().len(), calls + 9, "the schedule did not notice");
+    assert_eq!(world.state("api"), ServiceState::Healthy);
+    let report = world.aggregator.uptime(secs(24 * 3_600)).await.unwrap();
+    assert!(report.overall.percent.unwrap() <= 100.0 && report.overall.coverage <= 1.0);
+    assert_eq!(world.aggregator.loop_stats().suspends, 0);
+}
+
+#[tokio::test]
+async fn a_round_that_was_late_is_unknown_and_counts_for_nothing() {
+    let probe = MemoryProbe::passing();
+    let world = World::new(vec![service("api", &probe)]);
+    world.pass(secs(40)).await;
+    probe.set(fail(FailureKind::Refused));
+    // Nothing ran for a while: every timer is late.
+    world.clock.advance(secs(31));
+    world.settle().await;
+    let check = world.service("api").checks[0].clone();
+    assert_eq!((check.counters.unknowns, check.counters.failures), (1, 0));
+    assert_eq!(world.state("api"), ServiceState::Healthy);
+    assert!(world.aggregator.loop_stats().stalls >= 1);
+    world.pass(secs(31)).await;
+    assert_eq!(world.state("api"), ServiceState::Down);
+}
+
+#[tokio::test]
+async fn flapping_is_told_once_and_is_degraded() {
+    let probe = MemoryProbe::passing();
+    let policy = CheckPolicy { interval: secs(5), ..CheckPolicy::default() };
+    let spec = ServiceSpec::new(id("api"), vec![check("main", &probe).with_policy(policy)]);
+    let world = World::new(vec![spec]);
+    for _ in 0..30 {
+        world.pass(secs(5)).await;
+        probe.then(fail(FailureKind::Refused));
+        world.pass(secs(5)).await;
+    }
+    assert_eq!((world.state("api"), world.service("api").flapping), (ServiceState::Degraded, true));
+    world.pass(secs(200)).await;
+    assert_eq!((world.state("api"), world.service("api").flapping), (ServiceState::Healthy, false));
+    let events = world.events();
+    let count = |wanted: fn(&Event) -> bool| events.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(|event| matches!(event, Event::FlappingStarted { .. })), 1);
+    assert_eq!(count(|event| matches!(event, Event::FlappingStopped { .. })), 1);
+    assert!(count(|event| matches!(event, Event::ServiceChanged { .. })) < 12);
 }

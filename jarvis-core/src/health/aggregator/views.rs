@@ -54,7 +54,7 @@ impl Aggregator {
             stalls: vitals.stalls,
             suspends: vitals.suspends,
             dropped_events: shared.events.dropped.load(Ordering::Relaxed),
-            dropped_minutes: 0,
+            dropped_minutes: shared.keeper.dropped(),
         }
     }
 

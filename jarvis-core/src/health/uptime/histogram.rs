@@ -49,7 +49,7 @@ impl Histogram {
         self.add(bucket_of(latency), 1);
     }
 
-    fn add(&mut self, bucket: u16, count: u32) {
+    pub(super) fn add(&mut self, bucket: u16, count: u32) {
         match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
             Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
             Err(at) => {
