@@ -5,10 +5,15 @@
 //! So the same machine serves the property tests, a dry run, and the reconciliation after a
 //! `kill -9`.
 
+mod canary;
 mod command;
 pub mod control;
+mod failpoint;
+mod machine;
 mod maintenance;
 mod policy;
+mod run;
+mod state;
 mod status;
 
 pub use command::{Command, Outlet, Reply};
@@ -17,4 +22,8 @@ pub use policy::{
     Allow, AllowedAction, Limits, ManagedService, OperatorSettings, RestartPolicy, RollbackPolicy,
     SelfSuspicion,
 };
+pub use run::{Operator, OperatorParts};
+pub use state::StateStore;
 pub use status::{IncidentStatus, LeaseStatus, OperatorStatus, ServiceStatus};
+
+use failpoint::failpoint;

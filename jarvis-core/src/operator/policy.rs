@@ -266,6 +266,8 @@ pub struct OperatorSettings {
     pub stagger: Duration,
     /// How often a service that is left alone is looked at.
     pub observe_every: Duration,
+    /// How often our own canary sings; absent: never.
+    pub canary_every: Option<Duration>,
     /// How long an action in flight may take after the end was asked for.
     pub shutdown_deadline: Duration,
 }
@@ -285,6 +287,7 @@ impl Default for OperatorSettings {
             dependency_grace: secs(15),
             stagger: secs(2),
             observe_every: secs(60),
+            canary_every: Some(secs(10)),
             shutdown_deadline: secs(25),
         }
     }

@@ -1,0 +1,227 @@
+//! What people ask for.
+
+use super::Machine;
+use super::gates::Wanted;
+use super::input::Effect;
+use super::record::{Manual, OneOff, Ticket};
+use crate::clock::{Stamp, WallTime};
+use crate::events::Event;
+use crate::operator::command::{Command, Reply};
+use crate::units::format_duration;
+use crate::vocabulary::{ActionKind, Gate, ServiceId, Trigger};
+use crate::{Error, ErrorKind, Result};
+
+impl Machine {
+    pub(super) fn command(&mut self, ticket: Ticket, command: Command, now: &Stamp) {
+        let answer = match command {
+            Command::Restart { service, by } => {
+                return self.manual(ticket, &service, ActionKind::Restart, by);
+            }
+            Command::Stop { service, by } => {
+                return self.manual(ticket, &service, ActionKind::Stop, by);
+            }
+            Command::Start { service, by } => {
+                return self.manual(ticket, &service, ActionKind::Start, by);
+            }
+            Command::Reset { service, by } => self.reset(&service, by),
+            Command::Pause { by } => self.pause(by),
+            Command::Resume { by } => self.resume(&by),
+            Command::Maintain { services, duration, by } => {
+                self.open_window(services, duration, &by, now)
+            }
+            Command::EndMaintenance { by } => self.close_windows(&by),
+        };
+        self.answer(ticket, answer);
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Result<Reply>) {
+        self.effects.push(Effect::Answer { ticket, answer });
+    }
+
+    fn known(&self, id: &ServiceId) -> Result<()> {
+        if self.service(id).is_some_and(|service| !service.live.removed) {
+            return Ok(());
+        }
+        let nearest = self
+            .services
+            .keys()
+            .max_by(|a, b| {
+                let likeness = |name: &ServiceId| strsim::jaro(name.as_str(), id.as_str());
+                likeness(a).total_cmp(&likeness(b))
+            })
+            .map_or_else(String::new, |name| format!("; did you mean {name}?"));
+        Err(Error::new(ErrorKind::NotFound, format!("no service is called {id}{nearest}"))
+            .with_operation("operator.command"))
+    }
+
+    fn leading(&self) -> Result<()> {
+        if self.held.is_some() {
+            return Ok(());
+        }
+        let message = "another operator holds the lease; ask that one";
+        Err(Error::new(ErrorKind::Forbidden, message).with_context("gate", Gate::Lease))
+    }
+
+    fn manual(&mut self, ticket: Ticket, id: &ServiceId, action: ActionKind, by: String) {
+        let id = self.name(id);
+        if let Err(error) = self.known(&id) {
+            return self.answer(ticket, Err(error));
+        }
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if service.record.phase.in_flight() || service.live.manual.is_some() {
+            let message = format!("{id} is being acted on; wait until that is verified");
+            let error = Error::new(ErrorKind::Conflict, message);
+            return self.answer(ticket, Err(error.with_operation("operator.command")));
+        }
+        service.live.look_fresh = false;
+        service.live.manual = Some(Manual { ticket, action, by });
+        if self.held.is_none() {
+            let error = self.leading().err();
+            self.refuse_manual(&id, error);
+        }
+    }
+
+    pub(super) fn refuse_manual(&mut self, id: &ServiceId, error: Option<Error>) {
+        let manual = self.services.get_mut(id).and_then(|service| service.live.manual.take());
+        if let (Some(manual), Some(error)) = (manual, error) {
+            self.answer(manual.ticket, Err(error));
+        }
+    }
+
+    /// Asks the gates that hold for people too, looks, and acts.
+    pub(super) fn decide_manual(&mut self, id: &ServiceId, now: &Stamp) {
+        let Some(service) = self.services.get(id) else { return };
+        let Some(manual) = &service.live.manual else { return };
+        let trigger = Trigger::Manual { by: manual.by.clone() };
+        let wanted = Wanted { action: manual.action.clone(), trigger };
+        if let Some(hold) = self.gate(service, &wanted, now) {
+            let error = Error::new(ErrorKind::Forbidden, hold.reason)
+                .with_operation("operator.command")
+                .with_context("gate", hold.gate);
+            return self.refuse_manual(id, Some(error));
+        }
+        if service.needs_look() || service.live.looking {
+            return self.observe(id);
+        }
+        let ticket = manual.ticket;
+        let intent = self.new_intent(id, now);
+        if let Some(service) = self.services.get_mut(id) {
+            service.live.manual = None;
+            service.live.reserving = None;
+        }
+        self.begin(id, intent.clone(), wanted, now);
+        self.answer(ticket, Ok(Reply::Accepted { service: id.clone(), intent }));
+    }
+
+    fn reset(&mut self, id: &ServiceId, by: String) -> Result<Reply> {
+        let id = self.name(id);
+        self.known(&id)?;
+        self.leading()?;
+        if let Some(service) = self.services.get_mut(&id) {
+            service.record.breaker = None;
+            service.record.told.clear();
+            service.live.retry = None;
+            service.live.hold = None;
+            if matches!(service.record.phase, super::record::Phase::BackingOff { .. }) {
+                service.record.phase = super::record::Phase::Idle;
+                service.live.look_fresh = false;
+            }
+            if let Some(incident) = &mut service.record.incident {
+                incident.since_reset = 0;
+                incident.failures = 0;
+                incident.escalated = false;
+            }
+        }
+        self.effects.push(Effect::ResetLedger { service: id.clone() });
+        self.events.push(Event::ServiceReset { service: id.clone(), by });
+        Ok(Reply::Done { message: format!("the budget and the breaker of {id} are cleared") })
+    }
+
+    fn pause(&mut self, by: String) -> Result<Reply> {
+        self.leading()?;
+        let message = format!("paused by {by}; what is under way is finished");
+        if self.globals.paused.is_none() {
+            self.events.push(Event::ActingChanged { acting: false, reason: message.clone() });
+        }
+        self.globals.paused = Some(by);
+        Ok(Reply::Done { message })
+    }
+
+    fn resume(&mut self, by: &str) -> Result<Reply> {
+        self.leading()?;
+        let acting = self.kill.is_none();
+        if self.globals.paused.take().is_some() {
+            let reason = format!("resumed by {by}");
+            self.events.push(Event::ActingChanged { acting, reason });
+        }
+        let message = match &self.kill {
+            None => "acting again".to_owned(),
+            Some(reason) => format!("no longer paused, but the kill switch is on: {reason}"),
+        };
+        Ok(Reply::Done { message })
+    }
+
+    fn open_window(
+        &mut self,
+        services: Vec<String>,
+        duration: std::time::Duration,
+        by: &str,
+        now: &Stamp,
+    ) -> Result<Reply> {
+        self.leading()?;
+        if duration.is_zero() || services.is_empty() {
+            let message = "a maintenance window needs services and a duration over 0s";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let message = format!(
+            "maintenance of {} for {}, opened by {by}",
+            services.join(", "),
+            format_duration(duration)
+        );
+        self.events.push(Event::MaintenanceChanged { open: true, services: services.clone() });
+        self.globals.one_off.push(OneOff { services, since: now.clone(), duration });
+        Ok(Reply::Done { message })
+    }
+
+    /// Windows of the calendar opened or closed.
+    pub(super) fn calendar(&mut self, changes: Vec<(ServiceId, Option<WallTime>)>) {
+        let (mut opened, mut closed) = (Vec::new(), Vec::new());
+        for (id, until) in changes {
+            let Some(service) = self.service_mut(&id) else { continue };
+            let before = std::mem::replace(&mut service.live.maintenance, until);
+            match (before, until) {
+                (None, Some(_)) => opened.push(id.to_string()),
+                (Some(_), None) => closed.push(id.to_string()),
+                _ => {}
+            }
+        }
+        for (open, services) in [(true, opened), (false, closed)] {
+            if !services.is_empty() && self.held.is_some() {
+                self.events.push(Event::MaintenanceChanged { open, services });
+            }
+        }
+    }
+
+    fn close_windows(&mut self, by: &str) -> Result<Reply> {
+        self.leading()?;
+        for window in std::mem::take(&mut self.globals.one_off) {
+            let services = window.services;
+            self.events.push(Event::MaintenanceChanged { open: false, services });
+        }
+        Ok(Reply::Done { message: format!("maintenance windows closed by {by}") })
+    }
+
+    pub(super) fn close_one_off_windows(&mut self, now: &Stamp) {
+        if self.held.is_none() {
+            return;
+        }
+        let (open, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.globals.one_off)
+            .into_iter()
+            .partition(|window| !window.left(now).is_zero());
+        self.globals.one_off = open;
+        for window in over {
+            let services = window.services;
+            self.events.push(Event::MaintenanceChanged { open: false, services });
+        }
+    }
+}

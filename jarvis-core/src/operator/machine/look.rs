@@ -1,0 +1,244 @@
+//! Facts about a service: what its checks say, what its platform says.
+
+use super::Machine;
+use super::input::{Effect, HealthReport, Look};
+use super::record::{Phase, SeenVersion, Service};
+use crate::clock::Stamp;
+use crate::events::Event;
+use crate::restart::{InstanceEvent, RunState, Running};
+use crate::vocabulary::{Cause, CheckName, FailureKind, ServiceId, ServiceState};
+
+/// How often a platform that can't be asked is asked again while it matters.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Service {
+    /// The platform says that its life ended.
+    pub(super) fn exited(&self) -> bool {
+        self.live.look_fresh
+            && matches!(
+                self.live.look.as_ref().map(|look| &look.state),
+                Some(RunState::Exited { .. })
+            )
+    }
+
+    /// Down, and nobody wanted that.
+    pub(super) fn is_down(&self) -> bool {
+        let native = self.live.look.as_ref().is_some_and(|look| look.native_restart);
+        // What was never started is not down; it is started first.
+        let unborn = self.unborn() && self.record.incident.is_none();
+        self.record.stopped.is_none()
+            && !unborn
+            && (self.live.health.state == ServiceState::Down || (self.exited() && !native))
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.live.look.as_ref().is_some_and(Running::is_running)
+    }
+
+    /// Its checks say that it works.
+    pub(super) const fn is_up(&self) -> bool {
+        matches!(self.live.health.state, ServiceState::Healthy | ServiceState::Degraded)
+    }
+
+    /// Why it is down.
+    pub(super) fn cause(&self) -> Cause {
+        let exit = match self.live.look.as_ref().map(|look| &look.state) {
+            Some(RunState::Exited { exit }) if self.exited() => Some(exit.to_string()),
+            _ => None,
+        };
+        match (&self.live.health.cause, exit) {
+            (Some(cause), Some(exit)) if self.live.health.state == ServiceState::Down => Cause {
+                check: cause.check.clone(),
+                kind: Some(FailureKind::Exited),
+                message: format!("it exited ({exit}); {}", cause.message),
+            },
+            (Some(cause), None) => cause.clone(),
+            (_, Some(exit)) => own_cause(Some(FailureKind::Exited), format!("it exited ({exit})")),
+            (None, None) => own_cause(None, "it is down".to_owned()),
+        }
+    }
+
+    /// A look is under way or wanted before anything may be decided.
+    pub(super) const fn needs_look(&self) -> bool {
+        self.plan.actionable && !self.live.look_fresh
+    }
+}
+
+/// A cause that no check of the service names.
+pub(super) fn own_cause(kind: Option<FailureKind>, message: String) -> Cause {
+    let check = CheckName::new("instance").unwrap_or_else(|_| super::unreachable_id());
+    Cause { check, kind, message }
+}
+
+impl Machine {
+    pub(super) fn health(&mut self, id: &ServiceId, report: HealthReport, now: &Stamp) {
+        let Some(service) = self.service_mut(id) else { return };
+        service.record.ever_passed |= report.ever_passed;
+        if service.record.phase.in_flight() {
+            // What is said during an action is about the life before, or not meant seriously.
+            service.live.health.flapping = report.flapping;
+            return;
+        }
+        let (was, is) = (service.live.health.state, report.state);
+        if was != is {
+            service.live.look_fresh = false;
+            service.live.retry = None;
+            if is == ServiceState::Down {
+                service.live.down_since = Some(now.clone());
+            } else if was == ServiceState::Down && is != ServiceState::Unknown {
+                service.live.up_since = Some(now.clone());
+            }
+        }
+        service.live.health = report;
+    }
+
+    pub(super) fn instance_event(&mut self, id: &ServiceId, event: &InstanceEvent) {
+        let id = self.name(id);
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.live.look_fresh = false;
+        service.live.retry = None;
+        let accelerate = !matches!(event, InstanceEvent::Gap);
+        if accelerate && !service.record.phase.in_flight() {
+            self.effects.push(Effect::Accelerate { service: id });
+        }
+    }
+
+    /// Asks the platform, unless it is being asked.
+    pub(super) fn observe(&mut self, id: &ServiceId) {
+        let Some(service) = self.services.get_mut(id) else { return };
+        if !service.plan.actionable || service.live.looking {
+            return;
+        }
+        service.live.looking = true;
+        let down = service.is_down() || service.record.incident.is_some();
+        let dependencies = if down { service.plan.depends_on.clone() } else { Vec::new() };
+        self.effects.push(Effect::Observe { service: id.clone(), with_log: down, dependencies });
+    }
+
+    /// Looks when a look is wanted, and now and then anyway.
+    pub(super) fn keep_looking(&mut self, id: &ServiceId, now: &Stamp) {
+        let Some(service) = self.services.get(id) else { return };
+        let age = service.live.looked.as_ref().map(|at| at.age(now));
+        let unknown = service.live.look.is_none() && (service.is_down() || !service.is_up());
+        let every = if unknown { LOOK_AGAIN } else { self.settings.observe_every };
+        if service.needs_look() || age.is_none_or(|age| age >= every) {
+            self.observe(id);
+        }
+    }
+
+    pub(super) fn observed(&mut self, id: &ServiceId, look: Look, now: &Stamp) {
+        let id = self.name(id);
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.live.looking = false;
+        service.live.looked = Some(now.clone());
+        service.live.look_fresh = true;
+        service.live.failing = look.failing;
+        if !look.log.is_empty() {
+            service.live.log = look.log;
+        }
+        match look.running {
+            Err(_) => {
+                service.live.look = None;
+                service.live.look_errors = service.live.look_errors.saturating_add(1);
+            }
+            Ok(running) => {
+                service.live.look_errors = 0;
+                self.saw(&id, &running, now);
+            }
+        }
+        if self.held.is_some() {
+            self.reconcile(&id, now);
+        }
+    }
+
+    /// Takes in what runs now.
+    fn saw(&mut self, id: &ServiceId, running: &Running, now: &Stamp) {
+        let active = self.held.is_some();
+        let Some(service) = self.services.get_mut(id) else { return };
+        let before = service.live.look.replace(running.clone());
+        if service.record.phase.in_flight() || !active {
+            return;
+        }
+        self.saw_exit(id, before.as_ref(), running);
+        self.saw_stop(id, running, now);
+        self.saw_version(id, running, now);
+        self.saw_instance(id, running, now);
+    }
+
+    fn saw_exit(&mut self, id: &ServiceId, before: Option<&Running>, running: &Running) {
+        let RunState::Exited { exit } = &running.state else { return };
+        let known = before.is_some_and(|before| {
+            before.state == running.state && before.instance == running.instance
+        });
+        let stopped = self.services.get(id).is_some_and(|service| service.record.stopped.is_some());
+        if !known && !stopped {
+            self.events.push(Event::InstanceExited {
+                service: id.clone(),
+                instance: running.instance.clone(),
+                exit: exit.to_string(),
+            });
+        }
+    }
+
+    fn saw_stop(&mut self, id: &ServiceId, running: &Running, now: &Stamp) {
+        let Some(service) = self.services.get_mut(id) else { return };
+        let another_life = running.instance.is_some()
+            && service.record.instance.is_some()
+            && running.instance != service.record.instance;
+        let evidence = match &running.state {
+            RunState::StoppedByPerson { evidence } => Some(evidence.clone()),
+            RunState::Missing if service.record.instance.is_some() => {
+                Some("it was removed; its platform does not know it any more".to_owned())
+            }
+            _ => None,
+        };
+        match evidence {
+            Some(evidence) if service.record.stopped.is_none() => {
+                service.record.stopped = Some(evidence.clone());
+                service.record.pending = None;
+                self.events.push(Event::StoppedByPerson { service: id.clone(), evidence });
+                self.close_incident(id, now);
+            }
+            // It runs, or another life of it ended since: somebody started it again.
+            None if running.is_running() || another_life => service.record.stopped = None,
+            _ => {}
+        }
+    }
+
+    fn saw_version(&mut self, id: &ServiceId, running: &Running, now: &Stamp) {
+        let Some(service) = self.services.get_mut(id) else { return };
+        let Some(version) = running.version.clone().filter(|_| running.is_running()) else {
+            return;
+        };
+        if service.record.version.as_ref().is_none_or(|seen| seen.version != version) {
+            let since = now.clone();
+            service.record.version = Some(SeenVersion { version, since, healthy_since: None });
+        }
+    }
+
+    /// Another life than the last one we know of: somebody else began it.
+    fn saw_instance(&mut self, id: &ServiceId, running: &Running, now: &Stamp) {
+        let Some(service) = self.services.get_mut(id) else { return };
+        let Some(to) = running.instance.clone().filter(|_| running.is_running()) else { return };
+        let from = service.record.instance.replace(to.clone());
+        if from.as_ref() == Some(&to) || from.is_none() {
+            return;
+        }
+        let proved = matches!(service.record.phase, Phase::Stabilising { act: Some(_), .. });
+        let evidence = if running.native_restart {
+            "its platform restarts it by itself"
+        } else {
+            "JARVIS did not begin it"
+        };
+        self.events.push(Event::InstanceChanged {
+            service: id.clone(),
+            from,
+            to,
+            evidence: evidence.to_owned(),
+        });
+        if proved {
+            let reason = "the life that was verified ended within the stabilisation time";
+            self.attempt_failed(id, reason, true, now);
+        }
+    }
+}

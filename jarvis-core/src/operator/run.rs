@@ -1,0 +1,409 @@
+//! The loop: feeds the machine, writes down what it decides, and carries it out.
+
+mod announce;
+mod execute;
+mod feeds;
+mod leadership;
+mod writer;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::command::{Command, Outlet, Reply};
+use super::machine::Machine;
+use super::machine::input::Input;
+use super::machine::record::{Plan, Ticket};
+use super::maintenance::Calendar;
+use super::policy::{ManagedService, OperatorSettings};
+use super::state::StateStore;
+use super::status::OperatorStatus;
+use crate::clock::{ClockExt, Monotonic, SharedClock};
+use crate::events::Event;
+use crate::health::aggregator::Aggregator;
+use crate::lease::{Lease, RestartLedger};
+use crate::restart::ServiceRestarter;
+use crate::vocabulary::{FencingToken, HolderId, Mode, ServiceId};
+use crate::{Error, ErrorKind, Result};
+use writer::Step;
+
+/// How often the kill switch and the calendar are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a caller of a command waits for its answer.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(15);
+/// How long the last events may take to be announced at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What an operator is made of.
+#[derive(Debug, Clone)]
+pub struct OperatorParts {
+    /// Time.
+    pub clock: SharedClock,
+    /// Says what is down, and verifies.
+    pub health: Aggregator,
+    /// Permission to act.
+    pub lease: Arc<dyn Lease>,
+    /// Counts attempts.
+    pub ledger: Arc<dyn RestartLedger>,
+    /// Keeps the state.
+    pub state: StateStore,
+    /// Takes the events.
+    pub outlet: Arc<dyn Outlet>,
+}
+
+enum Message {
+    Input(Input),
+    Services(Vec<ManagedService>),
+    /// The lease with this token is gone.
+    Lost(FencingToken, String),
+}
+
+struct Shared {
+    parts: OperatorParts,
+    settings: OperatorSettings,
+    calendar: Calendar,
+    holder: HolderId,
+    machine: Mutex<Machine>,
+    restarters: Mutex<HashMap<ServiceId, Arc<dyn ServiceRestarter>>>,
+    inbox: mpsc::UnboundedSender<Message>,
+    outbox: Mutex<Option<mpsc::UnboundedReceiver<Message>>>,
+    tickets: Mutex<HashMap<Ticket, oneshot::Sender<Result<Reply>>>>,
+    next_ticket: AtomicU64,
+    running: AtomicBool,
+    leading: leadership::Leading,
+    actions: execute::Actions,
+}
+
+/// Supervises services. Clones are handles to the same operator.
+#[derive(Clone)]
+pub struct Operator(Arc<Shared>);
+
+impl fmt::Debug for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operator").field("holder", &self.0.holder).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Operator {
+    /// An operator without services. It takes no lease and does nothing before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// `ConfigInvalid` for a maintenance window that can't be; `Exhausted` when the operating
+    /// system has no random numbers.
+    pub fn new(parts: OperatorParts, settings: OperatorSettings) -> Result<Self> {
+        let calendar = Calendar::new(&settings.maintenance)?;
+        let seed = getrandom::u64().map_err(|error| {
+            Error::new(ErrorKind::Exhausted, format!("no random numbers: {error}"))
+        })?;
+        let holder = HolderId::new(format!("pid {} {:08x}", std::process::id(), seed >> 32))?;
+        let (inbox, outbox) = mpsc::unbounded_channel();
+        Ok(Self(Arc::new(Shared {
+            machine: Mutex::new(Machine::new(settings.clone(), seed)),
+            parts,
+            settings,
+            calendar,
+            holder,
+            restarters: Mutex::default(),
+            inbox,
+            outbox: Mutex::new(Some(outbox)),
+            tickets: Mutex::default(),
+            next_ticket: AtomicU64::new(0),
+            running: AtomicBool::new(false),
+            leading: leadership::Leading::default(),
+            actions: execute::Actions::default(),
+        })))
+    }
+
+    /// Sets the services, at first and after a reload. What is under way for one that is gone is
+    /// finished; one that only got a new name (the same `target`) keeps its history and budget.
+    pub fn apply(&self, services: Vec<ManagedService>) {
+        self.0.send(Message::Services(services));
+    }
+
+    /// Carries a command out.
+    ///
+    /// # Errors
+    /// - `Unavailable`: [`run`](Self::run) does not run, or the state can't be written.
+    /// - `Forbidden`: a gate is closed; the message is its reason.
+    /// - `NotFound`: no such service. `Conflict`: an action is under way for it.
+    pub async fn command(&self, command: Command) -> Result<Reply> {
+        let shared = &self.0;
+        if !shared.running.load(Ordering::Acquire) {
+            let message = "the supervision loop does not run; start `jarvis up`";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        let (sender, answer) = oneshot::channel();
+        let ticket = shared.next_ticket.fetch_add(1, Ordering::Relaxed);
+        lock(&shared.tickets).insert(ticket, sender);
+        shared.input(Input::Command { ticket, command });
+        let deadline = shared.parts.clock.monotonic() + COMMAND_DEADLINE;
+        let answer = shared.parts.clock.until(deadline, answer).await;
+        lock(&shared.tickets).remove(&ticket);
+        match answer {
+            Some(Ok(answer)) => answer,
+            _ => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the operator did not answer in time; its state may not be writable",
+            )),
+        }
+    }
+
+    /// What it does now, with the budgets as the ledger tells them.
+    pub async fn status(&self) -> OperatorStatus {
+        let shared = &self.0;
+        let (mut status, limits) = {
+            let machine = lock(&shared.machine);
+            (machine.status(&shared.parts.clock.stamp()), machine.limits())
+        };
+        let mut limits: HashMap<_, _> = limits.into_iter().collect();
+        for service in &mut status.services {
+            if let Some(limits) = limits.remove(&service.service) {
+                let usage = shared.parts.ledger.usage(&service.service, &limits).await;
+                service.budget = usage.unwrap_or_default();
+            }
+        }
+        status
+    }
+
+    /// Supervises until `until` completes; then finishes the action in flight, within
+    /// [`OperatorSettings::shutdown_deadline`], and gives the lease back.
+    ///
+    /// # Errors
+    /// `Conflict` when it runs already, or ran before.
+    pub async fn run(&self, until: impl Future<Output = ()> + Send) -> Result<()> {
+        let shared = &self.0;
+        let outbox = lock(&shared.outbox).take().ok_or_else(|| {
+            Error::new(ErrorKind::Conflict, "this operator runs already, or ran before")
+        })?;
+        shared.running.store(true, Ordering::Release);
+        let mut tasks = JoinSet::new();
+        let events = announce::start(shared, &mut tasks);
+        let mut engine = Engine {
+            writer: writer::start(shared, &events, &mut tasks),
+            shared: Arc::clone(shared),
+            outbox,
+            next_tick: shared.parts.clock.monotonic(),
+            drift: shared.parts.clock.boottime(),
+            feeds: feeds::Feeds::default(),
+            windows: HashMap::new(),
+        };
+        feeds::changes(shared, &mut tasks);
+        feeds::canary(shared, &mut tasks);
+        engine.take_services();
+        let leadership = leadership::start(shared, &events, &mut tasks);
+        engine.supervise(until).await;
+        shared.running.store(false, Ordering::Release);
+        engine.finish_writing().await;
+        leadership.release().await;
+        events.farewell(FAREWELL).await;
+        tasks.shutdown().await;
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn send(&self, message: Message) {
+        // Without a reader the loop has ended, and nothing is to be told any more.
+        drop(self.inbox.send(message));
+    }
+
+    fn input(&self, input: Input) {
+        self.send(Message::Input(input));
+    }
+
+    fn restarter(&self, id: &ServiceId) -> Option<Arc<dyn ServiceRestarter>> {
+        lock(&self.restarters).get(id).cloned()
+    }
+
+    fn now(&self) -> Monotonic {
+        self.parts.clock.monotonic()
+    }
+}
+
+struct Engine {
+    shared: Arc<Shared>,
+    outbox: mpsc::UnboundedReceiver<Message>,
+    writer: writer::Writer,
+    next_tick: Monotonic,
+    /// How far boot time is ahead of the monotonic clock: it jumps when the machine sleeps.
+    drift: Duration,
+    feeds: feeds::Feeds,
+    windows: HashMap<ServiceId, Option<crate::clock::WallTime>>,
+}
+
+impl Engine {
+    async fn supervise(&mut self, until: impl Future<Output = ()> + Send) {
+        let clock = self.shared.parts.clock.clone();
+        self.drift = clock.boottime().saturating_sub(clock.monotonic().since_start());
+        let mut until = pin!(until);
+        let mut deadline: Option<Monotonic> = None;
+        loop {
+            if let Some(deadline) = deadline {
+                let acting = lock(&self.shared.machine).acting() || self.shared.actions.any();
+                if !acting || clock.monotonic() >= deadline {
+                    break;
+                }
+            }
+            let wake = clock.sleep_until(self.next_wake());
+            tokio::select! {
+                biased;
+                message = self.outbox.recv() => match message {
+                    Some(message) => self.receive(message),
+                    None => break,
+                },
+                () = wake => self.tick(),
+                () = &mut until, if deadline.is_none() => {
+                    deadline = Some(clock.monotonic() + self.shared.settings.shutdown_deadline);
+                    self.step(Input::Shutdown);
+                }
+            }
+        }
+        self.say(Event::OperatorStopped { reason: "it was asked to stop".to_owned() });
+    }
+
+    /// The earliest of the next tick and what the machine waits for.
+    fn next_wake(&self) -> Monotonic {
+        let clock = &self.shared.parts.clock;
+        let due = lock(&self.shared.machine).next_due(&clock.stamp());
+        due.map_or(self.next_tick, |due| self.next_tick.min(clock.monotonic() + due))
+    }
+
+    fn receive(&mut self, message: Message) {
+        match message {
+            Message::Input(Input::Activate { holder, token, saved }) => {
+                self.step(Input::Activate { holder, token, saved });
+                self.started();
+            }
+            Message::Input(input) => self.step(input),
+            Message::Services(services) => self.configure(&services),
+            Message::Lost(token, reason) => {
+                if self.shared.leading.lost(token) {
+                    self.step(Input::Deactivate { reason });
+                }
+            }
+        }
+    }
+
+    /// The services that were set before the loop began are there before anything else.
+    fn take_services(&mut self) {
+        while let Ok(message) = self.outbox.try_recv() {
+            self.receive(message);
+        }
+    }
+
+    fn started(&mut self) {
+        let restartable = lock(&self.shared.restarters).len();
+        let services = lock(&self.shared.machine).count();
+        let mode: Mode = self.shared.settings.mode;
+        self.say(Event::OperatorStarted { mode, services, restartable });
+    }
+
+    fn say(&mut self, event: Event) {
+        lock(&self.shared.machine).say(event);
+        self.step(Input::Tick);
+    }
+
+    fn configure(&mut self, services: &[ManagedService]) {
+        let plans = services.iter().map(plan).collect();
+        {
+            // What is under way for a service that is gone still needs its restarter.
+            let mut restarters = lock(&self.shared.restarters);
+            for service in services {
+                match &service.restarter {
+                    Some(restarter) => {
+                        restarters.insert(service.id.clone(), Arc::clone(restarter));
+                    }
+                    None => drop(restarters.remove(&service.id)),
+                }
+            }
+        }
+        self.step(Input::Configure(plans));
+        let kept = lock(&self.shared.machine).names();
+        lock(&self.shared.restarters).retain(|id, _| kept.contains(id));
+        self.feeds.watch(&self.shared, services);
+        self.look_at_calendar();
+    }
+
+    fn tick(&mut self) {
+        let clock = &self.shared.parts.clock;
+        let now = clock.monotonic();
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            let drift = clock.boottime().saturating_sub(now.since_start());
+            let slept = drift > self.drift + Duration::from_secs(2);
+            self.drift = drift;
+            if slept {
+                self.step(Input::Woke);
+            }
+            self.look_at_kill_switch();
+            self.look_at_calendar();
+        }
+        self.step(Input::Tick);
+    }
+
+    fn look_at_kill_switch(&mut self) {
+        if self.shared.settings.kill_switch.is_some() {
+            self.step(Input::KillSwitch(execute::kill_switch(&self.shared.settings)));
+        }
+    }
+
+    fn look_at_calendar(&mut self) {
+        let wall = self.shared.parts.clock.wall();
+        let mut changes = Vec::new();
+        for id in lock(&self.shared.machine).names() {
+            let until = self.shared.calendar.open_until(&id, wall);
+            if self.windows.insert(id.clone(), until).unwrap_or_default() != until {
+                changes.push((id, until));
+            }
+        }
+        if !changes.is_empty() {
+            self.step(Input::Maintenance(changes));
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let stamp = self.shared.parts.clock.stamp();
+        let (output, token) = {
+            let mut machine = lock(&self.shared.machine);
+            let before = machine.token();
+            let output = machine.step(input, &stamp);
+            (output, machine.token().or(before))
+        };
+        let held = lock(&self.shared.machine).token().is_some();
+        if output.commit.is_empty() && output.effects.is_empty() {
+            return;
+        }
+        let token = token.filter(|_| held);
+        self.writer.send(Step { output, token, issued: self.shared.now() });
+    }
+
+    async fn finish_writing(&mut self) {
+        self.writer.finish(&self.shared.parts.clock, FAREWELL).await;
+    }
+}
+
+fn plan(service: &ManagedService) -> Plan {
+    Plan {
+        id: service.id.clone(),
+        actionable: service.restarter.is_some(),
+        policy: service.policy.clone(),
+        rollback: service.rollback.clone(),
+        depends_on: service.depends_on.clone(),
+        restart_with_dependency: service.restart_with_dependency,
+        start_grace: service.start_grace,
+        host: service.host.clone(),
+        target: service.target.clone(),
+        fingerprint: service.fingerprint.clone(),
+    }
+}
