@@ -5,6 +5,8 @@ pub mod blocking;
 pub mod command;
 mod connect;
 pub mod dns;
+#[cfg(feature = "host")]
+pub mod host;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod memory;

@@ -40,6 +40,7 @@
 pub mod bus;
 pub mod lease;
 pub mod ledger;
+pub mod restart;
 #[cfg(feature = "sqlite")]
 pub mod rows;
 

@@ -11,6 +11,8 @@ mod harness;
 mod lease;
 #[path = "conformance/ledger.rs"]
 mod ledger;
+#[path = "conformance/restart.rs"]
+mod restart;
 
 use std::process::ExitCode;
 
@@ -19,5 +21,6 @@ fn main() -> ExitCode {
     bus::add(&mut suite);
     lease::add(&mut suite);
     ledger::add(&mut suite);
+    restart::add(&mut suite);
     suite.run()
 }

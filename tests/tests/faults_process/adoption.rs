@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::stage::{LONG, SERVICE, Stage, kill, next, pid, read, request, restart, run_state};
 
-const SCRIPT: &str = "echo life >> lives; exec sleep 600";
+const SCRIPT: &str = "exec sleep 600";
 
 fn owner(stage: &Stage, intent: &str) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_owner"))

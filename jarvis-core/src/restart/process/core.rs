@@ -11,6 +11,7 @@ use super::config::ProcessConfig;
 use super::life::Life;
 use super::log;
 use super::members::{Ended, INTENT, Members, RUN, SERVICE};
+use super::oom::OomWatch;
 use super::record::{Phase, Record, Traces};
 use crate::clock::{ClockExt, SharedClock};
 use crate::restart::{ActionRequest, EventSender, Exit, InstanceEvent, Receipt};
@@ -204,7 +205,8 @@ impl Core {
         match Stat::read(Path::new(PROC), identity.pid) {
             Some(stat) if identity.matches(&stat, &*self.clock) && !stat.is_zombie() => {
                 tracing::info!(%identity, "adopted a running process; its exit status will be unknown");
-                self.hold(state, Life::new(identity.clone(), pidfd, None));
+                let oom = OomWatch::begin(Path::new("/"), identity.pid);
+                self.hold(state, Life::new(identity.clone(), pidfd, None, oom));
                 Seen::Running(identity.clone())
             }
             _ => gone,
@@ -256,7 +258,7 @@ impl Core {
             }
         }
         if let Some(life) = &mut self.state().life {
-            life.oom.tick();
+            life.oom.tick(life.identity.pid);
         }
     }
 
@@ -384,6 +386,7 @@ impl Core {
         let mut command = program.command();
         let log = self.traces.open_log()?;
         command.stdout(log.try_clone()?).stderr(log);
+        let oom = OomWatch::begin(Path::new("/"), std::process::id());
         let child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
@@ -408,7 +411,7 @@ impl Core {
             tracing::warn!(%error, "a start is not on record; the process carries its intent and is found by that");
         }
         let instance = identity.instance();
-        self.hold(&mut state, Life::new(identity, pidfd, Some(child)));
+        self.hold(&mut state, Life::new(identity, pidfd, Some(child), oom));
         state.tell(&InstanceEvent::Started { instance });
         Ok(receipt)
     }

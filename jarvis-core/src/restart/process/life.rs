@@ -1,7 +1,6 @@
 //! One life of an owned process, from its start or adoption to its end.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 
@@ -24,8 +23,12 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) fn new(identity: Identity, pidfd: Pidfd, child: Option<Child>) -> Self {
-        let oom = OomWatch::begin(Path::new("/"), identity.pid);
+    pub(super) fn new(
+        identity: Identity,
+        pidfd: Pidfd,
+        child: Option<Child>,
+        oom: OomWatch,
+    ) -> Self {
         Self { identity, pidfd: Arc::new(pidfd), child, oom, asked_to_end: false, exit: None }
     }
 

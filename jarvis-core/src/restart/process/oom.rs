@@ -17,7 +17,8 @@ pub(super) struct OomWatch {
 }
 
 impl OomWatch {
-    /// Begins to watch a process, which must still be there.
+    /// Begins to watch the cgroup that this process is in: the life itself, or us before we start
+    /// one, for a small limit may kill it before we have looked.
     pub(super) fn begin(root: &Path, pid: u32) -> Self {
         let cgroup = cgroup_events(root, pid);
         let mut watch = Self { root: root.to_owned(), cgroup, before: None, latest: None };
@@ -27,9 +28,12 @@ impl OomWatch {
     }
 
     /// Where only the whole machine is counted, what happened before the last tick was not ours:
-    /// we would have seen the end by now.
-    pub(super) fn tick(&mut self) {
-        if self.cgroup.is_none() {
+    /// we would have seen the end by now. A life that moved to another cgroup is followed.
+    pub(super) fn tick(&mut self, pid: u32) {
+        let cgroup = cgroup_events(&self.root, pid);
+        if cgroup != self.cgroup {
+            *self = Self::begin(&self.root, pid);
+        } else if self.cgroup.is_none() {
             self.before = self.latest;
             self.latest = self.read();
         }
@@ -83,7 +87,7 @@ mod tests {
         write(root.path(), "proc/vmstat", "oom_kill 4\n");
         assert!(!watch.has_killed(), "it was another cgroup's");
         write(root.path(), events, "oom_kill 2\n");
-        watch.tick();
+        watch.tick(7);
         assert!(watch.has_killed());
     }
 
@@ -93,9 +97,9 @@ mod tests {
         write(root.path(), "proc/vmstat", "pgfault 1\noom_kill 3\n");
         let mut watch = OomWatch::begin(root.path(), 7);
         write(root.path(), "proc/vmstat", "oom_kill 4\n");
-        watch.tick();
+        watch.tick(7);
         assert!(watch.has_killed(), "the kill may be counted before the end is seen");
-        watch.tick();
+        watch.tick(7);
         assert!(!watch.has_killed());
     }
 }
