@@ -334,8 +334,8 @@ async fn uptime_counts_from_the_first_failure_to_the_first_pass_and_leaves_maint
     let report = world.aggregator.uptime(secs(3_600)).await.unwrap();
     assert_eq!(
         uptime(&report).down_ms,
-        20_000,
-        "two results of ten seconds each, below the threshold"
+        10_000,
+        "two results of five seconds each, below the threshold"
     );
     assert_eq!((uptime(&report).probes, uptime(&report).failures), (5, 2));
     assert!(uptime(&report).coverage < 0.02, "an hour was asked for, not watched");
