@@ -37,6 +37,7 @@
 
 #![expect(clippy::panic, reason = "a case reports a broken promise as a test does")]
 
+pub mod alert;
 pub mod bus;
 pub mod lease;
 pub mod ledger;

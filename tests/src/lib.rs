@@ -9,4 +9,5 @@
 pub mod cli;
 pub mod docker;
 pub mod engines;
+pub mod receiver;
 pub mod targets;

@@ -3,6 +3,8 @@
 //! A backend is one entry in `conformance/<trait>.rs`. One that needs a server takes its address
 //! from [`harness::server`], and its cases fail with a message when that is not set.
 
+#[path = "conformance/alert.rs"]
+mod alert;
 #[path = "conformance/bus.rs"]
 mod bus;
 #[path = "conformance/harness.rs"]
@@ -18,6 +20,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut suite = harness::Suite::new();
+    alert::add(&mut suite);
     bus::add(&mut suite);
     lease::add(&mut suite);
     ledger::add(&mut suite);

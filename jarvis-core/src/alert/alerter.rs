@@ -231,7 +231,8 @@ impl Alerter {
     /// # Errors
     /// `NotFound` with the names there are; else the sink's own error.
     pub async fn test(&self, sink: &str) -> Result<()> {
-        let target = self.inner.targets().get(sink).cloned().ok_or_else(|| {
+        let target = self.inner.targets().get(sink).cloned();
+        let target = target.ok_or_else(|| {
             let known = self.inner.sink_names().join(", ");
             Error::new(ErrorKind::NotFound, format!("no alert sink is called {sink:?}"))
                 .with_operation("alert.test")
