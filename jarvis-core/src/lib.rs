@@ -21,6 +21,8 @@ pub mod restart;
 pub mod alert;
 pub mod operator;
 
+pub mod config;
+
 #[cfg(feature = "testkit")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]
 pub mod testkit;

@@ -1,0 +1,183 @@
+//! Reading `jarvis.toml`: where it is found, what it may say, and what is wrong with it.
+//!
+//! The file is found by [`Source`], read with the place of every key, and composed: `include`,
+//! `[template.NAME]`, `[defaults.…]`, `${env:NAME}` and `${file:PATH}`. What belongs to a backend
+//! stays a [`Section`], which the backend's factory reads itself; so a new backend changes
+//! nothing here. Nothing is ever half-loaded: either all of it is right, or a [`Report`] names
+//! every error with file, line, key and the nearest valid name.
+
+mod check;
+mod compose;
+mod de;
+mod init;
+mod interpolate;
+mod node;
+mod problem;
+mod schema;
+mod section;
+mod show;
+mod source;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use init::{Container, ai_dawg, from_containers};
+pub use problem::{Origin, Problem, Report, Weight};
+pub use schema::{
+    CheckSettings, HeartbeatSettings, HostSettings, JarvisSettings, NamedSection, RestartSettings,
+    ServiceSettings, StoreSettings,
+};
+pub use section::Section;
+pub(crate) use section::located;
+pub use show::Shown;
+pub use source::{FILE_NAME, MAX_FILE, Source};
+
+use crate::Result;
+use crate::operator::{Allow, Limits, MaintenanceWindow};
+
+use compose::{Composed, Start, compose};
+use node::{Node, Table};
+
+/// The keys of `[jarvis]` that are defaults of every check.
+const CHECK_KEYS: &[&str] =
+    &["interval", "interval_down", "timeout", "failure_threshold", "success_threshold"];
+
+/// A configuration that is right in itself. Whether its backends accept their sections is told
+/// when it is wired ([`crate::registry`]).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// `[jarvis]`.
+    pub jarvis: JarvisSettings,
+    /// `[limits]`: across all services.
+    pub limits: Limits,
+    /// `[allow]`, where there is one.
+    pub allow: Allow,
+    /// `[store]`.
+    pub store: StoreSettings,
+    /// `[lease]`, where there is one.
+    pub lease: Option<NamedSection>,
+    /// `[service.X]`, in the order in which they were written.
+    pub services: Vec<ServiceSettings>,
+    /// `[[maintenance]]`.
+    pub maintenance: Vec<MaintenanceWindow>,
+    /// `[alert.X]`: the sinks.
+    pub alerts: Vec<NamedSection>,
+    /// `[heartbeat]`, where there is one.
+    pub heartbeat: Option<HeartbeatSettings>,
+    /// `[host.X]`.
+    pub hosts: Vec<HostSettings>,
+    files: Vec<PathBuf>,
+    built_in: bool,
+    root: Table,
+    folders: Arc<[PathBuf]>,
+    warnings: Report,
+}
+
+impl Config {
+    /// Reads the configuration that `source` leads to; without any, AI DAWG's services on
+    /// 127.0.0.1, under which nothing is restarted.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` with a [`Report`] of all errors as its source.
+    pub fn load(source: &Source) -> Result<Self> {
+        let (config, report) = Self::inspect(source);
+        config.ok_or_else(|| report.into_error())
+    }
+
+    /// Reads a configuration from text. Relative paths stay as they are.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml(text: &str) -> Result<Self> {
+        Self::load(&Source::empty().with_text(text))
+    }
+
+    /// As [`Config::load`], with the warnings too.
+    #[must_use]
+    pub fn inspect(source: &Source) -> (Option<Self>, Report) {
+        let built_in;
+        let located = source.locate();
+        let (start, is_built_in) = match (source.inline(), &located) {
+            (Some(text), _) => (Start::Text { name: "inline", text }, false),
+            (None, Some(file)) => (Start::File(file), false),
+            (None, None) => {
+                built_in = ai_dawg();
+                (Start::Text { name: "built-in", text: &built_in }, true)
+            }
+        };
+        let mut composed = compose(source, start);
+        if is_built_in || source.inline().is_some() {
+            composed.files.clear();
+        }
+        let mut report = std::mem::take(&mut composed.report);
+        let mut config = schema::read(source, composed, &mut report);
+        config.built_in = is_built_in;
+        if !report.is_refused() {
+            check::analyse(&config, &mut report);
+        }
+        report.problems.sort_by_key(|problem| problem.weight);
+        if report.is_refused() {
+            return (None, report);
+        }
+        config.warnings = report.clone();
+        (Some(config), report)
+    }
+
+    /// The files that it was read from; none for the built-in map.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The file that was found or named.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.files.first().map(PathBuf::as_path)
+    }
+
+    /// Was there no file, so that the built-in map is used?
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        self.built_in
+    }
+
+    /// What somebody should look at.
+    #[must_use]
+    pub fn warnings(&self) -> &Report {
+        &self.warnings
+    }
+
+    /// The service of that name.
+    #[must_use]
+    pub fn service(&self, id: &str) -> Option<&ServiceSettings> {
+        self.services.iter().find(|service| service.id.as_str() == id)
+    }
+
+    /// The whole tree as a section; for what looks at values by their path.
+    #[must_use]
+    pub fn root(&self) -> Section {
+        let origin = Origin::named(self.files.first().map_or("built-in", |_| "configuration"));
+        Section::new("", Node::table(self.root.clone(), origin), &self.folders)
+    }
+
+    fn empty(composed: Composed, jarvis: JarvisSettings) -> Self {
+        Self {
+            jarvis,
+            limits: Limits::default(),
+            allow: Allow::default(),
+            store: StoreSettings::default(),
+            lease: None,
+            services: Vec::new(),
+            maintenance: Vec::new(),
+            alerts: Vec::new(),
+            heartbeat: None,
+            hosts: Vec::new(),
+            files: composed.files,
+            built_in: false,
+            root: composed.root,
+            folders: composed.folders,
+            warnings: Report::default(),
+        }
+    }
+}

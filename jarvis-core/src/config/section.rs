@@ -1,0 +1,316 @@
+//! [`Section`]: one table of a configuration, handed to the factory that understands it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::de::{Key, Misfit, NodeDeserializer, keys_of};
+use super::node::{Entry, Node, Table, join};
+use super::problem::{Origin, Problem, Report};
+use crate::secret::REDACTED;
+use crate::{Error, ErrorKind, Result};
+
+/// One table with the place where each of its keys was written.
+///
+/// A factory calls [`parse`](Section::parse) with its own `deny_unknown_fields` struct; an error
+/// names file, line, key and the nearest valid key. `Debug` shows keys, never values.
+#[derive(Clone, PartialEq)]
+pub struct Section {
+    path: String,
+    node: Node,
+    /// The folder of each file, by the order in which they were read.
+    folders: Arc<[PathBuf]>,
+    /// Keys that belong to the same table of the file but that somebody else reads.
+    siblings: Vec<&'static str>,
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Section")
+            .field("path", &self.path)
+            .field("origin", &self.node.origin.to_string())
+            .field("keys", &self.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Section {
+    pub(crate) fn new(path: impl Into<String>, node: Node, folders: &Arc<[PathBuf]>) -> Self {
+        let folders = Arc::clone(folders);
+        Self { path: path.into(), node, folders, siblings: Vec::new() }
+    }
+
+    /// A section from TOML text, for code that has no file: tests, embedders.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` when the text is not TOML.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let node = super::node::parse("inline", 0, text).map_err(Report::into_error)?;
+        Ok(Self::new("", node, &Arc::from([])))
+    }
+
+    /// The keys down to this table: `service.api.check[0]`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where the table begins.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.node.origin
+    }
+
+    /// The path that stands under `key`, relative to the file that it was written in.
+    #[must_use]
+    pub fn resolve(&self, key: &str, path: impl AsRef<Path>) -> PathBuf {
+        let (order, _) = self.origin_of(key).position();
+        let folder = usize::try_from(order).ok().and_then(|order| self.folders.get(order));
+        folder.map_or_else(|| path.as_ref().to_owned(), |folder| folder.join(path.as_ref()))
+    }
+
+    /// The keys that are there.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&str> {
+        self.table().keys().map(String::as_str).collect()
+    }
+
+    /// Is this key there?
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        self.table().contains_key(key)
+    }
+
+    /// Where this key was written; where the table begins when it is not there.
+    #[must_use]
+    pub fn origin_of(&self, key: &str) -> &Origin {
+        self.table().get(key).map_or(&self.node.origin, |entry| &entry.key)
+    }
+
+    /// Reads the whole table.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` with a [`Report`] of everything that does not fit as its source.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        self.read().map_err(Report::into_error)
+    }
+
+    /// An error about one key of this section (or about all of it, with an empty key), without
+    /// the values that interpolation put in.
+    #[must_use]
+    pub fn error(&self, key: &str, message: &str) -> Error {
+        let mut report = Report::default();
+        report.push(self.problem(key, message));
+        report.into_error()
+    }
+
+    pub(crate) fn problem(&self, key: &str, message: &str) -> Problem {
+        let path = if key.is_empty() { self.path.clone() } else { join(&self.path, key) };
+        Problem::error(self.origin_of(key), path, self.scrub(message))
+    }
+
+    /// The problems of an error that a factory gave back for this section.
+    pub(crate) fn report(&self, error: &Error) -> Report {
+        if let Some(report) = Report::of(error) {
+            return report.clone();
+        }
+        let mut report = Report::default();
+        report.push(self.problem("", error.message()));
+        report
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn node_mut(&mut self) -> &mut Node {
+        &mut self.node
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        static NONE: Table = Table::new();
+        self.node.as_table().unwrap_or(&NONE)
+    }
+
+    /// Takes a key out, as a section of its own when it is a table.
+    pub(crate) fn take(&mut self, key: &str) -> Option<Entry> {
+        self.node.as_table_mut()?.remove(key)
+    }
+
+    /// A table under a key, as a section of its own.
+    pub(crate) fn child(&self, key: &str, node: Node) -> Self {
+        Self {
+            path: join(&self.path, key),
+            node,
+            folders: Arc::clone(&self.folders),
+            siblings: Vec::new(),
+        }
+    }
+
+    /// Reads the keys of `T` out of the table and leaves the others for somebody else, whose
+    /// complaints will know these keys too.
+    pub(crate) fn split<T: DeserializeOwned>(&mut self) -> (Self, std::result::Result<T, Report>) {
+        let keys = keys_of::<T>();
+        let mut part = self.clone();
+        if let (Some(mine), Some(rest)) = (part.node.as_table_mut(), self.node.as_table_mut()) {
+            mine.retain(|key, _| keys.contains(&key.as_str()));
+            rest.retain(|key, _| !keys.contains(&key.as_str()));
+        }
+        self.siblings.extend(keys);
+        let read = part.read();
+        (part, read)
+    }
+
+    pub(crate) fn knows(&mut self, keys: &[&'static str]) {
+        self.siblings.extend(keys);
+    }
+
+    /// Reads the table and, when something does not fit, goes on without it, so that all of it is
+    /// told at once.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> std::result::Result<T, Report> {
+        let mut report = Report::default();
+        let mut removed: Vec<Vec<String>> = Vec::new();
+        let mut node = self.node.clone();
+        loop {
+            let misfit = match T::deserialize(NodeDeserializer(&node)) {
+                Ok(value) if report.problems.is_empty() => return Ok(value),
+                Ok(_) => return Err(report),
+                Err(misfit) => misfit,
+            };
+            let path = names(&misfit.keys);
+            let told_before = misfit.missing.is_some_and(|field| {
+                removed.iter().any(|gone| {
+                    gone.split_last().is_some_and(|(last, rest)| last == field && rest == path)
+                })
+            });
+            if !told_before {
+                report.push(self.explain(&misfit));
+            }
+            if !remove(&mut node, &path) {
+                return Err(report);
+            }
+            removed.push(path);
+        }
+    }
+
+    fn explain(&self, misfit: &Misfit) -> Problem {
+        let origin = misfit.origin.as_ref().unwrap_or(&self.node.origin);
+        let path = misfit.path(&self.path);
+        match &misfit.unknown {
+            Some((written, known)) if misfit.message == "key" => {
+                let mut known = known.to_vec();
+                if misfit.keys.len() == 1 {
+                    known.extend(&self.siblings);
+                }
+                Problem::unknown(origin, path, "key", written, &known)
+            }
+            Some((written, known)) => {
+                Problem::unknown(origin, path, "choice", &self.scrub(written), known)
+            }
+            None => Problem::error(origin, path, self.scrub(&misfit.message)),
+        }
+    }
+
+    /// The text without any value that interpolation put in.
+    fn scrub(&self, text: &str) -> String {
+        let mut secrets = Vec::new();
+        self.node.secrets(&mut secrets);
+        secrets.retain(|secret| !secret.is_empty());
+        // The longest first, so that a secret inside another leaves no rest of it.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.iter().fold(text.to_owned(), |text, secret| {
+            let escaped = secret.escape_debug().to_string();
+            text.replace(secret.as_str(), REDACTED).replace(&escaped, REDACTED)
+        })
+    }
+}
+
+/// The names on the way to what does not fit, up to the first array.
+fn names(keys: &[Key]) -> Vec<String> {
+    let names = keys.iter().rev().map_while(|key| match key {
+        Key::Name(name) => Some(name.clone()),
+        Key::Index(_) => None,
+    });
+    names.collect()
+}
+
+fn remove(node: &mut Node, path: &[String]) -> bool {
+    let Some((last, parents)) = path.split_last() else { return false };
+    let table = parents.iter().try_fold(node, |node, key| {
+        node.as_table_mut()?.get_mut(key).map(|entry| &mut entry.node)
+    });
+    table.and_then(Node::as_table_mut).and_then(|table| table.remove(last)).is_some()
+}
+
+impl From<Report> for Error {
+    fn from(report: Report) -> Self {
+        report.into_error()
+    }
+}
+
+/// `InvalidInput` of a constructor becomes `ConfigInvalid` with the place of the section.
+pub(crate) fn located(section: &Section, error: &Error) -> Error {
+    if error.kind() == ErrorKind::ConfigInvalid && Report::of(error).is_some() {
+        return section.report(error).into_error();
+    }
+    section.error("", error.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only reading it is of interest")]
+    struct Example {
+        url: String,
+        #[serde(default)]
+        retries: u32,
+        #[serde(default)]
+        nested: Option<Nested>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only reading it is of interest")]
+    struct Nested {
+        mode: Mode,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Mode {
+        Fast,
+        Thorough,
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        let error = Section::from_toml(text).unwrap().parse::<Example>().unwrap_err();
+        Report::of(&error).unwrap().problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn everything_that_does_not_fit_is_told_at_once() {
+        assert_eq!(
+            problems("ulr = \"x\"\nretries = \"two\"\n[nested]\nmode = \"fats\"\n"),
+            [
+                "inline:4: nested.mode: \"fats\" is no choice, did you mean \"fast\"? here exist: fast, thorough",
+                "inline:2: retries: u32 is expected, not string \"two\"",
+                "inline:1: ulr: \"ulr\" is no key, did you mean \"url\"? here exist: nested, retries, url",
+                "inline:1: the key \"url\" is missing",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        assert_eq!(
+            problems("url = \"x\"\nretries = -1"),
+            ["inline:2: retries: u32 is expected, not integer `-1`"]
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! Finding and reading the files of a configuration.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::problem::{Origin, Problem};
+
+/// A file over this size is no configuration.
+pub const MAX_FILE: u64 = 1024 * 1024;
+
+/// The name that is looked for.
+pub const FILE_NAME: &str = "jarvis.toml";
+
+/// Where a configuration comes from: the file, the environment and the folder to look in.
+///
+/// [`Source::from_environment`] is what the CLI uses; tests and embedders fill in their own.
+/// `Debug` shows no environment variable.
+#[derive(Clone)]
+pub struct Source {
+    explicit: Option<PathBuf>,
+    inline: Option<String>,
+    environment: BTreeMap<String, String>,
+    directory: PathBuf,
+    system_directory: PathBuf,
+    privileged: bool,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("explicit", &self.explicit)
+            .field("directory", &self.directory)
+            .field("privileged", &self.privileged)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The file that is used, and how it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) path: PathBuf,
+    /// Found on the way up from the working directory: nobody named it.
+    pub(crate) by_chance: bool,
+}
+
+impl Source {
+    /// Nothing but built-in defaults; add to it with the `with_…` functions.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            explicit: None,
+            inline: None,
+            environment: BTreeMap::new(),
+            directory: PathBuf::from("/"),
+            system_directory: PathBuf::new(),
+            privileged: false,
+        }
+    }
+
+    /// The process's environment, working directory and rights.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self {
+            explicit: None,
+            inline: None,
+            environment,
+            directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            system_directory: PathBuf::from("/etc/jarvis"),
+            privileged: rustix::process::geteuid().is_root(),
+        }
+    }
+
+    /// Uses this file, and looks for no other (`--config`).
+    #[must_use]
+    pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.explicit = Some(path.into());
+        self
+    }
+
+    /// Uses this text instead of a file.
+    #[must_use]
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.inline = Some(text.into());
+        self
+    }
+
+    /// Sets an environment variable for this configuration alone.
+    #[must_use]
+    pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Where to begin to look, and what a relative `--config` is relative to.
+    #[must_use]
+    pub fn with_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = directory.into();
+        self
+    }
+
+    /// Whether the strict rules of the root user hold: no file that others may write.
+    #[must_use]
+    pub fn with_privileged(mut self, privileged: bool) -> Self {
+        self.privileged = privileged;
+        self
+    }
+
+    pub(crate) fn inline(&self) -> Option<&str> {
+        self.inline.as_deref()
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn is_privileged(&self) -> bool {
+        self.privileged
+    }
+
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The file to read: `--config`, `$JARVIS_CONFIG`, `jarvis.toml` upward from the working
+    /// directory, in `$XDG_CONFIG_HOME/jarvis/` (`~/.config/jarvis/`), in `/etc/jarvis/`.
+    pub(crate) fn locate(&self) -> Option<Located> {
+        let named = self.explicit.clone().or_else(|| self.variable("JARVIS_CONFIG").map(Into::into));
+        if let Some(path) = named {
+            return Some(Located { path: self.directory.join(path), by_chance: false });
+        }
+        let upward = self.directory.ancestors().map(|folder| folder.join(FILE_NAME));
+        if let Some(path) = upward.into_iter().find(|path| path.is_file()) {
+            return Some(Located { path, by_chance: true });
+        }
+        let user = self
+            .variable("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| self.variable("HOME").map(|home| Path::new(home).join(".config")))
+            .map(|folder| folder.join("jarvis"));
+        [user, Some(self.system_directory.clone())]
+            .into_iter()
+            .flatten()
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(FILE_NAME))
+            .find(|path| path.is_file())
+            .map(|path| Located { path, by_chance: false })
+    }
+
+    /// How a path is shown: relative to the working directory where it lies below it.
+    pub(crate) fn show(&self, path: &Path) -> String {
+        path.strip_prefix(&self.directory).unwrap_or(path).display().to_string()
+    }
+
+    /// Reads a file of the configuration.
+    pub(crate) fn read(&self, file: &Located) -> Result<String, Problem> {
+        let shown = Origin::named(&self.show(&file.path));
+        let refuse = |message: String| Problem::error(&shown, "", message);
+        let cannot = |error: std::io::Error| refuse(format!("it can't be read: {error}"));
+        // Opened once and asked through the descriptor: nobody can swap it in between. Not
+        // blocking, so that a FIFO is an answer rather than a wait.
+        let opened = fs::File::from(
+            rustix::fs::open(
+                &file.path,
+                rustix::fs::OFlags::RDONLY
+                    | rustix::fs::OFlags::NONBLOCK
+                    | rustix::fs::OFlags::CLOEXEC,
+                rustix::fs::Mode::empty(),
+            )
+            .map_err(|error| cannot(error.into()))?,
+        );
+        let metadata = opened.metadata().map_err(cannot)?;
+        if !metadata.is_file() {
+            return Err(refuse("it is not a file".to_owned()));
+        }
+        if self.privileged {
+            self.check_rights(file, &metadata).map_err(refuse)?;
+        }
+        let mut bytes = Vec::new();
+        opened.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(cannot)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(refuse(format!("it is over {} KiB, which is no configuration", MAX_FILE / 1024)));
+        }
+        String::from_utf8(bytes).map_err(|error| {
+            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
+            refuse(format!("line {line} is not UTF-8"))
+        })
+    }
+
+    fn check_rights(&self, file: &Located, metadata: &fs::Metadata) -> Result<(), String> {
+        const OTHERS_MAY_WRITE: u32 = 0o022;
+        const STICKY: u32 = 0o1000;
+        if metadata.mode() & OTHERS_MAY_WRITE != 0 {
+            return Err(format!(
+                "others than its owner may write it, and it names commands that run as root: `chmod go-w {}`",
+                self.show(&file.path)
+            ));
+        }
+        if file.by_chance && metadata.uid() != 0 {
+            return Err(format!(
+                "it was found by looking upward and belongs to user {}, not to root; name it with --config to use it",
+                metadata.uid()
+            ));
+        }
+        let Some(folder) = file.path.parent() else { return Ok(()) };
+        let mode = fs::metadata(folder).map_err(|error| error.to_string())?.mode();
+        if mode & OTHERS_MAY_WRITE != 0 && mode & STICKY == 0 {
+            return Err(format!(
+                "others than its owner may replace it, and it names commands that run as root: `chmod go-w {}`",
+                self.show(folder)
+            ));
+        }
+        Ok(())
+    }
+}
