@@ -18,17 +18,19 @@ mod section;
 mod show;
 mod source;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use init::{Container, ai_dawg, from_containers};
 pub use problem::{Origin, Problem, Report, Weight};
 pub use schema::{
-    CheckSettings, HeartbeatSettings, HostSettings, JarvisSettings, NamedSection, RestartSettings,
+    CheckSettings, HostSettings, JarvisSettings, NamedSection, RestartSettings,
     ServiceSettings, StoreSettings,
 };
 pub use section::Section;
-pub(crate) use section::located;
 pub use show::Shown;
 pub use source::{FILE_NAME, MAX_FILE, Source};
 
@@ -64,7 +66,7 @@ pub struct Config {
     /// `[alert.X]`: the sinks.
     pub alerts: Vec<NamedSection>,
     /// `[heartbeat]`, where there is one.
-    pub heartbeat: Option<HeartbeatSettings>,
+    pub heartbeat: Option<Section>,
     /// `[host.X]`.
     pub hosts: Vec<HostSettings>,
     files: Vec<PathBuf>,
@@ -106,7 +108,7 @@ impl Config {
                 (Start::Text { name: "built-in", text: &built_in }, true)
             }
         };
-        let mut composed = compose(source, start);
+        let mut composed = compose(source, &start);
         if is_built_in || source.inline().is_some() {
             composed.files.clear();
         }
@@ -159,6 +161,18 @@ impl Config {
     pub fn root(&self) -> Section {
         let origin = Origin::named(self.files.first().map_or("built-in", |_| "configuration"));
         Section::new("", Node::table(self.root.clone(), origin), &self.folders)
+    }
+
+    /// What a check is by default: `[defaults.check]` over `[jarvis]`.
+    pub(crate) fn check_defaults(&self) -> Section {
+        let table = |node: Option<&node::Entry>| {
+            node.and_then(|entry| entry.node.as_table()).cloned().unwrap_or_default()
+        };
+        let mut keys = table(self.root.get("jarvis"));
+        keys.retain(|key, _| CHECK_KEYS.contains(&key.as_str()));
+        keys.extend(table(table(self.root.get("defaults")).get("check")));
+        let origin = Origin::named("defaults");
+        Section::new("defaults.check", Node::table(keys, origin), &self.folders)
     }
 
     fn empty(composed: Composed, jarvis: JarvisSettings) -> Self {

@@ -22,6 +22,7 @@ pub mod alert;
 pub mod operator;
 
 pub mod config;
+pub mod registry;
 
 #[cfg(feature = "testkit")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]

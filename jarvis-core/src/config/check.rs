@@ -29,7 +29,8 @@ fn names(config: &Config, service: &ServiceSettings, report: &mut Report) {
             report.push(section.problem("depends_on", "a service can't depend on itself"));
         } else if !ids.contains(&on.as_str()) {
             let origin = section.origin_of("depends_on");
-            let problem = Problem::unknown(origin, path("depends_on"), "service", on.as_str(), &ids);
+            let problem =
+                Problem::unknown(origin, path("depends_on"), "service", on.as_str(), &ids);
             report.push(problem);
         }
     }
@@ -72,8 +73,7 @@ fn visit<'a>(
     if let Some(at) = way.iter().position(|on_way| *on_way == id) {
         // A service that names itself is told already.
         if way.len() - at > 1 {
-            let names: Vec<&str> =
-                way[at..].iter().chain([&id]).map(|id| id.as_str()).collect();
+            let names: Vec<&str> = way[at..].iter().chain([&id]).map(|id| id.as_str()).collect();
             let message = format!("the services depend on each other: {}", names.join(" -> "));
             if let Some(service) = config.service(id.as_str()) {
                 report.push(service.section.problem("depends_on", &message));
@@ -125,7 +125,9 @@ fn patterns(config: &Config, report: &mut Report) {
         };
         for (path, node) in lists {
             let services = node.as_table().and_then(|table| table.get("services"));
-            let Some(Value::Array(items)) = services.map(|entry| &entry.node.value) else { continue };
+            let Some(Value::Array(items)) = services.map(|entry| &entry.node.value) else {
+                continue;
+            };
             for item in items {
                 if let Some(text) = item.as_text() {
                     look(&item.origin, join(&path, "services"), &text.value);
@@ -136,8 +138,19 @@ fn patterns(config: &Config, report: &mut Report) {
 }
 
 /// Words in the names of keys (and headers) whose values are nobody's business.
-const SECRET_WORDS: &[&str] =
-    &["password", "passwd", "secret", "token", "api_key", "apikey", "api-key", "authorization", "cookie", "hmac", "private_key"];
+const SECRET_WORDS: &[&str] = &[
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "api-key",
+    "authorization",
+    "cookie",
+    "hmac",
+    "private_key",
+];
 
 /// Does a key of this name hold a secret?
 pub(crate) fn names_a_secret(key: &str) -> bool {
@@ -157,9 +170,11 @@ pub(crate) fn holds_a_password(text: &str) -> bool {
 
 fn plain_secrets(node: &Node, path: &str, key: &str, report: &mut Report) {
     match &node.value {
-        Value::Text(text) if !text.is_interpolated() && !text.value.is_empty() => {
-            if names_a_secret(key) || holds_a_password(&text.value) {
-                let message = "a secret stands here in plain text; use ${env:NAME} or ${file:PATH}";
+        Value::Text(text) => {
+            let plain = !text.is_interpolated() && !text.value.is_empty();
+            if plain && (names_a_secret(key) || holds_a_password(&text.value)) {
+                let message =
+                    "a secret stands here in plain text; use ${env:NAME} or ${file:PATH}";
                 report.push(Problem::warning(&node.origin, path, message));
             }
         }

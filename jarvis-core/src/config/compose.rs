@@ -40,7 +40,7 @@ impl std::fmt::Debug for Entry {
 }
 
 /// Reads a file with everything it includes, or a text that has no file.
-pub(crate) fn compose(source: &Source, start: Start<'_>) -> Composed {
+pub(crate) fn compose(source: &Source, start: &Start<'_>) -> Composed {
     let mut reader = Reader {
         source,
         files: Vec::new(),
@@ -163,8 +163,16 @@ fn expand_glob(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
         .build()
         .map_err(|error| format!("{pattern:?} is no glob: {}", error.kind()))?
         .compile_matcher();
+    // No deeper than the pattern reaches.
+    let depth = match pattern.contains("**") {
+        true => MAX_DEPTH,
+        false => {
+            Path::new(pattern).iter().skip_while(|part| !is_glob(&part.to_string_lossy())).count()
+                - 1
+        }
+    };
     let mut found = Vec::new();
-    walk(&base, &matcher, MAX_DEPTH, &mut found);
+    walk(&base, &matcher, depth, &mut found);
     found.sort();
     Ok(found)
 }
@@ -269,12 +277,7 @@ fn expand_services(root: &mut Table, report: &mut Report) {
     }
 }
 
-fn apply_template(
-    service: &mut Table,
-    templates: &Table,
-    path: &str,
-    report: &mut Report,
-) {
+fn apply_template(service: &mut Table, templates: &Table, path: &str, report: &mut Report) {
     let Some(entry) = service.get("template") else { return };
     let path = join(path, "template");
     let Some(name) = entry.node.as_text().map(|text| text.written.clone()) else {
@@ -288,7 +291,11 @@ fn apply_template(
     let Some(template) = template.node.as_table() else { return };
     if let Some(inner) = template.get("template") {
         let message = "a template can't use another template";
-        report.push(Problem::error(&inner.key, join(&join("template", &name), "template"), message));
+        report.push(Problem::error(
+            &inner.key,
+            join(&join("template", &name), "template"),
+            message,
+        ));
         return;
     }
     fill(service, template);
@@ -383,10 +390,10 @@ fn variables(service: &Node) -> BTreeMap<String, String> {
 }
 
 fn expand(scope: &Scope<'_>, node: &mut Node, path: &str, report: &mut Report) {
-    node.for_each_text(path, &mut |path, origin, text: &mut Text| {
-        match scope.expand(&text.written, origin.position().0) {
-            Ok(value) => text.value = value,
-            Err(message) => report.push(Problem::error(origin, path, message)),
-        }
+    node.for_each_text(path, &mut |path, origin, text: &mut Text| match scope
+        .expand(&text.written, origin.position().0)
+    {
+        Ok(value) => text.value = value,
+        Err(message) => report.push(Problem::error(origin, path, message)),
     });
 }

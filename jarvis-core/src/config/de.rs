@@ -154,9 +154,9 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
     ) -> Result<V::Value> {
         let result = match &self.0.value {
             Value::Text(text) => visitor.visit_enum(text.value.as_str().into_deserializer()),
-            Value::Table(table) => visitor.visit_enum(
-                de::value::MapAccessDeserializer::new(Entries::new(table)),
-            ),
+            Value::Table(table) => {
+                visitor.visit_enum(de::value::MapAccessDeserializer::new(Entries::new(table)))
+            }
             _ => return self.deserialize_any(visitor),
         };
         result.map_err(|misfit| misfit.at(&self.0.origin))
@@ -172,7 +172,10 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match (self.parsed::<f64>(), &self.0.value) {
             (Some(number), _) => visitor.visit_f64(number),
-            #[expect(clippy::cast_precision_loss, reason = "a configuration's whole numbers are small")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a configuration's whole numbers are small"
+            )]
             (None, Value::Integer(number)) => visitor.visit_f64(*number as f64),
             _ => self.deserialize_any(visitor),
         }

@@ -82,10 +82,14 @@ fn check(name: &str, host: &str, port: u16, path: Option<&str>) -> String {
     match (name, path) {
         (_, Some(path)) => format!("type = \"http\"\nurl = \"http://{host}:{port}{path}\"\n"),
         ("postgres", None) => {
-            format!("# A handshake without credentials.\ntype = \"postgres\"\nurl = \"postgres://{host}:{port}\"\n")
+            format!(
+                "# A handshake without credentials.\ntype = \"postgres\"\nurl = \"postgres://{host}:{port}\"\n"
+            )
         }
         ("redis", None) => {
-            format!("# PING, and not while it is loading.\ntype = \"redis\"\nurl = \"redis://{host}:{port}\"\n")
+            format!(
+                "# PING, and not while it is loading.\ntype = \"redis\"\nurl = \"redis://{host}:{port}\"\n"
+            )
         }
         _ => format!("type = \"tcp\"\naddress = \"{host}:{port}\"\n"),
     }
@@ -136,7 +140,11 @@ pub fn from_containers(containers: &[Container], docker_host: Option<&str>) -> S
 
 fn service(container: &Container, name: &str, docker_host: Option<&str>) -> String {
     let key = toml_key(name);
-    let mut text = format!("# Container {}, image {}.\n", one_line(&container.name), one_line(&container.image));
+    let mut text = format!(
+        "# Container {}, image {}.\n",
+        one_line(&container.name),
+        one_line(&container.image)
+    );
     let _ = writeln!(text, "[service.{key}]");
     if container.ports.is_empty() {
         text.push_str("# It publishes no port: it is watched through the engine.\n");
@@ -148,7 +156,13 @@ fn service(container: &Container, name: &str, docker_host: Option<&str>) -> Stri
             address if address.contains(':') => format!("[{address}]"),
             address => address.to_owned(),
         };
-        let kind = if *inside == 5432 { "postgres" } else if *inside == 6379 { "redis" } else { "" };
+        let kind = if *inside == 5432 {
+            "postgres"
+        } else if *inside == 6379 {
+            "redis"
+        } else {
+            ""
+        };
         let _ = writeln!(text, "[[service.{key}.check]]");
         if kind.is_empty() {
             let _ = writeln!(

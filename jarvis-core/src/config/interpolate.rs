@@ -46,9 +46,11 @@ impl Scope<'_> {
 
     fn value(&self, name: &str, order: u32) -> Result<String, String> {
         match name.split_once(':') {
-            Some(("env", variable)) => self.source.variable(variable).map(str::to_owned).ok_or_else(|| {
-                format!("the environment variable {variable:?} is not set (or empty)")
-            }),
+            Some(("env", variable)) => {
+                self.source.variable(variable).map(str::to_owned).ok_or_else(|| {
+                    format!("the environment variable {variable:?} is not set (or empty)")
+                })
+            }
             Some(("file", path)) => {
                 let folder = usize::try_from(order).ok().and_then(|order| self.folders.get(order));
                 read_secret(&folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path)))
@@ -57,7 +59,10 @@ impl Scope<'_> {
                 let names: Vec<&str> = self.variables.keys().map(String::as_str).collect();
                 match names.as_slice() {
                     [] => format!("${{var:{variable}}} is used, and this service has no `vars`"),
-                    names => format!("${{var:{variable}}} is not in `vars`; here exist: {}", names.join(", ")),
+                    names => format!(
+                        "${{var:{variable}}} is not in `vars`; here exist: {}",
+                        names.join(", ")
+                    ),
                 }
             }),
             None if name == "service" => self.service.map(str::to_owned).ok_or_else(|| {

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Config;
 use super::compose::Composed;
 use super::node::{Entry, Value, join};
 use super::problem::{Problem, Report};
 use super::section::Section;
 use super::source::Source;
-use super::Config;
 use crate::operator::MaintenanceWindow;
-use crate::secret::Secret;
 use crate::units;
 use crate::vocabulary::{CheckName, Mode, ServiceId};
 
@@ -66,22 +65,6 @@ pub struct NamedSection {
     pub kind: String,
     /// The rest.
     pub section: Section,
-}
-
-/// `[heartbeat]`: a dead-man ping after each full round.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct HeartbeatSettings {
-    /// Asked with GET.
-    pub url: Secret<String>,
-    /// How often.
-    #[serde(with = "units::duration", default = "minute")]
-    pub every: Duration,
-}
-
-fn minute() -> Duration {
-    Duration::from_secs(60)
 }
 
 /// `[host.X]`: another machine.
@@ -146,7 +129,6 @@ pub struct ServiceSettings {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(dead_code, reason = "template and vars are read while composing")]
 struct ServiceKeys {
     critical: bool,
     #[serde(with = "units::duration")]
@@ -175,8 +157,19 @@ impl Default for ServiceKeys {
 }
 
 const TOP_LEVEL: &[&str] = &[
-    "include", "jarvis", "limits", "allow", "defaults", "template", "service", "host",
-    "maintenance", "alert", "heartbeat", "lease", "store",
+    "include",
+    "jarvis",
+    "limits",
+    "allow",
+    "defaults",
+    "template",
+    "service",
+    "host",
+    "maintenance",
+    "alert",
+    "heartbeat",
+    "lease",
+    "store",
 ];
 
 /// The tables that `[defaults]` may have.
@@ -196,7 +189,8 @@ pub(crate) fn read(source: &Source, composed: Composed, report: &mut Report) -> 
     config.limits = reader.table(root.get("limits"), "limits").unwrap_or_default();
     config.allow = reader.table(root.get("allow"), "allow").unwrap_or_default();
     config.store = reader.table(root.get("store"), "store").unwrap_or_default();
-    config.heartbeat = reader.table(root.get("heartbeat"), "heartbeat");
+    config.heartbeat =
+        root.get("heartbeat").and_then(|entry| reader.section(entry, "heartbeat"));
     config.lease = root.get("lease").and_then(|entry| {
         let section = reader.section(entry, "lease")?;
         reader.named("lease", section)
@@ -261,15 +255,19 @@ impl Reader<'_> {
     fn jarvis(&mut self, source: &Source, entry: Option<&Entry>) -> JarvisSettings {
         let section = entry.and_then(|entry| self.section(entry, "jarvis"));
         let mut keys = JarvisKeys::default();
-        let mut resolve: Box<dyn Fn(&str, PathBuf) -> PathBuf> = Box::new(|_, path| path);
+        let mut written = None;
         if let Some(mut section) = section {
             section.knows(super::CHECK_KEYS);
             if let Value::Table(table) = &mut section.node_mut().value {
                 table.retain(|key, _| !super::CHECK_KEYS.contains(&key.as_str()));
             }
             keys = self.read(&section).unwrap_or_default();
-            resolve = Box::new(move |key, path| section.resolve(key, path));
+            written = Some(section);
         }
+        let resolve = |key: &str, path: PathBuf| match &written {
+            Some(section) => section.resolve(key, path),
+            None => path,
+        };
         let state_dir = match keys.state_dir {
             Some(path) => resolve("state_dir", path),
             None => default_state_dir(source),

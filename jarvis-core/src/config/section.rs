@@ -10,7 +10,7 @@ use super::de::{Key, Misfit, NodeDeserializer, keys_of};
 use super::node::{Entry, Node, Table, join};
 use super::problem::{Origin, Problem, Report};
 use crate::secret::REDACTED;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
 /// One table with the place where each of its keys was written.
 ///
@@ -121,6 +121,23 @@ impl Section {
         report
     }
 
+    /// A name under `key` that does not exist.
+    pub(crate) fn unknown(&self, key: &str, what: &str, written: &str, known: &[&str]) -> Problem {
+        let known: Vec<&str> = known.to_vec();
+        let written = self.scrub(written);
+        Problem::unknown(self.origin_of(key), join(&self.path, key), what, &written, &known)
+    }
+
+    /// The string under a key, as it is used.
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
+        Some(self.table().get(key)?.node.as_text()?.value.clone())
+    }
+
+    /// All of it as it was written, without what interpolation put in.
+    pub(crate) fn written(&self) -> serde_json::Value {
+        self.node.written()
+    }
+
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }
@@ -137,16 +154,6 @@ impl Section {
     /// Takes a key out, as a section of its own when it is a table.
     pub(crate) fn take(&mut self, key: &str) -> Option<Entry> {
         self.node.as_table_mut()?.remove(key)
-    }
-
-    /// A table under a key, as a section of its own.
-    pub(crate) fn child(&self, key: &str, node: Node) -> Self {
-        Self {
-            path: join(&self.path, key),
-            node,
-            folders: Arc::clone(&self.folders),
-            siblings: Vec::new(),
-        }
     }
 
     /// Reads the keys of `T` out of the table and leaves the others for somebody else, whose
@@ -238,9 +245,9 @@ fn names(keys: &[Key]) -> Vec<String> {
 
 fn remove(node: &mut Node, path: &[String]) -> bool {
     let Some((last, parents)) = path.split_last() else { return false };
-    let table = parents.iter().try_fold(node, |node, key| {
-        node.as_table_mut()?.get_mut(key).map(|entry| &mut entry.node)
-    });
+    let table = parents
+        .iter()
+        .try_fold(node, |node, key| node.as_table_mut()?.get_mut(key).map(|entry| &mut entry.node));
     table.and_then(Node::as_table_mut).and_then(|table| table.remove(last)).is_some()
 }
 
@@ -248,14 +255,6 @@ impl From<Report> for Error {
     fn from(report: Report) -> Self {
         report.into_error()
     }
-}
-
-/// `InvalidInput` of a constructor becomes `ConfigInvalid` with the place of the section.
-pub(crate) fn located(section: &Section, error: &Error) -> Error {
-    if error.kind() == ErrorKind::ConfigInvalid && Report::of(error).is_some() {
-        return section.report(error).into_error();
-    }
-    section.error("", error.message())
 }
 
 #[cfg(test)]

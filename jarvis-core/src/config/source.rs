@@ -135,7 +135,8 @@ impl Source {
     /// The file to read: `--config`, `$JARVIS_CONFIG`, `jarvis.toml` upward from the working
     /// directory, in `$XDG_CONFIG_HOME/jarvis/` (`~/.config/jarvis/`), in `/etc/jarvis/`.
     pub(crate) fn locate(&self) -> Option<Located> {
-        let named = self.explicit.clone().or_else(|| self.variable("JARVIS_CONFIG").map(Into::into));
+        let named =
+            self.explicit.clone().or_else(|| self.variable("JARVIS_CONFIG").map(Into::into));
         if let Some(path) = named {
             return Some(Located { path: self.directory.join(path), by_chance: false });
         }
@@ -189,7 +190,10 @@ impl Source {
         let mut bytes = Vec::new();
         opened.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(cannot)?;
         if bytes.len() as u64 > MAX_FILE {
-            return Err(refuse(format!("it is over {} KiB, which is no configuration", MAX_FILE / 1024)));
+            return Err(refuse(format!(
+                "it is over {} KiB, which is no configuration",
+                MAX_FILE / 1024
+            )));
         }
         String::from_utf8(bytes).map_err(|error| {
             let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]

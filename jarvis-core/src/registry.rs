@@ -1,0 +1,188 @@
+//! Which backend a name stands for: [`Registry`], and the [`Wiring`] it makes of a configuration.
+//!
+//! Probes are chosen by `type`, restarters by `via`, sinks and leases by `type`, buses by the
+//! scheme of their URL. A registry is a value: callers add their own kinds to it.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use jarvis_core::health::memory::MemoryProbe;
+//! use jarvis_core::registry::Registry;
+//!
+//! let mut registry = Registry::with_defaults();
+//! registry.probe("scripted", |_section, _context| Ok(Arc::new(MemoryProbe::passing())));
+//! assert!(registry.probes().any(|kind| kind == "scripted"));
+//! ```
+
+mod defaults;
+mod observed;
+mod rollback;
+mod wiring;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use observed::RestarterProbe;
+pub use wiring::Wiring;
+
+use crate::Result;
+use crate::alert::AlertSink;
+use crate::clock::SharedClock;
+use crate::config::Section;
+use crate::events::EventBus;
+use crate::health::HealthProbe;
+use crate::lease::{Lease, RestartLedger};
+use crate::restart::ServiceRestarter;
+use crate::vocabulary::ServiceId;
+
+/// What a factory may need beside its section.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FactoryContext {
+    /// Time.
+    pub clock: SharedClock,
+    /// The folder of everything that JARVIS remembers.
+    pub state_dir: PathBuf,
+    /// The service, or the sink, that it is for.
+    pub name: String,
+    /// The service that it is for, where it is for one.
+    pub service: Option<ServiceId>,
+}
+
+impl FactoryContext {
+    /// A context that is for no service.
+    #[must_use]
+    pub fn new(clock: SharedClock, state_dir: impl Into<PathBuf>) -> Self {
+        Self { clock, state_dir: state_dir.into(), name: String::new(), service: None }
+    }
+
+    /// Says for which service.
+    #[must_use]
+    pub fn with_service(mut self, service: ServiceId) -> Self {
+        self.name = service.to_string();
+        self.service = Some(service);
+        self
+    }
+}
+
+/// Permission to act, and the count of attempts: the two halves of one backend.
+pub type Leadership = (Arc<dyn Lease>, Arc<dyn RestartLedger>);
+
+type Factory<T> = Arc<dyn Fn(&Section, &FactoryContext) -> Result<T> + Send + Sync>;
+type ByUrl<T> = Arc<dyn Fn(&str, &FactoryContext) -> Result<T> + Send + Sync>;
+
+/// The kinds of backends that a configuration may name. Making one connects nothing.
+#[derive(Clone, Default)]
+pub struct Registry {
+    probes: BTreeMap<String, Factory<Arc<dyn HealthProbe>>>,
+    restarters: BTreeMap<String, Factory<Arc<dyn ServiceRestarter>>>,
+    sinks: BTreeMap<String, Factory<Arc<dyn AlertSink>>>,
+    leases: BTreeMap<String, Factory<Leadership>>,
+    buses: BTreeMap<String, ByUrl<Arc<dyn EventBus>>>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("probes", &self.probes.keys())
+            .field("restarters", &self.restarters.keys())
+            .field("sinks", &self.sinks.keys())
+            .field("leases", &self.leases.keys())
+            .field("buses", &self.buses.keys())
+            .finish()
+    }
+}
+
+impl Registry {
+    /// Nothing at all.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Everything that this build has.
+    #[must_use]
+    pub fn with_defaults() -> Self {
+        let mut registry = Self::empty();
+        defaults::register(&mut registry);
+        registry
+    }
+
+    /// Adds (or replaces) the probe of `type = "kind"`.
+    pub fn probe<F>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
+    where
+        F: Fn(&Section, &FactoryContext) -> Result<Arc<dyn HealthProbe>> + Send + Sync + 'static,
+    {
+        self.probes.insert(kind.into(), Arc::new(factory));
+        self
+    }
+
+    /// Adds (or replaces) the restarter of `via = "kind"`.
+    pub fn restarter<F>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
+    where
+        F: Fn(&Section, &FactoryContext) -> Result<Arc<dyn ServiceRestarter>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.restarters.insert(kind.into(), Arc::new(factory));
+        self
+    }
+
+    /// Adds (or replaces) the sink of `[alert.X] type = "kind"`.
+    pub fn sink<F>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
+    where
+        F: Fn(&Section, &FactoryContext) -> Result<Arc<dyn AlertSink>> + Send + Sync + 'static,
+    {
+        self.sinks.insert(kind.into(), Arc::new(factory));
+        self
+    }
+
+    /// Adds (or replaces) the lease and ledger of `[lease] type = "kind"`.
+    pub fn lease<F>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
+    where
+        F: Fn(&Section, &FactoryContext) -> Result<Leadership> + Send + Sync + 'static,
+    {
+        self.leases.insert(kind.into(), Arc::new(factory));
+        self
+    }
+
+    /// Adds (or replaces) the bus of `scheme:…`.
+    pub fn bus<F>(&mut self, scheme: impl Into<String>, factory: F) -> &mut Self
+    where
+        F: Fn(&str, &FactoryContext) -> Result<Arc<dyn EventBus>> + Send + Sync + 'static,
+    {
+        self.buses.insert(scheme.into(), Arc::new(factory));
+        self
+    }
+
+    /// The kinds of probes.
+    pub fn probes(&self) -> impl Iterator<Item = &str> {
+        self.probes.keys().map(String::as_str)
+    }
+
+    /// The kinds of restarters.
+    pub fn restarters(&self) -> impl Iterator<Item = &str> {
+        self.restarters.keys().map(String::as_str)
+    }
+
+    /// The kinds of sinks.
+    pub fn sinks(&self) -> impl Iterator<Item = &str> {
+        self.sinks.keys().map(String::as_str)
+    }
+
+    /// The kinds of leases.
+    pub fn leases(&self) -> impl Iterator<Item = &str> {
+        self.leases.keys().map(String::as_str)
+    }
+}
+
+/// The file of what the operator must not forget. A file that is open already is shared.
+#[cfg(feature = "sqlite")]
+pub(crate) fn open_operator_db(
+    state_dir: &std::path::Path,
+) -> Result<crate::store::sqlite::Sqlite> {
+    use crate::store::sqlite::{Options, Sqlite};
+    Sqlite::open(state_dir.join("operator.db"), &Options::new())
+}

@@ -1,0 +1,121 @@
+//! One line a backend.
+
+use std::sync::Arc;
+
+use super::{FactoryContext, Registry};
+use crate::alert::{LogConfig, LogSink};
+use crate::events::{EventBus, MemoryBus};
+use crate::health::HealthProbe;
+use crate::lease::{MemoryLease, MemoryLedger};
+use crate::restart::ServiceRestarter;
+use crate::vocabulary::ServiceId;
+use crate::{Error, ErrorKind, Result};
+
+pub(super) fn register(registry: &mut Registry) {
+    probes(registry);
+    restarters(registry);
+    sinks(registry);
+    registry.lease("memory", |section, context| {
+        section.parse::<Nothing>()?;
+        let lease = Arc::new(MemoryLease::new(context.clock.clone()));
+        let ledger = Arc::new(MemoryLedger::new(context.clock.clone()));
+        Ok((lease, ledger))
+    });
+    #[cfg(feature = "sqlite")]
+    registry.lease("file", |section, context| {
+        section.parse::<Nothing>()?;
+        file_lease(context)
+    });
+    registry.bus("memory", |_url, context| {
+        Ok(Arc::new(MemoryBus::new(context.clock.clone(), instance()?)) as Arc<dyn EventBus>)
+    });
+}
+
+fn probes(registry: &mut Registry) {
+    use crate::health::{command, tcp};
+    registry.probe("tcp", |section, _| Ok(Arc::new(tcp::TcpProbe::new(&section.parse()?)?)));
+    registry.probe("command", |section, _| {
+        let mut config: command::CommandConfig = section.parse()?;
+        config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
+        Ok(Arc::new(command::CommandProbe::new(config)?) as Arc<dyn HealthProbe>)
+    });
+    #[cfg(feature = "http")]
+    registry.probe("http", |section, _| {
+        Ok(Arc::new(crate::health::http::HttpProbe::new(&section.parse()?)?))
+    });
+    #[cfg(feature = "process")]
+    registry.probe("process", |section, _| {
+        use crate::health::process::{ProcessConfig, ProcessProbe};
+        let mut config: ProcessConfig = section.parse()?;
+        config.pidfile = config.pidfile.map(|path| section.resolve("pidfile", path));
+        Ok(Arc::new(ProcessProbe::new(config)?) as Arc<dyn HealthProbe>)
+    });
+}
+
+fn restarters(registry: &mut Registry) {
+    use crate::restart::{command, systemd};
+    registry.restarter("command", |section, context| {
+        let mut config: command::CommandConfig = section.parse()?;
+        config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
+        let clock = context.clock.clone();
+        let restarter = command::CommandRestarter::new(config, service(context)?, clock)?;
+        Ok(Arc::new(restarter) as Arc<dyn ServiceRestarter>)
+    });
+    registry.restarter("systemd", |section, context| {
+        let clock = context.clock.clone();
+        Ok(Arc::new(systemd::SystemdRestarter::new(section.parse()?, clock)?))
+    });
+    #[cfg(feature = "process")]
+    registry.restarter("process", |section, context| {
+        use crate::restart::process::{ProcessConfig, ProcessRestarter};
+        let mut config: ProcessConfig = section.parse()?;
+        config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
+        let (clock, state_dir) = (context.clock.clone(), &context.state_dir);
+        let restarter = ProcessRestarter::new(config, service(context)?, state_dir, clock)?;
+        Ok(Arc::new(restarter) as Arc<dyn ServiceRestarter>)
+    });
+    #[cfg(feature = "docker")]
+    docker(registry);
+}
+
+/// All containers of one engine share its connection and its event stream.
+#[cfg(feature = "docker")]
+fn docker(registry: &mut Registry) {
+    use crate::restart::docker::{DockerHosts, DockerRestarter};
+    let hosts = std::sync::OnceLock::new();
+    registry.restarter("docker", move |section, context| {
+        let hosts = hosts.get_or_init(|| DockerHosts::new(context.clock.clone()));
+        Ok(Arc::new(DockerRestarter::new(section.parse()?, hosts)?))
+    });
+}
+
+fn sinks(registry: &mut Registry) {
+    registry.sink("log", |section, _| Ok(Arc::new(LogSink::new(section.parse::<LogConfig>()?)?)));
+}
+
+/// For kinds without keys.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[cfg(feature = "sqlite")]
+fn file_lease(context: &FactoryContext) -> Result<super::Leadership> {
+    use crate::lease::{SqliteLease, SqliteLedger};
+    let sqlite = super::open_operator_db(&context.state_dir)?;
+    let lease = Arc::new(SqliteLease::new(&sqlite, context.clock.clone()));
+    Ok((lease, Arc::new(SqliteLedger::new(&sqlite, context.clock.clone()))))
+}
+
+fn service(context: &FactoryContext) -> Result<&ServiceId> {
+    context.service.as_ref().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "this restarter has to be told its service")
+    })
+}
+
+/// Names this process: random, so that two with the same pid on two machines differ.
+fn instance() -> Result<String> {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Exhausted, format!("no random numbers: {error}")))?;
+    Ok(format!("{}-{:016x}", std::process::id(), u64::from_le_bytes(bytes)))
+}

@@ -1,0 +1,417 @@
+//! From a configuration to the objects that do the work.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::rollback::RollbackByCommand;
+use super::{FactoryContext, Leadership, Registry, RestarterProbe};
+use crate::alert::{Route, SinkEntry};
+use crate::clock::SharedClock;
+use crate::config::{CheckSettings, Config, Problem, Report, Section, ServiceSettings};
+use crate::events::EventBus;
+use crate::health::aggregator::{CheckPolicy, CheckSpec, ServiceSpec};
+use crate::operator::{Calendar, ManagedService, OperatorSettings, RestartPolicy, RollbackPolicy};
+use crate::restart::ServiceRestarter;
+use crate::restart::command::{CommandConfig, CommandRestarter};
+use crate::units::{format_duration, parse_duration};
+use crate::vocabulary::{CheckName, ServiceId};
+use crate::{Error, Result};
+
+/// What a platform needs beyond a service's own stop timeout: to kill, and to start.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// Everything that a configuration asks for, made and not yet used: nothing is connected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Wiring {
+    /// What is probed.
+    pub services: Vec<ServiceSpec>,
+    /// What is restarted, and how.
+    pub managed: Vec<ManagedService>,
+    /// Who is told.
+    pub sinks: Vec<SinkEntry>,
+    /// Which service needs which.
+    pub depends_on: BTreeMap<ServiceId, Vec<ServiceId>>,
+    /// Old and new names.
+    pub renamed: Vec<(ServiceId, ServiceId)>,
+    /// What is not about one service.
+    pub settings: OperatorSettings,
+}
+
+impl Registry {
+    /// Makes everything that a configuration asks for, or says all that is wrong with it.
+    #[must_use]
+    pub fn wire(&self, config: &Config, clock: &SharedClock) -> (Option<Wiring>, Report) {
+        let mut wirer = Wirer { registry: self, config, clock, report: Report::default() };
+        let wiring = wirer.wire();
+        let report = wirer.report;
+        (if report.is_refused() { None } else { Some(wiring) }, report)
+    }
+
+    /// The lease and the ledger of a configuration; a file in the state directory unless it says
+    /// otherwise.
+    ///
+    /// # Errors
+    /// `ConfigInvalid`, or the store's when its file can't be opened.
+    pub fn leadership(&self, config: &Config, clock: &SharedClock) -> Result<Leadership> {
+        let context = FactoryContext::new(clock.clone(), &config.jarvis.state_dir);
+        let (kind, section) = match &config.lease {
+            Some(lease) => (lease.kind.as_str(), lease.section.clone()),
+            None if self.leases.contains_key("file") => ("file", Section::from_toml("")?),
+            None => ("memory", Section::from_toml("")?),
+        };
+        let factory = find(&self.leases, kind, &section, "type", "lease").map_err(Error::from)?;
+        factory(&section, &context)
+    }
+
+    /// The bus of a configuration.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` for an unknown scheme; the backend's own.
+    pub fn event_bus(&self, config: &Config, clock: &SharedClock) -> Result<Arc<dyn EventBus>> {
+        let context = FactoryContext::new(clock.clone(), &config.jarvis.state_dir);
+        let url = &config.store.bus;
+        let scheme = url.split(':').next().unwrap_or_default();
+        let root = config.root();
+        let factory = find(&self.buses, scheme, &root, "store", "bus").map_err(Error::from)?;
+        factory(url, &context)
+    }
+}
+
+/// The factory of that kind, or what is wrong with the name.
+fn find<'a, T>(
+    factories: &'a BTreeMap<String, T>,
+    kind: &str,
+    section: &Section,
+    key: &str,
+    what: &str,
+) -> std::result::Result<&'a T, Report> {
+    factories.get(kind).ok_or_else(|| {
+        let names: Vec<&str> = factories.keys().map(String::as_str).collect();
+        let mut report = Report::default();
+        report.push(section.unknown(key, what, kind, &names));
+        report
+    })
+}
+
+struct Wirer<'a> {
+    registry: &'a Registry,
+    config: &'a Config,
+    clock: &'a SharedClock,
+    report: Report,
+}
+
+impl Wirer<'_> {
+    fn wire(&mut self) -> Wiring {
+        let config = self.config;
+        let mut wiring = Wiring {
+            services: Vec::new(),
+            managed: Vec::new(),
+            sinks: self.sinks(),
+            depends_on: BTreeMap::new(),
+            renamed: Vec::new(),
+            settings: OperatorSettings::default(),
+        };
+        for service in &config.services {
+            let (spec, managed) = self.service(service);
+            wiring.services.push(spec);
+            wiring.managed.push(managed);
+            wiring.depends_on.insert(service.id.clone(), service.depends_on.clone());
+            if let Some(old) = &service.renamed_from {
+                wiring.renamed.push((old.clone(), service.id.clone()));
+            }
+        }
+        self.heartbeat();
+        self.lease();
+        self.maintenance();
+        let settings = &mut wiring.settings;
+        settings.mode = config.jarvis.mode;
+        settings.limits = config.limits.clone();
+        settings.allow = config.allow.clone();
+        settings.maintenance.clone_from(&config.maintenance);
+        settings.kill_switch = Some(config.jarvis.kill_switch.clone());
+        wiring
+    }
+
+    fn problem(&mut self, section: &Section, key: &str, message: &str) {
+        self.report.push(section.problem(key, message));
+    }
+
+    fn warn(&mut self, section: &Section, key: &str, message: &str) {
+        let problem = section.problem(key, message);
+        self.report.push(Problem { weight: crate::config::Weight::Warning, ..problem });
+    }
+
+    /// Takes over the problems of a result.
+    fn keep<T>(&mut self, section: &Section, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.report.extend(section.report(&error))).ok()
+    }
+
+    fn take<T>(&mut self, result: std::result::Result<T, Report>) -> Option<T> {
+        result.map_err(|report| self.report.extend(report)).ok()
+    }
+
+    fn context(&self, service: &ServiceId) -> FactoryContext {
+        FactoryContext::new(self.clock.clone(), &self.config.jarvis.state_dir)
+            .with_service(service.clone())
+    }
+
+    fn service(&mut self, service: &ServiceSettings) -> (ServiceSpec, ManagedService) {
+        let mut checks: Vec<CheckSpec> =
+            service.checks.iter().filter_map(|check| self.check(service, check)).collect();
+        let host = checks.iter().find_map(|check| check.host.as_ref().map(ToString::to_string));
+        let mut managed = ManagedService::new(service.id.clone())
+            .with_dependencies(service.depends_on.iter().cloned())
+            .with_start_grace(service.start_grace)
+            .with_critical(service.critical)
+            .with_fingerprint(fingerprint(service));
+        managed.restart_with_dependency = service.restart_with_dependencies;
+        managed.host = host;
+        if let Some((restarter, policy, target)) = self.restarter(service) {
+            if service.checks.is_empty() {
+                checks.extend(self.implicit(&restarter));
+            } else if checks.iter().all(|check| !check.policy.critical) {
+                let message = "none of its checks is critical, so nothing can trigger this restart but an exit";
+                self.warn(&service.section, "restart", message);
+            }
+            managed = managed.with_restarter(restarter, policy).with_target(target);
+        }
+        managed.rollback = self.rollback(service);
+        let spec = ServiceSpec::new(service.id.clone(), checks)
+            .with_critical(service.critical)
+            .with_start_grace(service.start_grace);
+        (spec, managed)
+    }
+
+    fn check(&mut self, service: &ServiceSettings, check: &CheckSettings) -> Option<CheckSpec> {
+        let mut section = check.section.clone();
+        let (written, policy) = section.split::<CheckPolicy>();
+        let policy = self.take(policy);
+        if let Some(policy) = &policy {
+            self.keep(&written, policy.validate());
+            if policy.timeout >= policy.interval {
+                let message = format!(
+                    "a probe may take {} and is due every {}: one that hangs skips the next",
+                    format_duration(policy.timeout),
+                    format_duration(policy.interval)
+                );
+                self.warn(&written, "timeout", &message);
+            }
+        }
+        let factory = find(&self.registry.probes, &check.kind, &check.section, "type", "probe");
+        let factory = self.take(factory)?;
+        let probe = factory(&section, &self.context(&service.id));
+        let probe = self.keep(&section, probe)?;
+        let mut spec = CheckSpec::new(check.name.clone(), probe)
+            .with_policy(policy?)
+            .with_fingerprint(&format!("{} {}", check.kind, section.written()));
+        if let Some(host) = host_of(&section) {
+            spec = spec.with_host(host);
+        }
+        Some(spec)
+    }
+
+    /// The check of a service that has none: does its platform say that it runs?
+    fn implicit(&mut self, restarter: &Arc<dyn ServiceRestarter>) -> Option<CheckSpec> {
+        let name = CheckName::new("instance").ok()?;
+        let defaults = self.config.check_defaults();
+        let policy = self.take(defaults.read::<CheckPolicy>())?;
+        let probe = Arc::new(RestarterProbe::new(Arc::clone(restarter)));
+        Some(CheckSpec::new(name, probe).with_policy(policy))
+    }
+
+    fn restarter(
+        &mut self,
+        service: &ServiceSettings,
+    ) -> Option<(Arc<dyn ServiceRestarter>, RestartPolicy, String)> {
+        let settings = service.restart.as_ref()?;
+        let mut section = settings.section.clone();
+        let (written, policy) = section.split::<RestartPolicy>();
+        let policy = self.take(policy);
+        if let Some(policy) = &policy {
+            self.keep(&written, policy.validate());
+            self.long_window(&written, policy);
+            self.stop_timeout(&section, policy);
+        }
+        let factory =
+            find(&self.registry.restarters, &settings.via, &settings.section, "via", "restarter");
+        let factory = self.take(factory)?;
+        let restarter = factory(&section, &self.context(&service.id));
+        let mut restarter = self.keep(&section, restarter)?;
+        if let Some(command) = self.rollback_command(service) {
+            restarter = Arc::new(RollbackByCommand { restarter, command });
+        }
+        let target = format!("{}:{:016x}", settings.via, hash(&section.written().to_string()));
+        Some((restarter, policy?, target))
+    }
+
+    fn long_window(&mut self, section: &Section, policy: &RestartPolicy) {
+        let cycles = policy.shortest_cycle().saturating_mul(policy.long_max);
+        if cycles >= policy.long_window {
+            let message = format!(
+                "{} attempts take at least {}, so that the limit would never be reached",
+                policy.long_max,
+                format_duration(cycles)
+            );
+            self.problem(section, "long_window", &message);
+        }
+    }
+
+    fn stop_timeout(&mut self, section: &Section, policy: &RestartPolicy) {
+        let Some(stop) = section.text("stop_timeout").and_then(|text| parse_duration(&text).ok())
+        else {
+            return;
+        };
+        if stop + STOP_MARGIN > policy.command_timeout {
+            let message = format!(
+                "stopping may take {} and then {} more to kill and start; command_timeout = {} is over before that",
+                format_duration(stop),
+                format_duration(STOP_MARGIN),
+                format_duration(policy.command_timeout)
+            );
+            self.warn(section, "stop_timeout", &message);
+        }
+    }
+
+    fn rollback(&mut self, service: &ServiceSettings) -> Option<RollbackPolicy> {
+        let mut section = service.rollback.clone()?;
+        if service.restart.is_none() {
+            self.problem(&section, "", "a rollback needs a [restart] section beside it");
+        }
+        let (_, policy) = section.split::<RollbackPolicy>();
+        self.take(section.read::<RollbackKeys>());
+        self.take(policy)
+    }
+
+    fn rollback_command(&mut self, service: &ServiceSettings) -> Option<CommandRestarter> {
+        let mut section = service.rollback.clone()?;
+        drop(section.split::<RollbackPolicy>());
+        // What is wrong with it is told by `rollback`.
+        let command = section.read::<RollbackKeys>().ok()?.command?;
+        let mut config = CommandConfig::new(command.clone());
+        config.rollback = Some(command);
+        let made = CommandRestarter::new(config, &service.id, self.clock.clone());
+        self.keep(&section, made)
+    }
+
+    fn sinks(&mut self) -> Vec<SinkEntry> {
+        let mut sinks = Vec::new();
+        for alert in &self.config.alerts {
+            let mut section = alert.section.clone();
+            let (written, route) = section.split::<Route>();
+            let route = self.take(route);
+            if let Some(route) = &route {
+                self.keep(&written, route.validate());
+            }
+            let factory = find(&self.registry.sinks, &alert.kind, &alert.section, "type", "sink");
+            let Some(factory) = self.take(factory) else { continue };
+            let mut context =
+                FactoryContext::new(self.clock.clone(), &self.config.jarvis.state_dir);
+            context.name.clone_from(&alert.name);
+            let sink = factory(&section, &context);
+            if let (Some(sink), Some(route)) = (self.keep(&section, sink), route) {
+                sinks.push(SinkEntry::new(alert.name.clone(), sink).with_route(route));
+            }
+        }
+        sinks
+    }
+
+    fn heartbeat(&mut self) {
+        #[cfg(feature = "http")]
+        if let Some(section) = &self.config.heartbeat {
+            let made = heartbeat(section, self.clock).map(drop);
+            self.keep(section, made);
+        }
+        #[cfg(not(feature = "http"))]
+        if let Some(section) = &self.config.heartbeat {
+            self.problem(section, "", "this build has no HTTP client (feature `http`)");
+        }
+    }
+
+    fn lease(&mut self) {
+        let Some(lease) = &self.config.lease else {
+            return self.file_lease_across_hosts("file");
+        };
+        if let Err(report) =
+            find(&self.registry.leases, &lease.kind, &lease.section, "type", "lease")
+        {
+            self.report.extend(report);
+        }
+        self.file_lease_across_hosts(&lease.kind.clone());
+    }
+
+    fn file_lease_across_hosts(&mut self, kind: &str) {
+        if kind != "file" {
+            return;
+        }
+        let config = self.config;
+        let acts_elsewhere =
+            |service: &&ServiceSettings| service.host.is_some() && service.restart.is_some();
+        if let Some(service) = config.services.iter().find(acts_elsewhere) {
+            let message = "it is restarted on another machine, and the lease is a file of this one: a second JARVIS elsewhere would not see it; run one JARVIS for this service";
+            self.warn(&service.section, "host", message);
+        }
+    }
+
+    fn maintenance(&mut self) {
+        let root = self.config.root();
+        for (index, window) in self.config.maintenance.iter().enumerate() {
+            if let Err(error) = Calendar::new(std::slice::from_ref(window)) {
+                let problem = root.problem("maintenance", error.message());
+                self.report.push(Problem { key: format!("maintenance[{index}]"), ..problem });
+            }
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackKeys {
+    command: Option<Vec<String>>,
+}
+
+/// The dead-man ping of a configuration.
+#[cfg(feature = "http")]
+pub(crate) fn heartbeat(
+    section: &Section,
+    clock: &SharedClock,
+) -> Result<crate::alert::Heartbeat> {
+    crate::alert::Heartbeat::new(&section.parse()?, clock.clone())
+}
+
+/// The machine that a check talks to.
+fn host_of(section: &Section) -> Option<String> {
+    let text = ["url", "address", "base_url"].iter().find_map(|key| section.text(key))?;
+    let authority = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    (!host.is_empty()).then(|| host.to_owned())
+}
+
+/// Changes when the checks of a service do. Made of what is written, so that no secret is in it.
+fn fingerprint(service: &ServiceSettings) -> String {
+    let written: Vec<String> = service
+        .checks
+        .iter()
+        .map(|check| {
+            let mut section = check.section.clone();
+            drop(section.split::<CheckPolicy>());
+            format!("{} {}", check.kind, section.written())
+        })
+        .collect();
+    format!("{:016x}", hash(&written.join("\n")))
+}
+
+/// FNV-1a: the same in every build, because it is kept on disk.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
