@@ -27,8 +27,8 @@ use std::sync::Arc;
 pub use init::{Container, ai_dawg, from_containers};
 pub use problem::{Origin, Problem, Report, Weight};
 pub use schema::{
-    CheckSettings, HostSettings, JarvisSettings, NamedSection, RestartSettings,
-    ServiceSettings, StoreSettings,
+    CheckSettings, HostSettings, JarvisSettings, NamedSection, RestartSettings, ServiceSettings,
+    StoreSettings,
 };
 pub use section::Section;
 pub use show::Shown;

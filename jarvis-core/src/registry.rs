@@ -15,7 +15,8 @@
 
 mod defaults;
 mod observed;
-mod rollback;
+#[cfg(test)]
+mod tests;
 mod wiring;
 
 use std::collections::BTreeMap;

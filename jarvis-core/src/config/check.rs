@@ -173,8 +173,7 @@ fn plain_secrets(node: &Node, path: &str, key: &str, report: &mut Report) {
         Value::Text(text) => {
             let plain = !text.is_interpolated() && !text.value.is_empty();
             if plain && (names_a_secret(key) || holds_a_password(&text.value)) {
-                let message =
-                    "a secret stands here in plain text; use ${env:NAME} or ${file:PATH}";
+                let message = "a secret stands here in plain text; use ${env:NAME} or ${file:PATH}";
                 report.push(Problem::warning(&node.origin, path, message));
             }
         }

@@ -189,8 +189,7 @@ pub(crate) fn read(source: &Source, composed: Composed, report: &mut Report) -> 
     config.limits = reader.table(root.get("limits"), "limits").unwrap_or_default();
     config.allow = reader.table(root.get("allow"), "allow").unwrap_or_default();
     config.store = reader.table(root.get("store"), "store").unwrap_or_default();
-    config.heartbeat =
-        root.get("heartbeat").and_then(|entry| reader.section(entry, "heartbeat"));
+    config.heartbeat = root.get("heartbeat").and_then(|entry| reader.section(entry, "heartbeat"));
     config.lease = root.get("lease").and_then(|entry| {
         let section = reader.section(entry, "lease")?;
         reader.named("lease", section)

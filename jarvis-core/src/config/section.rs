@@ -24,6 +24,8 @@ pub struct Section {
     folders: Arc<[PathBuf]>,
     /// Keys that belong to the same table of the file but that somebody else reads.
     siblings: Vec<&'static str>,
+    /// Where keys stood that were taken out.
+    taken: Vec<(String, Origin)>,
 }
 
 impl fmt::Debug for Section {
@@ -39,7 +41,7 @@ impl fmt::Debug for Section {
 impl Section {
     pub(crate) fn new(path: impl Into<String>, node: Node, folders: &Arc<[PathBuf]>) -> Self {
         let folders = Arc::clone(folders);
-        Self { path: path.into(), node, folders, siblings: Vec::new() }
+        Self { path: path.into(), node, folders, siblings: Vec::new(), taken: Vec::new() }
     }
 
     /// A section from TOML text, for code that has no file: tests, embedders.
@@ -86,7 +88,9 @@ impl Section {
     /// Where this key was written; where the table begins when it is not there.
     #[must_use]
     pub fn origin_of(&self, key: &str) -> &Origin {
-        self.table().get(key).map_or(&self.node.origin, |entry| &entry.key)
+        let taken = || self.taken.iter().find(|(name, _)| name == key).map(|(_, origin)| origin);
+        let here = self.table().get(key).map(|entry| &entry.key);
+        here.or_else(taken).unwrap_or(&self.node.origin)
     }
 
     /// Reads the whole table.
@@ -128,6 +132,17 @@ impl Section {
         Problem::unknown(self.origin_of(key), join(&self.path, key), what, &written, &known)
     }
 
+    pub(crate) fn entry(&self, key: &str) -> Option<Entry> {
+        self.table().get(key).cloned()
+    }
+
+    /// Adds a key, unless it is there.
+    pub(crate) fn put(&mut self, key: &str, entry: Entry) {
+        if let Some(table) = self.node.as_table_mut() {
+            table.entry(key.to_owned()).or_insert(entry);
+        }
+    }
+
     /// The string under a key, as it is used.
     pub(crate) fn text(&self, key: &str) -> Option<String> {
         Some(self.table().get(key)?.node.as_text()?.value.clone())
@@ -151,9 +166,11 @@ impl Section {
         self.node.as_table().unwrap_or(&NONE)
     }
 
-    /// Takes a key out, as a section of its own when it is a table.
+    /// Takes a key out.
     pub(crate) fn take(&mut self, key: &str) -> Option<Entry> {
-        self.node.as_table_mut()?.remove(key)
+        let entry = self.node.as_table_mut()?.remove(key)?;
+        self.taken.push((key.to_owned(), entry.key.clone()));
+        Some(entry)
     }
 
     /// Reads the keys of `T` out of the table and leaves the others for somebody else, whose

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{FactoryContext, Registry};
-use crate::alert::{LogConfig, LogSink};
 use crate::events::{EventBus, MemoryBus};
 use crate::health::HealthProbe;
 use crate::lease::{MemoryLease, MemoryLedger};
@@ -42,6 +41,14 @@ fn probes(registry: &mut Registry) {
     #[cfg(feature = "http")]
     registry.probe("http", |section, _| {
         Ok(Arc::new(crate::health::http::HttpProbe::new(&section.parse()?)?))
+    });
+    #[cfg(feature = "redis")]
+    registry.probe("redis", |section, _| {
+        Ok(Arc::new(crate::health::redis::RedisProbe::new(&section.parse()?)?))
+    });
+    #[cfg(feature = "postgres")]
+    registry.probe("postgres", |section, _| {
+        Ok(Arc::new(crate::health::postgres::PostgresProbe::new(&section.parse()?)?))
     });
     #[cfg(feature = "process")]
     registry.probe("process", |section, _| {
@@ -90,7 +97,19 @@ fn docker(registry: &mut Registry) {
 }
 
 fn sinks(registry: &mut Registry) {
+    use crate::alert::{AlertSink, CommandConfig, CommandSink, LogConfig, LogSink};
     registry.sink("log", |section, _| Ok(Arc::new(LogSink::new(section.parse::<LogConfig>()?)?)));
+    registry.sink("command", |section, context| {
+        let mut config: CommandConfig = section.parse()?;
+        config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
+        let sink = CommandSink::new(config, context.clock.clone())?;
+        Ok(Arc::new(sink) as Arc<dyn AlertSink>)
+    });
+    #[cfg(feature = "http")]
+    registry.sink("webhook", |section, context| {
+        let clock = context.clock.clone();
+        Ok(Arc::new(crate::alert::WebhookSink::new(section.parse()?, clock)?))
+    });
 }
 
 /// For kinds without keys.

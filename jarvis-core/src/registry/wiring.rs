@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::rollback::RollbackByCommand;
 use super::{FactoryContext, Leadership, Registry, RestarterProbe};
 use crate::alert::{Route, SinkEntry};
 use crate::clock::SharedClock;
@@ -15,7 +14,6 @@ use crate::events::EventBus;
 use crate::health::aggregator::{CheckPolicy, CheckSpec, ServiceSpec};
 use crate::operator::{Calendar, ManagedService, OperatorSettings, RestartPolicy, RollbackPolicy};
 use crate::restart::ServiceRestarter;
-use crate::restart::command::{CommandConfig, CommandRestarter};
 use crate::units::{format_duration, parse_duration};
 use crate::vocabulary::{CheckName, ServiceId};
 use crate::{Error, Result};
@@ -236,14 +234,16 @@ impl Wirer<'_> {
             self.long_window(&written, policy);
             self.stop_timeout(&section, policy);
         }
+        // The restarters that can go back by a command read it as their own key.
+        let rollback = service.rollback.as_ref();
+        if let Some(command) = rollback.and_then(|rollback| rollback.entry("command")) {
+            section.put("rollback", command);
+        }
         let factory =
             find(&self.registry.restarters, &settings.via, &settings.section, "via", "restarter");
         let factory = self.take(factory)?;
         let restarter = factory(&section, &self.context(&service.id));
-        let mut restarter = self.keep(&section, restarter)?;
-        if let Some(command) = self.rollback_command(service) {
-            restarter = Arc::new(RollbackByCommand { restarter, command });
-        }
+        let restarter = self.keep(&section, restarter)?;
         let target = format!("{}:{:016x}", settings.via, hash(&section.written().to_string()));
         Some((restarter, policy?, target))
     }
@@ -284,17 +284,6 @@ impl Wirer<'_> {
         let (_, policy) = section.split::<RollbackPolicy>();
         self.take(section.read::<RollbackKeys>());
         self.take(policy)
-    }
-
-    fn rollback_command(&mut self, service: &ServiceSettings) -> Option<CommandRestarter> {
-        let mut section = service.rollback.clone()?;
-        drop(section.split::<RollbackPolicy>());
-        // What is wrong with it is told by `rollback`.
-        let command = section.read::<RollbackKeys>().ok()?.command?;
-        let mut config = CommandConfig::new(command.clone());
-        config.rollback = Some(command);
-        let made = CommandRestarter::new(config, &service.id, self.clock.clone());
-        self.keep(&section, made)
     }
 
     fn sinks(&mut self) -> Vec<SinkEntry> {
@@ -369,16 +358,15 @@ impl Wirer<'_> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the restarter reads it")]
 struct RollbackKeys {
-    command: Option<Vec<String>>,
+    #[serde(default)]
+    command: Vec<String>,
 }
 
 /// The dead-man ping of a configuration.
 #[cfg(feature = "http")]
-pub(crate) fn heartbeat(
-    section: &Section,
-    clock: &SharedClock,
-) -> Result<crate::alert::Heartbeat> {
+pub(crate) fn heartbeat(section: &Section, clock: &SharedClock) -> Result<crate::alert::Heartbeat> {
     crate::alert::Heartbeat::new(&section.parse()?, clock.clone())
 }
 

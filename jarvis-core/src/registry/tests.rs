@@ -1,0 +1,79 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::config::Config;
+
+fn told(text: &str) -> Vec<String> {
+    let config = Config::from_toml(text).unwrap();
+    let clock: SharedClock = Arc::new(ManualClock::new());
+    let (_, report) = Registry::with_defaults().wire(&config, &clock);
+    report.problems.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(all(feature = "http", feature = "redis", feature = "postgres"))]
+#[test]
+fn the_built_in_map_wires_and_restarts_nothing() {
+    let config = Config::load(&crate::config::Source::empty()).unwrap();
+    let clock: SharedClock = Arc::new(ManualClock::new());
+    let (wiring, report) = Registry::with_defaults().wire(&config, &clock);
+    assert!(report.problems.is_empty(), "{report}");
+    let wiring = wiring.unwrap();
+    assert_eq!(wiring.services.len(), 7);
+    assert!(wiring.managed.iter().all(|service| service.restarter.is_none()));
+    assert_eq!(wiring.managed[0].host.as_deref(), Some("127.0.0.1"));
+}
+
+#[test]
+fn a_backend_complains_with_the_place_of_its_key() {
+    let check = "[service.a]\n[[service.a.check]]\n";
+    for (text, expected) in [
+        (
+            "type = \"tpc\"\n",
+            "inline:3: service.a.check[0].type: \"tpc\" is no probe, did you mean \"tcp\"? here exist: ",
+        ),
+        (
+            "type = \"tcp\"\nadress = \"h:1\"\n",
+            "inline:4: service.a.check[0].adress: \"adress\" is no key, did you mean \"address\"? here exist: ",
+        ),
+        (
+            "type = \"tcp\"\naddress = \"h:1\"\ninterval = \"5\"\n",
+            "inline:5: service.a.check[0].interval: \"5\" is not a duration",
+        ),
+        ("type = \"tcp\"\naddress = \"h\"\n", "inline:2: service.a.check[0]: "),
+    ] {
+        let told = told(&format!("{check}{text}"));
+        assert!(told.iter().any(|line| line.starts_with(expected)), "{expected}\n{told:#?}");
+    }
+}
+
+#[test]
+fn a_budget_that_is_never_reached_is_refused() {
+    let base = "[service.a]\n[service.a.restart]\nvia = \"command\"\ncommand = [\"true\"]\n";
+    assert!(told(base).is_empty(), "{:?}", told(base));
+    let told_short = told(&format!("{base}window = \"20s\"\n"));
+    assert!(
+        told_short[0].starts_with("inline:2: service.a.restart: window = 20s is too short"),
+        "{told_short:?}"
+    );
+    let told_long = told(&format!("{base}long_max = 9000\nlong_window = \"1h\"\n"));
+    assert!(told_long[0].starts_with("inline:6: service.a.restart.long_window: "), "{told_long:?}");
+    let told_stop = told(&format!("{base}stop_timeout = \"1h\"\n"));
+    assert!(
+        told_stop.iter().any(|line| line.contains("\"stop_timeout\" is no key")),
+        "{told_stop:?}"
+    );
+}
+
+#[test]
+fn a_service_without_a_check_is_asked_of_its_restarter() {
+    let config = Config::from_toml(
+        "[jarvis]\ninterval = \"7s\"\n[service.a.restart]\nvia = \"command\"\ncommand = [\"true\"]\n",
+    )
+    .unwrap();
+    let clock: SharedClock = Arc::new(ManualClock::new());
+    let wiring = Registry::with_defaults().wire(&config, &clock).0.unwrap();
+    assert_eq!(wiring.services[0].checks.len(), 1);
+    assert_eq!(wiring.services[0].checks[0].name.as_str(), "instance");
+    assert_eq!(wiring.services[0].checks[0].policy.interval.as_secs(), 7);
+}
