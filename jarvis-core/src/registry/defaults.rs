@@ -42,6 +42,10 @@ fn probes(registry: &mut Registry) {
     registry.probe("http", |section, _| {
         Ok(Arc::new(crate::health::http::HttpProbe::new(&section.parse()?)?))
     });
+    #[cfg(feature = "host")]
+    registry.probe("host", |section, _| {
+        Ok(Arc::new(crate::health::host::HostProbe::new(section.parse()?)?))
+    });
     #[cfg(feature = "redis")]
     registry.probe("redis", |section, _| {
         Ok(Arc::new(crate::health::redis::RedisProbe::new(&section.parse()?)?))
