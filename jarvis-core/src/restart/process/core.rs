@@ -306,7 +306,11 @@ impl Core {
             Err(error) => {
                 let core = self.clone();
                 let phase = as_phase(&seen);
-                blocking(move || core.write(phase, None, None)).await?;
+                blocking(move || {
+                    let _state = core.state();
+                    core.write(phase, None, None)
+                })
+                .await?;
                 return Err(error);
             }
         };
@@ -342,6 +346,8 @@ impl Core {
             self.program.locate()?;
             self.traces.prepare()?;
             let phase = Phase::Starting { previous: seen.last().cloned() };
+            // The end of the life before may be on its way to the record at this moment.
+            let _state = self.state();
             self.write(phase, Some(request), None)?;
         }
         Ok(seen)
@@ -357,6 +363,7 @@ impl Core {
         ended
     }
 
+    /// Replaces the record. The caller holds the state: one writer at a time.
     fn write(
         &self,
         phase: Phase,
