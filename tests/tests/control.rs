@@ -1,6 +1,6 @@
 //! The control socket, with real sockets.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails has to stop")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that fails has to stop")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ impl ControlHandler for Handler {
                 self.resume.notified().await;
                 Ok(Reply::Value(Value::Null))
             }
-            Request::Reload => std::panic::panic_any("a bug in the handler"),
+            Request::Reload => panic!("a bug in the handler"),
             other => Err(Error::new(ErrorKind::Unsupported, format!("{other:?}"))),
         }
     }
