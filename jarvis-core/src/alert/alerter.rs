@@ -199,9 +199,12 @@ impl Alerter {
             }
             changed.borrow_and_update();
             inner.tick().await;
+            // Before the state is asked: time that passes in between makes us early, never late.
+            let asked_at = inner.clock.monotonic();
+            let due = inner.next_due().map(|wait| asked_at + wait);
             let wait = async {
-                match inner.next_due() {
-                    Some(wait) => inner.clock.sleep(wait).await,
+                match due {
+                    Some(due) => inner.clock.sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };

@@ -28,6 +28,8 @@ pub(super) async fn run(
         if *stopped.borrow() {
             return name;
         }
+        // Before the state is asked: time that passes in between makes us early, never late.
+        let asked_at = inner.clock.monotonic();
         let pick = inner.state().pick(&name, &inner.clock.stamp());
         let wait = match pick {
             Pick::Deliver(seq, alert) => {
@@ -39,7 +41,7 @@ pub(super) async fn run(
         };
         let timer = async {
             match wait {
-                Some(wait) => inner.clock.sleep(wait).await,
+                Some(wait) => inner.clock.sleep_until(asked_at + wait).await,
                 None => std::future::pending().await,
             }
         };
