@@ -276,6 +276,9 @@ pub(crate) struct StandInArgs {
     /// Exit with an error at the start while this file exists
     #[arg(long)]
     pub(crate) broken_while: Option<PathBuf>,
+    /// Exit as soon as this process is gone
+    #[arg(long)]
+    pub(crate) exit_with: Option<i32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -4,6 +4,8 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -19,6 +21,9 @@ pub(crate) async fn serve(args: StandInArgs) -> io::Result<ExitStatus> {
         log(&format!("{}: the model's weights are damaged ({})", args.name, file.display()));
         return Ok(ExitStatus::Failed);
     }
+    if let Some(pid) = args.exit_with.and_then(Pid::from_raw) {
+        tokio::spawn(exit_with(pid));
+    }
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port))).await?;
     log(&format!("{}: listening on {}", args.name, listener.local_addr()?));
     loop {
@@ -31,6 +36,16 @@ pub(crate) async fn serve(args: StandInArgs) -> io::Result<ExitStatus> {
             }
         });
     }
+}
+
+/// Ends this process when that one does, so that a demo that was killed leaves nothing behind.
+async fn exit_with(pid: Pid) {
+    if let Ok(descriptor) = pidfd_open(pid, PidfdFlags::NONBLOCK)
+        && let Ok(descriptor) = AsyncFd::new(descriptor)
+    {
+        let _ = descriptor.readable().await;
+    }
+    std::process::exit(0);
 }
 
 #[expect(clippy::print_stderr, reason = "a service's own log")]

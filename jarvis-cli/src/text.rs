@@ -1,0 +1,3 @@
+//! How answers look to a person.
+
+pub(crate) mod event;
