@@ -1,0 +1,124 @@
+//! `/healthz`, `/status` and `/metrics` for other machines and for Prometheus.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jarvis_core::{Error, Result};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Connections beyond this wait: a scraper that hangs must not eat the descriptors that the
+/// probes need.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long a client may take for its request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is served; each is asked at each request.
+pub(crate) trait Pages: Send + Sync + 'static {
+    /// Is the loop alive? And the JSON that says why.
+    fn healthz(&self) -> (bool, String);
+    /// Everything that is known, as JSON.
+    fn status(&self) -> impl Future<Output = Result<String>> + Send;
+    /// The Prometheus text.
+    fn metrics(&self) -> impl Future<Output = Result<String>> + Send;
+}
+
+/// A server that has its address.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: TcpListener,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) async fn bind(address: SocketAddr) -> Result<Self> {
+        let named = |error: std::io::Error| Error::from(error).with_operation("http.bind").with_context("address", address);
+        let listener = TcpListener::bind(address).await.map_err(named)?;
+        let address = listener.local_addr().map_err(named)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Serves until it is dropped.
+    pub(crate) async fn serve<P: Pages>(self, pages: Arc<P>) {
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the HTTP address could not be taken");
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            };
+            let pages = Arc::clone(&pages);
+            connections.spawn(async move {
+                let service = service_fn(move |request| {
+                    let pages = Arc::clone(&pages);
+                    async move { Ok::<_, Infallible>(answer(&*pages, &request).await) }
+                });
+                let served = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_TIMEOUT)
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a client of the HTTP address went away");
+                }
+                drop(permit);
+            });
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+async fn answer<P: Pages>(pages: &P, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    const JSON: &str = "application/json";
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served\n".into());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/healthz" => {
+            let (alive, body) = pages.healthz();
+            page(if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, JSON, body)
+        }
+        "/status" => page_or_error(pages.status().await, JSON),
+        "/metrics" => page_or_error(
+            pages.metrics().await,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        _ => page(StatusCode::NOT_FOUND, "text/plain", "there are /healthz, /status and /metrics\n".into()),
+    }
+}
+
+fn page_or_error(body: Result<String>, kind: &'static str) -> Response<Full<Bytes>> {
+    match body {
+        Ok(body) => page(StatusCode::OK, kind, body),
+        Err(error) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{error}\n")),
+    }
+}
+
+fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
