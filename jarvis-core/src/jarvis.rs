@@ -1,0 +1,161 @@
+//! [`Jarvis`]: everything a configuration describes, behind one handle.
+//!
+//! Opening a handle starts nothing, connects nothing and takes no lease. Each part opens at its
+//! first use; only [`Jarvis::run`] supervises. No signal handler, no global subscriber and no
+//! thread is installed for the program it is embedded in.
+
+mod answers;
+mod assemble;
+mod attach;
+mod builder;
+mod control;
+mod instance_probe;
+mod last_seen;
+mod outlet;
+mod supervise;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+
+pub use answers::{
+    ActionAnswer, AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source as AnswerSource,
+    StatusAnswer, UptimeAnswer,
+};
+pub use attach::{Attached, EventStream};
+pub use builder::JarvisBuilder;
+
+use crate::Result;
+use crate::alert::Alerter;
+use crate::clock::SharedClock;
+use crate::config::{Config, Source};
+use crate::events::EventBus;
+use crate::health::aggregator::Aggregator;
+use crate::operator::Operator;
+use crate::registry::Registry;
+use assemble::Assembly;
+use builder::Extras;
+
+#[cfg(feature = "sqlite")]
+use crate::events::EventLog;
+#[cfg(feature = "sqlite")]
+use crate::health::uptime::History;
+
+/// The handle. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Jarvis {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    clock: SharedClock,
+    registry: Registry,
+    bus: Arc<dyn EventBus>,
+    source: Option<Source>,
+    extras: Extras,
+    current: Mutex<Current>,
+    health: Aggregator,
+    operator: OnceCell<Operator>,
+    alerts: OnceCell<Alerter>,
+    #[cfg(feature = "sqlite")]
+    event_log: OnceCell<EventLog>,
+    #[cfg(feature = "sqlite")]
+    history: OnceCell<History>,
+}
+
+/// The configuration in force and what was built from it.
+#[derive(Debug, Clone)]
+struct Current {
+    config: Arc<Config>,
+    assembly: Arc<Assembly>,
+}
+
+impl Jarvis {
+    /// A handle that a program puts together itself.
+    #[must_use]
+    pub fn builder() -> JarvisBuilder {
+        JarvisBuilder::new()
+    }
+
+    /// A handle on the configuration that `source` leads to.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` with every error of the configuration; nothing is half-loaded.
+    pub fn open(source: Source) -> Result<Self> {
+        Self::builder().with_source(source).open()
+    }
+
+    fn current(&self) -> Current {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.inner.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.current().config
+    }
+
+    /// The clock that every part uses.
+    #[must_use]
+    pub fn clock(&self) -> SharedClock {
+        Arc::clone(&self.inner.clock)
+    }
+
+    /// The bus that carries the events of this process.
+    #[must_use]
+    pub fn bus(&self) -> Arc<dyn EventBus> {
+        Arc::clone(&self.inner.bus)
+    }
+
+    /// The folder of everything that is remembered.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.current().config.jarvis.state_dir.clone()
+    }
+
+    /// The aggregator: what is well, in this process.
+    #[must_use]
+    pub fn health(&self) -> Aggregator {
+        self.inner.health.clone()
+    }
+
+    /// The operator. Opens `operator.db`, takes no lease.
+    ///
+    /// # Errors
+    /// The store's, when the state directory can't be used.
+    pub async fn operator(&self) -> Result<Operator> {
+        self.inner.operator.get_or_try_init(|| supervise::open_operator(self)).await.cloned()
+    }
+
+    /// The alerts. Opens `operator.db`.
+    ///
+    /// # Errors
+    /// The store's, when the state directory can't be used.
+    pub async fn alerts(&self) -> Result<Alerter> {
+        self.inner.alerts.get_or_try_init(|| supervise::open_alerts(self)).await.cloned()
+    }
+
+    /// The retained events. Opens `history.db`.
+    ///
+    /// # Errors
+    /// The store's, when the state directory can't be used.
+    #[cfg(feature = "sqlite")]
+    pub async fn event_log(&self) -> Result<EventLog> {
+        self.inner.event_log.get_or_try_init(|| supervise::open_event_log(self)).await.cloned()
+    }
+
+    /// Uptime and latency over time. Opens `history.db`.
+    ///
+    /// # Errors
+    /// The store's, when the state directory can't be used.
+    #[cfg(feature = "sqlite")]
+    pub async fn history(&self) -> Result<History> {
+        self.inner.history.get_or_try_init(|| supervise::open_history(self)).await.cloned()
+    }
+}

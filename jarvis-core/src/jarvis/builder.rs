@@ -1,0 +1,124 @@
+//! [`JarvisBuilder`]: a handle with parts of one's own.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::OnceCell;
+
+use super::assemble::Assembly;
+use super::{Current, Inner, Jarvis};
+use crate::Result;
+use crate::alert::SinkEntry;
+use crate::clock::{Clock, SharedClock, SystemClock};
+use crate::config::{Config, Source};
+use crate::events::{EventBus, MemoryBus};
+use crate::health::aggregator::{Aggregator, ServiceSpec};
+use crate::operator::ManagedService;
+use crate::registry::Registry;
+
+/// Services and sinks that are not in the configuration but made by the program.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extras {
+    pub(super) services: Vec<(ServiceSpec, ManagedService)>,
+    pub(super) sinks: Vec<SinkEntry>,
+}
+
+/// Puts a [`Jarvis`] together. Nothing is opened or connected before it is used.
+#[derive(Debug)]
+#[must_use = "call open()"]
+pub struct JarvisBuilder {
+    clock: SharedClock,
+    registry: Registry,
+    bus: Option<Arc<dyn EventBus>>,
+    source: Source,
+    extras: Extras,
+}
+
+impl JarvisBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            registry: Registry::with_defaults(),
+            bus: None,
+            source: Source::empty().with_text(""),
+            extras: Extras::default(),
+        }
+    }
+
+    /// Reads the configuration that this leads to. Without this call it is empty.
+    pub fn with_source(mut self, source: Source) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Takes the time from this clock.
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Makes probes, restarters, sinks and leases by these factories.
+    pub fn with_registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Carries events on this bus.
+    pub fn with_bus(mut self, bus: Arc<dyn EventBus>) -> Self {
+        self.bus = Some(bus);
+        self
+    }
+
+    /// Adds a service with probes, and a restarter, of the program's own.
+    pub fn with_service(mut self, watched: ServiceSpec, managed: ManagedService) -> Self {
+        self.extras.services.push((watched, managed));
+        self
+    }
+
+    /// Adds a receiver of alerts.
+    pub fn with_sink(mut self, sink: SinkEntry) -> Self {
+        self.extras.sinks.push(sink);
+        self
+    }
+
+    /// Reads the configuration and makes the handle.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` with every error of the configuration.
+    pub fn open(self) -> Result<Jarvis> {
+        let Self { clock, registry, bus, source, extras } = self;
+        let config = Config::load(&source)?;
+        let assembly = Assembly::new(&config, &registry, &clock, &extras)?;
+        let bus = match bus {
+            Some(bus) => bus,
+            None => Arc::new(MemoryBus::new(Arc::clone(&clock), instance_name()?)),
+        };
+        let health = Aggregator::new(Arc::clone(&clock), Arc::clone(&bus));
+        health.apply(assembly.specs.clone())?;
+        let current = Current { config: Arc::new(config), assembly: Arc::new(assembly) };
+        Ok(Jarvis {
+            inner: Arc::new(Inner {
+                clock,
+                registry,
+                bus,
+                source,
+                extras,
+                current: Mutex::new(current),
+                health,
+                operator: OnceCell::new(),
+                alerts: OnceCell::new(),
+                #[cfg(feature = "sqlite")]
+                event_log: OnceCell::new(),
+                #[cfg(feature = "sqlite")]
+                history: OnceCell::new(),
+            }),
+        })
+    }
+}
+
+/// Names this process on the bus, also against one with the same pid after a reboot.
+fn instance_name() -> Result<String> {
+    let random = getrandom::u32().map_err(|error| {
+        crate::Error::new(crate::ErrorKind::Exhausted, format!("no random numbers: {error}"))
+    })?;
+    Ok(format!("{}-{random:08x}", std::process::id()))
+}

@@ -1,0 +1,324 @@
+//! Opening the parts, and the loop that joins them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::answers::{Source, StatusAnswer};
+use super::outlet::Announcer;
+use super::{Jarvis, control, last_seen};
+use crate::alert::{AlertJournal, Alerter, MemoryJournal};
+use crate::clock::ClockExt;
+use crate::events::{Event, Filter};
+use crate::operator::control::{ControlServer, ServerOptions, socket_path};
+use crate::operator::{Operator, OperatorParts, OperatorSettings, StateStore};
+use crate::restart::Leaving;
+use crate::vocabulary::Severity;
+use crate::{Error, ErrorKind, Result};
+
+#[cfg(feature = "sqlite")]
+use crate::events::{EventLog, Retention};
+#[cfg(feature = "sqlite")]
+use crate::health::uptime::History;
+#[cfg(feature = "sqlite")]
+use crate::store::sqlite::{Options, Sqlite};
+
+/// How long all owned processes together may take to stop.
+const RELEASE: Duration = Duration::from_secs(20);
+
+/// How often what `status` shows without a loop is written, at most.
+const LAST_SEEN_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(feature = "sqlite")]
+fn open_file(jarvis: &Jarvis, name: &str) -> Result<Sqlite> {
+    Sqlite::open(jarvis.state_dir().join(name), &Options::new())
+}
+
+fn journal(jarvis: &Jarvis) -> Result<Arc<dyn AlertJournal>> {
+    #[cfg(feature = "sqlite")]
+    return Ok(Arc::new(crate::alert::SqliteJournal::new(open_file(jarvis, "operator.db")?)));
+    #[cfg(not(feature = "sqlite"))]
+    {
+        let _ = jarvis;
+        Ok(Arc::new(MemoryJournal::new()))
+    }
+}
+
+/// The alerts. Where their state can't be kept they still go out: that is when they matter.
+pub(super) async fn open_alerts(jarvis: &Jarvis) -> Result<Alerter> {
+    let current = jarvis.current();
+    let journal = match journal(jarvis) {
+        Ok(journal) => journal,
+        Err(error) => {
+            tracing::error!(%error, "the state of the alerts can't be kept; alerts may repeat after a restart");
+            Arc::new(MemoryJournal::new())
+        }
+    };
+    let alerts = Alerter::new(jarvis.clock(), journal).with_bus(jarvis.bus()).standby();
+    alerts.configure(current.assembly.sinks.clone(), current.assembly.dependencies())?;
+    Ok(alerts)
+}
+
+pub(super) async fn open_operator(jarvis: &Jarvis) -> Result<Operator> {
+    make_operator(jarvis, jarvis.current().assembly.settings.clone()).await
+}
+
+/// An operator with these settings on the state of this handle.
+pub(super) async fn make_operator(jarvis: &Jarvis, settings: OperatorSettings) -> Result<Operator> {
+    let current = jarvis.current();
+    let (lease, ledger) = jarvis.inner.registry.lease(
+        current.config.lease.as_ref(),
+        &current.config.jarvis.state_dir,
+        &jarvis.inner.clock,
+    )?;
+    #[cfg(feature = "sqlite")]
+    let state = StateStore::sqlite(&open_file(jarvis, "operator.db")?);
+    #[cfg(not(feature = "sqlite"))]
+    let state = StateStore::memory();
+    let outlet = Arc::new(Announcer { alerts: jarvis.alerts().await?, bus: jarvis.bus() });
+    let parts =
+        OperatorParts { clock: jarvis.clock(), health: jarvis.health(), lease, ledger, state, outlet };
+    let operator = Operator::new(parts, settings)?;
+    operator.apply(current.assembly.managed.clone());
+    Ok(operator)
+}
+
+#[cfg(feature = "sqlite")]
+pub(super) async fn open_event_log(jarvis: &Jarvis) -> Result<EventLog> {
+    let file = open_file(jarvis, "history.db")?;
+    Ok(EventLog::new(&file, jarvis.clock(), Retention::new()))
+}
+
+#[cfg(feature = "sqlite")]
+pub(super) async fn open_history(jarvis: &Jarvis) -> Result<History> {
+    let file = open_file(jarvis, "history.db")?;
+    Ok(History::new(&file, jarvis.clock()))
+}
+
+/// A switch that many tasks wait for.
+#[derive(Debug, Clone)]
+struct Stop(watch::Sender<bool>);
+
+impl Stop {
+    fn new() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    fn now(&self) {
+        self.0.send_replace(true);
+    }
+
+    fn wait(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopped = self.0.subscribe();
+        async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }
+    }
+}
+
+impl Jarvis {
+    /// Supervises until `until` says why it ends: watches, heals, alerts, keeps the books, and
+    /// answers on the control socket.
+    ///
+    /// At the end an action in flight is finished first (within 25 s), then owned processes are
+    /// stopped or left as their configuration and the reason say. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// `Conflict` when this handle supervises already or did before. What can't be opened is told
+    /// as [`Event::OperatorTrouble`] and done without; watching and alerting go on.
+    pub async fn run(&self, until: impl Future<Output = Leaving> + Send) -> Result<()> {
+        let (acting, rest) = (Stop::new(), Stop::new());
+        let mut tasks = JoinSet::new();
+        let alerts = self.alerts().await?;
+        self.record_history(&rest, &mut tasks).await;
+        let operator = self.start_operator(&acting, &mut tasks, &alerts).await;
+        self.start_health(&rest, &mut tasks);
+        tasks.spawn({
+            let (alerts, stop) = (alerts.clone(), rest.wait());
+            async move { alerts.run(stop).await }
+        });
+        self.start_heartbeat(&rest, &mut tasks)?;
+        self.serve_control(&rest, &mut tasks).await;
+        self.keep_last_seen(&rest, &mut tasks);
+
+        let why = until.await;
+        let leading = match &operator {
+            Some((operator, _)) => operator.status().await.lease.is_some(),
+            None => false,
+        };
+        acting.now();
+        if let Some((_, ended)) = operator {
+            let _ = ended.await;
+        }
+        if leading {
+            self.release(why).await;
+        }
+        self.write_last_seen().await;
+        rest.now();
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    fn start_health(&self, stop: &Stop, tasks: &mut JoinSet<()>) {
+        let (health, stop) = (self.health(), stop.wait());
+        tasks.spawn(async move {
+            if let Err(error) = health.run(stop).await {
+                tracing::error!(%error, "the services are not watched");
+            }
+        });
+    }
+
+    /// Without a state that can be written nothing is acted on: an act that is not recorded first
+    /// could be repeated.
+    async fn start_operator(
+        &self,
+        stop: &Stop,
+        tasks: &mut JoinSet<()>,
+        alerts: &Alerter,
+    ) -> Option<(Operator, tokio::sync::oneshot::Receiver<()>)> {
+        let operator = match self.operator().await {
+            Ok(operator) => operator,
+            Err(error) => {
+                let message = format!("the state can't be opened, so nothing is acted on: {error}");
+                self.trouble(alerts, message).await;
+                return None;
+            }
+        };
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let (running, stop) = (operator.clone(), stop.wait());
+        tasks.spawn(async move {
+            if let Err(error) = running.run(stop).await {
+                tracing::error!(%error, "nothing is acted on");
+            }
+            let _ = ended.send(());
+        });
+        Some((operator, end))
+    }
+
+    async fn trouble(&self, alerts: &Alerter, message: String) {
+        tracing::error!("{message}");
+        let event = Event::OperatorTrouble { severity: Severity::Critical, message };
+        let lease_free = alerts.clone().activate_without_lease();
+        if let Err(error) = lease_free.accept(&event).await {
+            tracing::warn!(%error, "the alert's state could not be written");
+        }
+        let _ = self.bus().publish(event).await;
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn record_history(&self, stop: &Stop, tasks: &mut JoinSet<()>) {
+        match (self.event_log().await, self.bus().subscribe(Filter::all()).await) {
+            (Ok(log), Ok(subscription)) => {
+                let stop = stop.wait();
+                tasks.spawn(async move { log.record(subscription, stop).await });
+            }
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "events are not kept"),
+        }
+        match self.history().await {
+            Ok(history) => {
+                let (health, stop) = (self.health(), stop.wait());
+                tasks.spawn(async move { history.record(&health, stop).await });
+            }
+            Err(error) => tracing::error!(%error, "uptime is not kept"),
+        }
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    async fn record_history(&self, _stop: &Stop, _tasks: &mut JoinSet<()>) {}
+
+    #[cfg(feature = "http")]
+    fn start_heartbeat(&self, stop: &Stop, tasks: &mut JoinSet<()>) -> Result<()> {
+        let Some(config) = self.config().heartbeat.clone() else { return Ok(()) };
+        let heartbeat = crate::alert::Heartbeat::new(&config, self.clock())?;
+        let mut rounds = self.health().rounds();
+        let (beating, stopped) = (heartbeat.clone(), stop.wait());
+        tasks.spawn(async move { beating.run(stopped).await });
+        let stopped = stop.wait();
+        tasks.spawn(async move {
+            let counting = async {
+                while rounds.next().await.is_some() {
+                    heartbeat.round_done();
+                }
+            };
+            futures_util::future::select(std::pin::pin!(counting), std::pin::pin!(stopped)).await;
+        });
+        Ok(())
+    }
+
+    #[cfg(not(feature = "http"))]
+    fn start_heartbeat(&self, _stop: &Stop, _tasks: &mut JoinSet<()>) -> Result<()> {
+        match self.config().heartbeat {
+            None => Ok(()),
+            Some(_) => Err(Error::new(ErrorKind::Unsupported, "[heartbeat] needs the feature http")),
+        }
+    }
+
+    /// A second loop on the same state directory watches beside the first; commands go to that.
+    async fn serve_control(&self, stop: &Stop, tasks: &mut JoinSet<()>) {
+        let path = socket_path(&self.state_dir());
+        match ControlServer::bind(&path, self.clock(), ServerOptions::default()).await {
+            Ok(server) => {
+                let handler = Arc::new(control::Handler(self.clone()));
+                let stop = stop.wait();
+                tasks.spawn(async move { server.serve(handler, stop).await });
+            }
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                tracing::warn!("another `jarvis up` answers on {}; this one watches beside it", path.display());
+            }
+            Err(error) => tracing::error!(%error, "commands can't be taken"),
+        }
+    }
+
+    fn keep_last_seen(&self, stop: &Stop, tasks: &mut JoinSet<()>) {
+        let (jarvis, stopped) = (self.clone(), stop.wait());
+        let mut rounds = self.health().rounds();
+        tasks.spawn(async move {
+            let writing = async {
+                while rounds.next().await.is_some() {
+                    jarvis.write_last_seen().await;
+                    jarvis.inner.clock.sleep(LAST_SEEN_EVERY).await;
+                }
+            };
+            futures_util::future::select(std::pin::pin!(writing), std::pin::pin!(stopped)).await;
+        });
+    }
+
+    async fn write_last_seen(&self) {
+        let answer = self.own_status().await;
+        let state_dir = self.state_dir();
+        let written = tokio::task::spawn_blocking(move || last_seen::write(&state_dir, &answer)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "what `status` shows without a loop could not be written");
+        }
+    }
+
+    /// What this process knows.
+    pub(super) async fn own_status(&self) -> StatusAnswer {
+        let operator = match self.inner.operator.get() {
+            Some(operator) => Some(operator.status().await),
+            None => None,
+        };
+        StatusAnswer::new(Source::Live, Some(self.health().snapshot()), operator)
+    }
+
+    /// Owned processes are stopped, or left to be adopted by the next start.
+    async fn release(&self, why: Leaving) {
+        let current = self.current();
+        let releases = current.assembly.managed.iter().filter_map(|service| {
+            let restarter = service.restarter.clone()?;
+            Some(async move {
+                if let Err(error) = restarter.release(why).await {
+                    tracing::warn!(%error, service = %service.id, "could not be let go of in good order");
+                }
+            })
+        });
+        let deadline = self.inner.clock.monotonic() + RELEASE;
+        if self.inner.clock.until(deadline, join_all(releases)).await.is_none() {
+            tracing::warn!("not every owned process stopped in time");
+        }
+    }
+}
