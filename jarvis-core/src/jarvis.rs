@@ -5,17 +5,18 @@
 //! thread is installed for the program it is embedded in.
 
 mod answers;
-mod assemble;
 mod attach;
 mod builder;
+mod checking;
 mod control;
-mod instance_probe;
 mod last_seen;
 mod outlet;
+mod reload;
 mod supervise;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
@@ -23,7 +24,7 @@ pub use answers::{
     ActionAnswer, AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source as AnswerSource,
     StatusAnswer, UptimeAnswer,
 };
-pub use attach::{Attached, EventStream};
+pub use attach::{Attached, EventStream, EventsQuery};
 pub use builder::JarvisBuilder;
 
 use crate::Result;
@@ -33,14 +34,16 @@ use crate::config::{Config, Source};
 use crate::events::EventBus;
 use crate::health::aggregator::Aggregator;
 use crate::operator::Operator;
-use crate::registry::Registry;
-use assemble::Assembly;
+use crate::registry::{Registry, Wiring};
 use builder::Extras;
 
 #[cfg(feature = "sqlite")]
 use crate::events::EventLog;
 #[cfg(feature = "sqlite")]
 use crate::health::uptime::History;
+
+/// How far back `uptime` looks unless told.
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
 /// The handle. Clones share everything.
 #[derive(Debug, Clone)]
@@ -53,7 +56,7 @@ struct Inner {
     clock: SharedClock,
     registry: Registry,
     bus: Arc<dyn EventBus>,
-    source: Option<Source>,
+    source: Source,
     extras: Extras,
     current: Mutex<Current>,
     health: Aggregator,
@@ -62,14 +65,14 @@ struct Inner {
     #[cfg(feature = "sqlite")]
     event_log: OnceCell<EventLog>,
     #[cfg(feature = "sqlite")]
-    history: OnceCell<History>,
+    history: OnceCell<Arc<dyn History>>,
 }
 
 /// The configuration in force and what was built from it.
 #[derive(Debug, Clone)]
 struct Current {
     config: Arc<Config>,
-    assembly: Arc<Assembly>,
+    wiring: Arc<Wiring>,
 }
 
 impl Jarvis {
@@ -155,7 +158,7 @@ impl Jarvis {
     /// # Errors
     /// The store's, when the state directory can't be used.
     #[cfg(feature = "sqlite")]
-    pub async fn history(&self) -> Result<History> {
+    pub async fn history(&self) -> Result<Arc<dyn History>> {
         self.inner.history.get_or_try_init(|| supervise::open_history(self)).await.cloned()
     }
 }

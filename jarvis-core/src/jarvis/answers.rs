@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::WallTime;
 use crate::health::aggregator::{CheckResult, LoopStats, PlatformSnapshot};
-use crate::operator::OperatorStatus;
+use crate::health::uptime::UptimeReport;
+use crate::operator::{OperatorStatus, Reply};
 use crate::units;
 use crate::vocabulary::{IntentId, Platform, ServiceId, ServiceState};
 
@@ -53,6 +54,26 @@ impl StatusAnswer {
     ) -> Self {
         let platform = health.as_ref().map(|health| health.platform.clone()).unwrap_or_default();
         Self { source, platform, health, operator }
+    }
+}
+
+/// The answer to `uptime`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct UptimeAnswer {
+    /// How fresh it is.
+    pub source: Source,
+    /// The window, the whole and each service.
+    #[serde(flatten)]
+    pub report: UptimeReport,
+}
+
+impl UptimeAnswer {
+    pub(super) fn new(source: Source, mut report: UptimeReport, services: &[ServiceId]) -> Self {
+        if !services.is_empty() {
+            report.services.retain(|service| services.contains(&service.service));
+        }
+        Self { source, report }
     }
 }
 
@@ -121,6 +142,17 @@ pub struct ActionAnswer {
 impl ActionAnswer {
     pub(super) fn new(message: impl Into<String>, intent: Option<IntentId>) -> Self {
         Self { message: message.into(), intent }
+    }
+}
+
+impl From<Reply> for ActionAnswer {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Accepted { service, intent } => {
+                Self::new(format!("{service}: begun"), Some(intent))
+            }
+            Reply::Done { message } => Self::new(message, None),
+        }
     }
 }
 

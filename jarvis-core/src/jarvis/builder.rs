@@ -4,16 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
-use super::assemble::Assembly;
 use super::{Current, Inner, Jarvis};
 use crate::Result;
 use crate::alert::SinkEntry;
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Config, Source};
-use crate::events::{EventBus, MemoryBus};
+use crate::events::EventBus;
 use crate::health::aggregator::{Aggregator, ServiceSpec};
 use crate::operator::ManagedService;
-use crate::registry::Registry;
+use crate::registry::{Registry, Wiring};
 
 /// Services and sinks that are not in the configuration but made by the program.
 #[derive(Debug, Clone, Default)]
@@ -87,14 +86,14 @@ impl JarvisBuilder {
     pub fn open(self) -> Result<Jarvis> {
         let Self { clock, registry, bus, source, extras } = self;
         let config = Config::load(&source)?;
-        let assembly = Assembly::new(&config, &registry, &clock, &extras)?;
+        let wiring = extras.wire(&registry, &config, &clock)?;
         let bus = match bus {
             Some(bus) => bus,
-            None => Arc::new(MemoryBus::new(Arc::clone(&clock), instance_name()?)),
+            None => registry.event_bus(&config, &clock)?,
         };
         let health = Aggregator::new(Arc::clone(&clock), Arc::clone(&bus));
-        health.apply(assembly.specs.clone())?;
-        let current = Current { config: Arc::new(config), assembly: Arc::new(assembly) };
+        health.apply(wiring.services.clone())?;
+        let current = Current { config: Arc::new(config), wiring: Arc::new(wiring) };
         Ok(Jarvis {
             inner: Arc::new(Inner {
                 clock,
@@ -115,10 +114,22 @@ impl JarvisBuilder {
     }
 }
 
-/// Names this process on the bus, also against one with the same pid after a reboot.
-fn instance_name() -> Result<String> {
-    let random = getrandom::u32().map_err(|error| {
-        crate::Error::new(crate::ErrorKind::Exhausted, format!("no random numbers: {error}"))
-    })?;
-    Ok(format!("{}-{random:08x}", std::process::id()))
+impl Extras {
+    /// What the configuration asks for, and what the program adds.
+    pub(super) fn wire(
+        &self,
+        registry: &Registry,
+        config: &Config,
+        clock: &SharedClock,
+    ) -> Result<Wiring> {
+        let (wiring, report) = registry.wire(config, clock);
+        let mut wiring = wiring.ok_or_else(|| report.into_error())?;
+        for (watched, managed) in &self.services {
+            wiring.services.push(watched.clone());
+            wiring.depends_on.insert(managed.id.clone(), managed.depends_on.clone());
+            wiring.managed.push(managed.clone());
+        }
+        wiring.sinks.extend(self.sinks.iter().cloned());
+        Ok(wiring)
+    }
 }

@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind, Result};
 #[cfg(feature = "sqlite")]
 use crate::events::{EventLog, Retention};
 #[cfg(feature = "sqlite")]
-use crate::health::uptime::History;
+use crate::health::uptime::{History, SqliteHistory};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::{Options, Sqlite};
 
@@ -59,22 +59,18 @@ pub(super) async fn open_alerts(jarvis: &Jarvis) -> Result<Alerter> {
         }
     };
     let alerts = Alerter::new(jarvis.clock(), journal).with_bus(jarvis.bus()).standby();
-    alerts.configure(current.assembly.sinks.clone(), current.assembly.dependencies())?;
+    alerts.configure(current.wiring.sinks.clone(), current.wiring.depends_on.clone())?;
     Ok(alerts)
 }
 
 pub(super) async fn open_operator(jarvis: &Jarvis) -> Result<Operator> {
-    make_operator(jarvis, jarvis.current().assembly.settings.clone()).await
+    make_operator(jarvis, jarvis.current().wiring.settings.clone()).await
 }
 
 /// An operator with these settings on the state of this handle.
 pub(super) async fn make_operator(jarvis: &Jarvis, settings: OperatorSettings) -> Result<Operator> {
     let current = jarvis.current();
-    let (lease, ledger) = jarvis.inner.registry.lease(
-        current.config.lease.as_ref(),
-        &current.config.jarvis.state_dir,
-        &jarvis.inner.clock,
-    )?;
+    let (lease, ledger) = jarvis.inner.registry.leadership(&current.config, &jarvis.inner.clock)?;
     #[cfg(feature = "sqlite")]
     let state = StateStore::sqlite(&open_file(jarvis, "operator.db")?);
     #[cfg(not(feature = "sqlite"))]
@@ -83,7 +79,7 @@ pub(super) async fn make_operator(jarvis: &Jarvis, settings: OperatorSettings) -
     let parts =
         OperatorParts { clock: jarvis.clock(), health: jarvis.health(), lease, ledger, state, outlet };
     let operator = Operator::new(parts, settings)?;
-    operator.apply(current.assembly.managed.clone());
+    operator.apply(current.wiring.managed.clone());
     Ok(operator)
 }
 
@@ -94,9 +90,8 @@ pub(super) async fn open_event_log(jarvis: &Jarvis) -> Result<EventLog> {
 }
 
 #[cfg(feature = "sqlite")]
-pub(super) async fn open_history(jarvis: &Jarvis) -> Result<History> {
-    let file = open_file(jarvis, "history.db")?;
-    Ok(History::new(&file, jarvis.clock()))
+pub(super) async fn open_history(jarvis: &Jarvis) -> Result<Arc<dyn History>> {
+    Ok(Arc::new(SqliteHistory::new(&open_file(jarvis, "history.db")?)))
 }
 
 /// A switch that many tasks wait for.
@@ -202,8 +197,8 @@ impl Jarvis {
     async fn trouble(&self, alerts: &Alerter, message: String) {
         tracing::error!("{message}");
         let event = Event::OperatorTrouble { severity: Severity::Critical, message };
-        let lease_free = alerts.clone().activate_without_lease();
-        if let Err(error) = lease_free.accept(&event).await {
+        alerts.activate_alone().await;
+        if let Err(error) = alerts.accept(&event).await {
             tracing::warn!(%error, "the alert's state could not be written");
         }
         let _ = self.bus().publish(event).await;
@@ -219,10 +214,7 @@ impl Jarvis {
             (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "events are not kept"),
         }
         match self.history().await {
-            Ok(history) => {
-                let (health, stop) = (self.health(), stop.wait());
-                tasks.spawn(async move { history.record(&health, stop).await });
-            }
+            Ok(history) => self.health().set_history(history),
             Err(error) => tracing::error!(%error, "uptime is not kept"),
         }
     }
@@ -288,7 +280,7 @@ impl Jarvis {
     }
 
     async fn write_last_seen(&self) {
-        let answer = self.own_status().await;
+        let answer = self.status().await;
         let state_dir = self.state_dir();
         let written = tokio::task::spawn_blocking(move || last_seen::write(&state_dir, &answer)).await;
         if let Ok(Err(error)) = written {
@@ -297,7 +289,7 @@ impl Jarvis {
     }
 
     /// What this process knows.
-    pub(super) async fn own_status(&self) -> StatusAnswer {
+    pub async fn status(&self) -> StatusAnswer {
         let operator = match self.inner.operator.get() {
             Some(operator) => Some(operator.status().await),
             None => None,
@@ -308,7 +300,7 @@ impl Jarvis {
     /// Owned processes are stopped, or left to be adopted by the next start.
     async fn release(&self, why: Leaving) {
         let current = self.current();
-        let releases = current.assembly.managed.iter().filter_map(|service| {
+        let releases = current.wiring.managed.iter().filter_map(|service| {
             let restarter = service.restarter.clone()?;
             Some(async move {
                 if let Err(error) = restarter.release(why).await {

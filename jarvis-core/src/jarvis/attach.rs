@@ -1,0 +1,421 @@
+//! Commands from another process: through the socket of a running loop, or without one.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use serde::de::DeserializeOwned;
+
+use super::answers::{ActionAnswer, AlertTestAnswer, Source, StatusAnswer, UptimeAnswer};
+use super::{Jarvis, last_seen, supervise};
+use crate::clock::{ClockExt, SharedClock, WallTime};
+use crate::events::{Delivery, Envelope, Event, Filter, Subscription, Topic};
+use crate::operator::control::{ControlClient, ReplyItems, Request, socket_path};
+use crate::operator::{Command, OperatorSettings};
+use crate::vocabulary::{ActionOutcome, IntentId, ServiceId};
+use crate::{Error, ErrorKind, Result};
+
+#[cfg(feature = "sqlite")]
+use crate::events::{EventLog, EventQuery, Follow};
+
+/// How long a running loop may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long an action and its verification may take before we stop waiting for it.
+const ACTION: Duration = Duration::from_secs(300);
+
+/// How long one gated action without a loop may wait for the lease.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// Which events are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventsQuery {
+    /// Only these topics; empty means all.
+    pub topics: Vec<Topic>,
+    /// Only of this service.
+    pub service: Option<ServiceId>,
+    /// Retained events from then on; absent: none that are older than the question.
+    pub since: Option<WallTime>,
+    /// At most that many retained events, the newest.
+    pub limit: Option<usize>,
+    /// Go on with new events.
+    pub follow: bool,
+}
+
+/// Answers for a command: from the loop that runs, else from what it left behind.
+#[derive(Debug)]
+pub struct Attached {
+    jarvis: Jarvis,
+    live: bool,
+}
+
+impl Jarvis {
+    /// Looks for a running loop of the same state directory.
+    pub async fn attach(&self) -> Attached {
+        let live = self.connect().await.is_ok();
+        Attached { jarvis: self.clone(), live }
+    }
+
+    async fn connect(&self) -> Result<ControlClient> {
+        let clock = self.clock();
+        let deadline = clock.monotonic() + ANSWER;
+        ControlClient::connect(&socket_path(&self.state_dir()), clock, deadline).await
+    }
+}
+
+impl Attached {
+    /// Does a loop run?
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
+        let mut client = self.jarvis.connect().await?;
+        let deadline = self.jarvis.inner.clock.monotonic() + ANSWER;
+        client.call(request, deadline).await
+    }
+
+    /// What the services are.
+    ///
+    /// # Errors
+    /// What the loop answers, or `Corrupt` for a damaged file.
+    pub async fn status(&self) -> Result<StatusAnswer> {
+        if self.live {
+            return self.ask(Request::Status).await;
+        }
+        last_seen::read(&self.jarvis.state_dir(), &self.jarvis.inner.clock)
+    }
+
+    /// How much of the time they were up. Without services: all.
+    ///
+    /// # Errors
+    /// What the loop answers; `NotFound` for an unknown service or without a history.
+    pub async fn uptime(&self, services: &[ServiceId], window: Duration) -> Result<UptimeAnswer> {
+        let wiring = self.jarvis.current().wiring;
+        for service in services {
+            self.jarvis.known(service, wiring.services.iter().map(|spec| &spec.id))?;
+        }
+        if self.live {
+            let request = Request::Uptime { services: services.to_vec(), window: Some(window) };
+            return self.ask(request).await;
+        }
+        self.uptime_from_file(services, window).await
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn uptime_from_file(
+        &self,
+        services: &[ServiceId],
+        window: Duration,
+    ) -> Result<UptimeAnswer> {
+        self.file_there("history.db")?;
+        let history = self.jarvis.history().await?;
+        let clock = &self.jarvis.inner.clock;
+        let watched = self.jarvis.current().wiring.services.iter().map(|spec| spec.id.clone()).collect();
+        let report = crate::health::uptime::UptimeReport::new(
+            Some(&*history),
+            clock.wall(),
+            window,
+            Vec::new(),
+            Some(watched),
+        )
+        .await?;
+        let source = last_seen::read(&self.jarvis.state_dir(), clock)?.source;
+        Ok(UptimeAnswer::new(source, report, services))
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    async fn uptime_from_file(&self, _: &[ServiceId], _: Duration) -> Result<UptimeAnswer> {
+        Err(nothing_kept())
+    }
+
+    /// Reading must not make an empty file where none was.
+    #[cfg(feature = "sqlite")]
+    fn file_there(&self, name: &str) -> Result<()> {
+        if self.jarvis.state_dir().join(name).exists() { Ok(()) } else { Err(nothing_kept()) }
+    }
+
+    /// What happened, oldest first.
+    ///
+    /// # Errors
+    /// What the loop answers; `NotFound` without a log.
+    pub async fn events(&self, query: EventsQuery) -> Result<EventStream> {
+        if self.live {
+            let EventsQuery { topics, service, since, limit, follow } = query;
+            let request = Request::Events { follow, topics, service, since, limit };
+            let items = self.jarvis.connect().await?.stream(request).await?;
+            return Ok(EventStream(Inner::Remote(items)));
+        }
+        #[cfg(feature = "sqlite")]
+        {
+            self.file_there("history.db")?;
+            let log = self.jarvis.event_log().await?;
+            Ok(EventStream::of_log(&log, query, &self.jarvis.inner.clock))
+        }
+        #[cfg(not(feature = "sqlite"))]
+        Err(nothing_kept())
+    }
+
+    /// Carries a command out, and with `wait` stays until it is verified or has failed.
+    ///
+    /// # Errors
+    /// - `Forbidden`: a gate is closed; the message is its reason. `NotFound`: no such service.
+    /// - `Unavailable`: it needs a running loop. Without one only services that another program
+    ///   runs (docker, systemd, a command) can be acted on, under the lease.
+    /// - With `wait`: `Conflict` when the service is not well afterwards, `Timeout` when that
+    ///   takes over five minutes.
+    pub async fn act(&self, command: Command, wait: bool) -> Result<ActionAnswer> {
+        if let Some(service) = command.service() {
+            let wiring = self.jarvis.current().wiring;
+            self.jarvis.known(service, wiring.services.iter().map(|spec| &spec.id))?;
+        }
+        if !self.live {
+            return self.act_alone(command).await;
+        }
+        let stops = matches!(command, Command::Stop { .. });
+        let query = EventsQuery { service: command.service().cloned(), follow: true, ..EventsQuery::default() };
+        let mut events = if wait { Some(self.events(query).await?) } else { None };
+        let answer: ActionAnswer = self.ask(request(command)?).await?;
+        match (answer.intent.clone(), &mut events) {
+            (Some(intent), Some(events)) => self.outcome(&intent, stops, events).await,
+            _ => Ok(answer),
+        }
+    }
+
+    async fn outcome(
+        &self,
+        intent: &IntentId,
+        stops: bool,
+        events: &mut EventStream,
+    ) -> Result<ActionAnswer> {
+        let clock = &self.jarvis.inner.clock;
+        let watching = async {
+            while let Some(envelope) = events.next().await {
+                if let Some(outcome) = outcome(&envelope?.event, intent, stops) {
+                    return outcome;
+                }
+            }
+            Err(Error::new(ErrorKind::Unavailable, "`jarvis up` ended before the action did; see `jarvis status`"))
+        };
+        clock.until(clock.monotonic() + ACTION, watching).await.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Timeout, "not verified within 5 minutes; see `jarvis status`"))
+        })
+    }
+
+    /// One gated action under the lease, with an operator that acts on nothing else.
+    async fn act_alone(&self, command: Command) -> Result<ActionAnswer> {
+        let jarvis = &self.jarvis;
+        let Some(service) = command.service() else {
+            return Err(Error::new(ErrorKind::Unavailable, "nothing is running here; start `jarvis up`"));
+        };
+        let stops = matches!(command, Command::Stop { .. });
+        let config = jarvis.config();
+        let owned = config
+            .service(service.as_str())
+            .and_then(|settings| settings.restart.as_ref())
+            .is_some_and(|restart| restart.via == "process");
+        if owned {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{service} is a process of JARVIS, and no loop runs; start `jarvis up`"),
+            ));
+        }
+        let settings = OperatorSettings { commands_only: true, ..jarvis.current().wiring.settings.clone() };
+        let operator = supervise::make_operator(jarvis, settings).await?;
+        let mut events = EventStream::of_bus(jarvis.bus().subscribe(Filter::all()).await?);
+        let work = async {
+            let answer = self.when_leading(&operator, command).await?;
+            match answer.intent.clone() {
+                Some(intent) => self.outcome(&intent, stops, &mut events).await,
+                None => Ok(answer),
+            }
+        };
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = operator.run(async move {
+            let _ = stopped.await;
+        });
+        let mut running = pin!(running);
+        let result = match select(pin!(work), running.as_mut()).await {
+            Either::Left((result, _)) => result,
+            Either::Right((ended, _)) => {
+                return Err(ended.err().unwrap_or_else(|| {
+                    Error::new(ErrorKind::Internal, "the operator ended before the action did")
+                }));
+            }
+        };
+        drop(stop);
+        running.await?;
+        result
+    }
+
+    /// The command's answer once the lease is ours.
+    async fn when_leading(
+        &self,
+        operator: &crate::operator::Operator,
+        command: Command,
+    ) -> Result<ActionAnswer> {
+        let clock = &self.jarvis.inner.clock;
+        let deadline = clock.monotonic() + LEASE;
+        while operator.status().await.lease.is_none() {
+            if clock.monotonic() >= deadline {
+                return Err(Error::new(
+                    ErrorKind::Forbidden,
+                    "another JARVIS holds the lease; ask that one",
+                ));
+            }
+            clock.sleep(Duration::from_millis(50)).await;
+        }
+        operator.command(command).await.map(ActionAnswer::from)
+    }
+
+    /// Holds every action, until `resume` or for so long. A timed pause that JARVIS does not live
+    /// to end stays until `resume`.
+    ///
+    /// # Errors
+    /// `Unavailable` without a running loop.
+    pub async fn pause(&self, reason: &str, lasting: Option<Duration>) -> Result<ActionAnswer> {
+        self.ask(Request::Pause { reason: reason.to_owned(), lasting }).await
+    }
+
+    /// Sends a test alert to this sink, or to each.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown sink, or when there is none.
+    pub async fn alert_test(&self, sink: Option<String>) -> Result<Vec<AlertTestAnswer>> {
+        if self.live {
+            return self.ask(Request::AlertTest { sink }).await;
+        }
+        self.jarvis.alert_test_here(sink).await
+    }
+
+    /// Makes a running loop read its configuration again.
+    ///
+    /// # Errors
+    /// `Unavailable` without one; `ConfigInvalid` when the configuration is refused.
+    pub async fn reload(&self) -> Result<Vec<String>> {
+        self.ask(Request::Reload).await
+    }
+
+    /// Where the answers come from.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged file.
+    pub fn source(&self) -> Result<Source> {
+        if self.live {
+            return Ok(Source::Live);
+        }
+        Ok(last_seen::read(&self.jarvis.state_dir(), &self.jarvis.inner.clock)?.source)
+    }
+}
+
+fn nothing_kept() -> Error {
+    Error::new(ErrorKind::NotFound, "nothing is kept here yet; start `jarvis up`")
+}
+
+fn request(command: Command) -> Result<Request> {
+    Ok(match command {
+        Command::Restart { service, .. } => Request::Restart { service },
+        Command::Stop { service, .. } => Request::Stop { service },
+        Command::Start { service, .. } => Request::Start { service },
+        Command::Reset { service, .. } => Request::Reset { service },
+        Command::Pause { .. } => Request::Pause { reason: String::new(), lasting: None },
+        Command::Resume { .. } => Request::Resume,
+        _ => return Err(Error::new(ErrorKind::Unsupported, "the socket does not carry that command")),
+    })
+}
+
+/// What an event says about how the action ended; nothing while it goes on.
+fn outcome(event: &Event, intent: &IntentId, stops: bool) -> Option<Result<ActionAnswer>> {
+    let failed = |reason: &str| {
+        Some(Err(Error::new(ErrorKind::Conflict, format!("not well afterwards: {reason}"))))
+    };
+    match event {
+        Event::VerifyPassed { intent: of, service, instance, proven } if of == intent => {
+            let life = match instance {
+                Some(instance) if *proven => format!("a new life, {instance}"),
+                _ => "not proven that a new life began".to_owned(),
+            };
+            Some(Ok(ActionAnswer::new(format!("{service} is well: {life}"), Some(of.clone()))))
+        }
+        Event::VerifyFailed { intent: of, reason, .. } if of == intent => failed(reason),
+        Event::ActionFinished { intent: of, outcome, message, .. } if of == intent => match outcome {
+            ActionOutcome::Failed => failed(message),
+            ActionOutcome::Done if stops => {
+                Some(Ok(ActionAnswer::new(message.clone(), Some(of.clone()))))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Events, oldest first.
+pub struct EventStream(Inner);
+
+enum Inner {
+    Remote(ReplyItems),
+    Bus(Box<dyn Subscription>),
+    #[cfg(feature = "sqlite")]
+    Page { log: EventLog, query: Option<EventQuery>, ready: VecDeque<Envelope> },
+    #[cfg(feature = "sqlite")]
+    Follow(Box<Follow>),
+}
+
+impl fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStream").finish_non_exhaustive()
+    }
+}
+
+impl EventStream {
+    pub(super) fn of_bus(subscription: Box<dyn Subscription>) -> Self {
+        Self(Inner::Bus(subscription))
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(super) fn of_log(log: &EventLog, query: EventsQuery, clock: &SharedClock) -> Self {
+        let mut wanted = EventQuery::new().with_since(query.since.unwrap_or_else(|| clock.wall()));
+        wanted.topics = query.topics;
+        wanted.service = query.service;
+        if let Some(limit) = query.limit {
+            wanted = wanted.with_last(limit);
+        }
+        Self(if query.follow {
+            Inner::Follow(Box::new(log.follow(wanted)))
+        } else {
+            Inner::Page { log: log.clone(), query: Some(wanted), ready: VecDeque::new() }
+        })
+    }
+
+    /// The next event, or `None` at the end; waits for one when it follows. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<Envelope>> {
+        match &mut self.0 {
+            Inner::Remote(items) => Some(items.next().await?.and_then(|item| {
+                serde_json::from_value(item).map_err(|error| {
+                    Error::new(ErrorKind::Unsupported, "`jarvis up` is of another version").with_source(error)
+                })
+            })),
+            Inner::Bus(subscription) => loop {
+                if let Delivery::Event(envelope) = subscription.next().await? {
+                    return Some(Ok((*envelope).clone()));
+                }
+            },
+            #[cfg(feature = "sqlite")]
+            Inner::Page { log, query, ready } => {
+                if let Some(wanted) = query.clone() {
+                    match log.read(wanted).await {
+                        Ok(page) => ready.extend(page.entries.into_iter().map(|entry| entry.envelope)),
+                        Err(error) => return Some(Err(error)),
+                    }
+                    *query = None;
+                }
+                ready.pop_front().map(Ok)
+            }
+            #[cfg(feature = "sqlite")]
+            Inner::Follow(follow) => Some(follow.next().await.map(|entry| entry.envelope)),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! One round of real probes, and what this process says about itself.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::answers::{
+    AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source, UptimeAnswer,
+};
+use super::Jarvis;
+use crate::health::aggregator::{CheckResult, ServiceSpec};
+use crate::vocabulary::{Platform, ServiceId, ServiceState, Verdict};
+use crate::{Error, ErrorKind, Result};
+
+/// A loop whose tick is later than this does not answer for anything.
+const MAX_LAG: Duration = Duration::from_secs(5);
+
+impl Jarvis {
+    /// Probes these services (all of them when none is named) once, now, on fresh connections.
+    /// What the aggregator thinks of them is not touched.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown service, with the nearest name.
+    pub async fn check(&self, services: &[ServiceId]) -> Result<CheckAnswer> {
+        let wiring = self.current().wiring;
+        for service in services {
+            self.known(service, wiring.services.iter().map(|spec| &spec.id))?;
+        }
+        let wanted: Vec<&ServiceSpec> = wiring
+            .services
+            .iter()
+            .filter(|spec| services.is_empty() || services.contains(&spec.id))
+            .collect();
+        let (at, began) = (self.inner.clock.wall(), self.inner.clock.monotonic());
+        let rounds = wanted.iter().map(|spec| self.inner.health.probe_now(&spec.id));
+        let results = join_all(rounds).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let took = self.inner.clock.monotonic().saturating_since(began);
+        let checked: Vec<ServiceCheck> = wanted
+            .iter()
+            .zip(results)
+            .map(|(spec, checks)| {
+                ServiceCheck::new(spec.id.clone(), state_of(&checks), spec.critical, checks)
+            })
+            .collect();
+        let platform = Platform::of(checked.iter().map(|service| (service.state, service.critical)));
+        Ok(CheckAnswer::new(at, took, platform, checked))
+    }
+
+    /// `NotFound` with the nearest name, for a service that is not configured.
+    pub(super) fn known<'a>(
+        &self,
+        service: &ServiceId,
+        mut names: impl Iterator<Item = &'a ServiceId> + Clone,
+    ) -> Result<()> {
+        if names.clone().any(|name| name == service) {
+            return Ok(());
+        }
+        let nearest = names
+            .clone()
+            .map(|name| (strsim::damerau_levenshtein(name.as_str(), service.as_str()), name))
+            .min_by_key(|(distance, _)| *distance)
+            .filter(|(distance, _)| *distance <= 3);
+        let hint = match nearest {
+            Some((_, name)) => format!("; did you mean {name:?}?", name = name.as_str()),
+            None => match names.next() {
+                None => "; no service is configured".to_owned(),
+                Some(first) => {
+                    let rest = names.fold(first.to_string(), |list, name| format!("{list}, {name}"));
+                    format!("; there are {rest}")
+                }
+            },
+        };
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!("no service is called {:?}{hint}", service.as_str()),
+        ))
+    }
+
+    /// The uptime as this process knows it.
+    ///
+    /// # Errors
+    /// The history's.
+    pub(super) async fn uptime_here(
+        &self,
+        services: &[ServiceId],
+        window: Duration,
+    ) -> Result<UptimeAnswer> {
+        let report = self.inner.health.uptime(window).await?;
+        Ok(UptimeAnswer::new(Source::Live, report, services))
+    }
+
+    /// Sends a test message to this sink, or to each.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown sink, or when there is none at all.
+    pub(super) async fn alert_test_here(&self, sink: Option<String>) -> Result<Vec<AlertTestAnswer>> {
+        let alerts = self.alerts().await?;
+        let known = alerts.sinks();
+        if known.is_empty() {
+            let message = "no alert sink is configured; add an [alert.NAME] section";
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        let wanted = match sink {
+            Some(sink) if !known.contains(&sink) => {
+                let message = format!("no alert sink is called {sink:?}; there are {}", known.join(", "));
+                return Err(Error::new(ErrorKind::NotFound, message));
+            }
+            Some(sink) => vec![sink],
+            None => known,
+        };
+        let tests = wanted.into_iter().map(|sink| {
+            let alerts = alerts.clone();
+            async move {
+                let error = alerts.test(&sink).await.err().map(|error| error.to_string());
+                AlertTestAnswer::new(sink, error)
+            }
+        });
+        Ok(join_all(tests).await)
+    }
+
+    /// Does the loop of this process go round? What `/healthz` answers.
+    #[must_use]
+    pub fn healthz(&self) -> Healthz {
+        let stats = self.inner.health.loop_stats();
+        let reason = if !stats.running {
+            "the supervision loop does not run".to_owned()
+        } else if stats.lag > MAX_LAG {
+            format!("the loop is {} ms late", stats.lag.as_millis())
+        } else {
+            String::new()
+        };
+        Healthz::new(reason, stats)
+    }
+}
+
+/// What one round alone says of a service: the worst of its critical checks, and at most degraded
+/// for the others.
+fn state_of(checks: &[CheckResult]) -> ServiceState {
+    let state = |result: &CheckResult| match (result.observation.verdict, result.critical) {
+        (Verdict::Pass, _) => ServiceState::Healthy,
+        (Verdict::Warn, _) | (Verdict::Fail, false) => ServiceState::Degraded,
+        (Verdict::Fail, true) => ServiceState::Down,
+        (Verdict::Unknown, _) => ServiceState::Unknown,
+    };
+    let rank = |state: &ServiceState| match state {
+        ServiceState::Healthy => 0,
+        ServiceState::Degraded => 1,
+        ServiceState::Unknown => 2,
+        ServiceState::Down => 3,
+    };
+    checks.iter().map(state).max_by_key(rank).unwrap_or_default()
+}
+
+#[cfg(feature = "metrics")]
+impl Jarvis {
+    /// The `OpenMetrics` text of this process.
+    ///
+    /// # Errors
+    /// `Internal` when the text can't be written.
+    pub async fn metrics(&self) -> Result<String> {
+        let mut scrape = crate::metrics::Scrape::new(self.inner.health.snapshot());
+        if let Some(operator) = self.inner.operator.get() {
+            scrape.operator = Some(operator.status().await);
+        }
+        if let Some(alerts) = self.inner.alerts.get() {
+            scrape.alerts = alerts.stats();
+        }
+        scrape.to_text()
+    }
+}

@@ -1,0 +1,104 @@
+//! What a running loop answers on its socket.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::answers::ActionAnswer;
+use super::attach::EventsQuery;
+use super::{EventStream, Jarvis};
+use crate::operator::control::{ControlHandler, Peer, Reply, ReplyStream, Request};
+use crate::clock::ClockExt;
+use crate::operator::Command;
+use crate::{Error, ErrorKind, Result};
+
+/// Answers for this handle.
+#[derive(Debug)]
+pub(super) struct Handler(pub(super) Jarvis);
+
+#[async_trait]
+impl ControlHandler for Handler {
+    async fn handle(&self, request: Request, peer: Peer) -> Result<Reply> {
+        let jarvis = &self.0;
+        if let Some(command) = command(&request, peer) {
+            let answer = self.act(command).await?;
+            if let Request::Pause { lasting: Some(lasting), .. } = request {
+                self.resume_after(lasting);
+            }
+            return Reply::value(&answer);
+        }
+        match request {
+            Request::Status => Reply::value(&jarvis.status().await),
+            Request::Check { services } => Reply::value(&jarvis.check(&services).await?),
+            #[cfg(feature = "sqlite")]
+            Request::Uptime { services, window } => {
+                let window = window.unwrap_or(super::DEFAULT_WINDOW);
+                Reply::value(&jarvis.uptime_here(&services, window).await?)
+            }
+            #[cfg(feature = "sqlite")]
+            Request::Events { follow, topics, service, since, limit } => {
+                let query = EventsQuery { topics, service, since, limit, follow };
+                let stream = EventStream::of_log(&jarvis.event_log().await?, query, &jarvis.inner.clock);
+                Ok(Reply::Stream(Box::new(Events(stream))))
+            }
+            Request::AlertTest { sink } => Reply::value(&jarvis.alert_test_here(sink).await?),
+            Request::Reload => Reply::value(&jarvis.reload().await?),
+            Request::Config => Ok(Reply::Value(Value::String(jarvis.config().shown().to_string()))),
+            _ => Err(Error::new(ErrorKind::Unsupported, "this build does not answer that request")),
+        }
+    }
+}
+
+impl Handler {
+    fn resume_after(&self, lasting: Duration) {
+        let jarvis = self.0.clone();
+        tokio::spawn(async move {
+            jarvis.inner.clock.sleep(lasting).await;
+            let resume = Command::Resume { by: "the end of the pause".to_owned() };
+            if let Ok(operator) = jarvis.operator().await
+                && let Err(error) = operator.command(resume).await
+            {
+                tracing::warn!(%error, "the pause could not be ended");
+            }
+        });
+    }
+
+    async fn act(&self, command: Command) -> Result<ActionAnswer> {
+        let operator = self.0.operator().await?;
+        operator.command(command).await.map(ActionAnswer::from)
+    }
+}
+
+/// The requests that the operator carries out.
+fn command(request: &Request, peer: Peer) -> Option<Command> {
+    let by = match peer.uid {
+        0 => "root".to_owned(),
+        uid => format!("user {uid}"),
+    };
+    Some(match request {
+        Request::Restart { service } => Command::Restart { service: service.clone(), by },
+        Request::Stop { service } => Command::Stop { service: service.clone(), by },
+        Request::Start { service } => Command::Start { service: service.clone(), by },
+        Request::Reset { service } => Command::Reset { service: service.clone(), by },
+        Request::Pause { reason, .. } if reason.is_empty() => Command::Pause { by },
+        Request::Pause { reason, .. } => Command::Pause { by: format!("{by}: {reason}") },
+        Request::Resume => Command::Resume { by },
+        _ => return None,
+    })
+}
+
+#[derive(Debug)]
+struct Events(EventStream);
+
+#[async_trait]
+impl ReplyStream for Events {
+    async fn next(&mut self) -> Option<Result<Value>> {
+        let envelope = self.0.next().await?;
+        Some(envelope.and_then(|envelope| {
+            serde_json::to_value(envelope).map_err(|error| {
+                Error::new(ErrorKind::Internal, "an event has no JSON form").with_source(error)
+            })
+        }))
+    }
+}

@@ -1,0 +1,92 @@
+//! A changed configuration: checked as a whole, applied as a whole, or refused as a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Current, Jarvis};
+use crate::config::Config;
+use crate::events::Event;
+use crate::vocabulary::ServiceId;
+use crate::{Error, ErrorKind, Result};
+
+impl Jarvis {
+    /// Reads the configuration again and puts it in force. Services that did not change keep what
+    /// is known about them; an action in flight for a removed one is finished.
+    ///
+    /// Gives a line for each change. Those of `[jarvis]`, `[limits]`, `[allow]`, `[lease]`,
+    /// `[store]` and `[[maintenance]]` are named and take effect at the next start.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` with every error; the configuration in force stays.
+    pub async fn reload(&self) -> Result<Vec<String>> {
+        let result = self.try_reload().await;
+        let event = match &result {
+            Ok(changes) => Event::ConfigReloaded { changes: changes.clone() },
+            Err(error) => Event::ConfigRefused { reason: error.to_string() },
+        };
+        if let Some(alerts) = self.inner.alerts.get()
+            && let Err(error) = alerts.accept(&event).await
+        {
+            tracing::warn!(%error, "the state of the alerts could not be written");
+        }
+        self.bus().publish(event).await?;
+        result
+    }
+
+    async fn try_reload(&self) -> Result<Vec<String>> {
+        let inner = &self.inner;
+        let old = self.current();
+        let config = Config::load(&inner.source)?;
+        if config.jarvis.state_dir != old.config.jarvis.state_dir {
+            return Err(Error::new(
+                ErrorKind::ConfigInvalid,
+                "state_dir can't be changed while JARVIS runs; stop it, move the folder, start it again",
+            )
+            .with_operation("jarvis.reload"));
+        }
+        let wiring = inner.extras.wire(&inner.registry, &config, &inner.clock)?;
+        inner.health.apply(wiring.services.clone())?;
+        if let Some(operator) = inner.operator.get() {
+            operator.apply(wiring.managed.clone());
+        }
+        if let Some(alerts) = inner.alerts.get() {
+            alerts.configure(wiring.sinks.clone(), wiring.depends_on.clone())?;
+        }
+        let changes = differences(&old.config, &config);
+        *self.lock() = Current { config: Arc::new(config), wiring: Arc::new(wiring) };
+        Ok(changes)
+    }
+}
+
+/// A line for each difference.
+fn differences(old: &Config, new: &Config) -> Vec<String> {
+    let services = |config: &Config| -> BTreeMap<ServiceId, String> {
+        let text = |section: &crate::config::Section| section.written().to_string();
+        config.services.iter().map(|service| (service.id.clone(), text(&service.section))).collect()
+    };
+    let (before, after) = (services(old), services(new));
+    let mut lines = Vec::new();
+    for (id, text) in &after {
+        match before.get(id) {
+            None => lines.push(format!("{id} is new")),
+            Some(earlier) if earlier != text => lines.push(format!("{id} changed")),
+            Some(_) => {}
+        }
+    }
+    lines.extend(before.keys().filter(|id| !after.contains_key(*id)).map(|id| format!("{id} is gone")));
+    let written = |config: &Config, key: &str| {
+        config.root().table().get(key).map(|entry| entry.node.written().to_string())
+    };
+    for key in ["jarvis", "limits", "allow", "lease", "store", "maintenance", "heartbeat"] {
+        if written(old, key) != written(new, key) {
+            lines.push(format!("[{key}] changed; it takes effect at the next start"));
+        }
+    }
+    if written(old, "alert") != written(new, "alert") {
+        lines.push("[alert] changed".to_owned());
+    }
+    if lines.is_empty() {
+        lines.push("nothing changed".to_owned());
+    }
+    lines
+}
