@@ -8,8 +8,8 @@ use super::answers::{
     AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source, UptimeAnswer,
 };
 use super::Jarvis;
-use crate::health::aggregator::{CheckResult, ServiceSpec};
-use crate::vocabulary::{Platform, ServiceId, ServiceState, Verdict};
+use crate::health::aggregator::{CheckResult, ServiceSpec, platform_of};
+use crate::vocabulary::{ServiceId, ServiceState, Verdict};
 use crate::{Error, ErrorKind, Result};
 
 /// A loop whose tick is later than this does not answer for anything.
@@ -42,7 +42,7 @@ impl Jarvis {
                 ServiceCheck::new(spec.id.clone(), state_of(&checks), spec.critical, checks)
             })
             .collect();
-        let platform = Platform::of(checked.iter().map(|service| (service.state, service.critical)));
+        let platform = platform_of(checked.iter().map(|service| (service.state, service.critical)));
         Ok(CheckAnswer::new(at, took, platform, checked))
     }
 

@@ -44,7 +44,7 @@ impl ControlHandler for Handler {
             }
             Request::AlertTest { sink } => Reply::value(&jarvis.alert_test_here(sink).await?),
             Request::Reload => Reply::value(&jarvis.reload().await?),
-            Request::Config => Ok(Reply::Value(Value::String(jarvis.config().shown().to_string()))),
+            Request::Config => Ok(Reply::Value(jarvis.config().effective())),
             _ => Err(Error::new(ErrorKind::Unsupported, "this build does not answer that request")),
         }
     }

@@ -18,7 +18,7 @@ use crate::operator::control::{ControlServer, ServerOptions, socket_path};
 use crate::operator::{Operator, OperatorParts, OperatorSettings, StateStore};
 use crate::restart::Leaving;
 use crate::vocabulary::Severity;
-use crate::{Error, ErrorKind, Result};
+use crate::{ErrorKind, Result};
 
 #[cfg(feature = "sqlite")]
 use crate::events::{EventLog, Retention};
@@ -197,8 +197,11 @@ impl Jarvis {
     async fn trouble(&self, alerts: &Alerter, message: String) {
         tracing::error!("{message}");
         let event = Event::OperatorTrouble { severity: Severity::Critical, message };
-        alerts.activate_alone().await;
-        if let Err(error) = alerts.accept(&event).await {
+        let accepted = async {
+            alerts.activate().await?;
+            alerts.accept(&event).await
+        };
+        if let Err(error) = accepted.await {
             tracing::warn!(%error, "the alert's state could not be written");
         }
         let _ = self.bus().publish(event).await;
@@ -224,7 +227,8 @@ impl Jarvis {
 
     #[cfg(feature = "http")]
     fn start_heartbeat(&self, stop: &Stop, tasks: &mut JoinSet<()>) -> Result<()> {
-        let Some(config) = self.config().heartbeat.clone() else { return Ok(()) };
+        let Some(section) = self.config().heartbeat.clone() else { return Ok(()) };
+        let config: crate::alert::HeartbeatConfig = section.parse()?;
         let heartbeat = crate::alert::Heartbeat::new(&config, self.clock())?;
         let mut rounds = self.health().rounds();
         let (beating, stopped) = (heartbeat.clone(), stop.wait());
@@ -243,9 +247,9 @@ impl Jarvis {
 
     #[cfg(not(feature = "http"))]
     fn start_heartbeat(&self, _stop: &Stop, _tasks: &mut JoinSet<()>) -> Result<()> {
-        match self.config().heartbeat {
+        match &self.config().heartbeat {
             None => Ok(()),
-            Some(_) => Err(Error::new(ErrorKind::Unsupported, "[heartbeat] needs the feature http")),
+            Some(section) => Err(section.error("", "[heartbeat] needs a build with the feature http")),
         }
     }
 
