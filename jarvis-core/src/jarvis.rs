@@ -77,7 +77,6 @@ struct Current {
 
 impl Jarvis {
     /// A handle that a program puts together itself.
-    #[must_use]
     pub fn builder() -> JarvisBuilder {
         JarvisBuilder::new()
     }

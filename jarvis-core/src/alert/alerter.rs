@@ -149,6 +149,15 @@ impl Alerter {
         Ok(())
     }
 
+    /// Ends the standby: for an alerter that no lease leads.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn activate(&self) -> Result<()> {
+        self.inner.load().await?;
+        self.inner.activate().await
+    }
+
     /// Takes an event. `Ok` means that what follows from it is on disk.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub use snapshot::{
 use crate::clock::{Monotonic, SharedClock};
 use crate::events::EventBus;
 use crate::health::uptime::{History, UptimeReport};
-use crate::vocabulary::{ServiceId, ServiceState};
+use crate::vocabulary::{Platform, ServiceId, ServiceState};
 use crate::{Error, ErrorKind, Result};
 use measure::measure;
 use service::{Service, Target};
@@ -255,6 +255,17 @@ impl Aggregator {
         let history = shared.keeper.history().map(|history| &**history);
         UptimeReport::new(history, shared.clock.wall(), window, unsaved, Some(watched)).await
     }
+}
+
+/// The services as one, by the rule of [`Platform`]: each with its state, and whether the platform
+/// is down without it.
+#[must_use]
+pub fn platform_of(services: impl IntoIterator<Item = (ServiceState, bool)>) -> Platform {
+    let mut tally = judge::Tally::default();
+    for (state, critical) in services {
+        tally.add(state, critical);
+    }
+    tally.platform().clone()
 }
 
 #[cfg(test)]
