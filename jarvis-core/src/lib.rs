@@ -22,6 +22,10 @@ pub mod alert;
 pub mod operator;
 
 pub mod config;
+pub mod docs;
+pub mod jarvis;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod registry;
 
 #[cfg(feature = "testkit")]
@@ -29,5 +33,6 @@ pub mod registry;
 pub mod testkit;
 
 pub use error::{Error, ErrorKind, Result, Retry};
+pub use jarvis::{Jarvis, JarvisBuilder};
 pub use money::{PicoPrice, Usd};
 pub use secret::Secret;

@@ -141,7 +141,9 @@ impl Snapshot {
             "platform_state",
             "1 for the state that the platform is in",
             None,
-            STATES.into_iter().map(|state| ([("state", state.as_str())], flag(platform.state == state))),
+            STATES
+                .into_iter()
+                .map(|state| ([("state", state.as_str())], flag(platform.state == state))),
         )?;
         writer.gauges(
             "service_state",
@@ -193,15 +195,15 @@ impl Snapshot {
             "probe_latency",
             "Latency of the last passing probes, by quantile",
             Some(&Unit::Seconds),
-            self.each_check().filter_map(|(labels, check)| Some((labels, check.latency?))).flat_map(
-                |([service, check], latency)| {
+            self.each_check()
+                .filter_map(|(labels, check)| Some((labels, check.latency?)))
+                .flat_map(|([service, check], latency)| {
                     [("0.5", latency.p50), ("0.95", latency.p95), ("0.99", latency.p99)].map(
                         |(quantile, latency): (&str, Duration)| {
                             ([service, check, ("quantile", quantile)], latency.as_secs_f64())
                         },
                     )
-                },
-            ),
+                }),
         )
     }
 
@@ -224,7 +226,11 @@ impl Snapshot {
                 .map(|(quantile, late)| ([("quantile", quantile)], late.as_secs_f64())),
         )?;
         writer.counter("loop_stalls", "Ticks more than a second late", stats.stalls)?;
-        writer.counter("dropped_events", "Events that the bus did not take", stats.dropped_events)?;
+        writer.counter(
+            "dropped_events",
+            "Events that the bus did not take",
+            stats.dropped_events,
+        )?;
         writer.counter(
             "dropped_minutes",
             "Closed minutes that the history did not take",
@@ -240,7 +246,12 @@ impl Snapshot {
     fn operator(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let Some(operator) = &self.0.operator else { return Ok(()) };
         writer.gauge("acting", "1 while actions may be begun", None, flag(operator.acting))?;
-        writer.gauge("leading", "1 while the lease is held", None, flag(operator.lease.is_some()))?;
+        writer.gauge(
+            "leading",
+            "1 while the lease is held",
+            None,
+            flag(operator.lease.is_some()),
+        )?;
         writer.gauge(
             "self_suspected",
             "1 while JARVIS suspects itself",

@@ -114,7 +114,8 @@ impl Attached {
         self.file_there("history.db")?;
         let history = self.jarvis.history().await?;
         let clock = &self.jarvis.inner.clock;
-        let watched = self.jarvis.current().wiring.services.iter().map(|spec| spec.id.clone()).collect();
+        let watched =
+            self.jarvis.current().wiring.services.iter().map(|spec| spec.id.clone()).collect();
         let report = crate::health::uptime::UptimeReport::new(
             Some(&*history),
             clock.wall(),
@@ -176,7 +177,11 @@ impl Attached {
             return self.act_alone(command).await;
         }
         let stops = matches!(command, Command::Stop { .. });
-        let query = EventsQuery { service: command.service().cloned(), follow: true, ..EventsQuery::default() };
+        let query = EventsQuery {
+            service: command.service().cloned(),
+            follow: true,
+            ..EventsQuery::default()
+        };
         let mut events = if wait { Some(self.events(query).await?) } else { None };
         let answer: ActionAnswer = self.ask(request(command)?).await?;
         match (answer.intent.clone(), &mut events) {
@@ -198,10 +203,16 @@ impl Attached {
                     return outcome;
                 }
             }
-            Err(Error::new(ErrorKind::Unavailable, "`jarvis up` ended before the action did; see `jarvis status`"))
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "`jarvis up` ended before the action did; see `jarvis status`",
+            ))
         };
         clock.until(clock.monotonic() + ACTION, watching).await.unwrap_or_else(|| {
-            Err(Error::new(ErrorKind::Timeout, "not verified within 5 minutes; see `jarvis status`"))
+            Err(Error::new(
+                ErrorKind::Timeout,
+                "not verified within 5 minutes; see `jarvis status`",
+            ))
         })
     }
 
@@ -209,7 +220,10 @@ impl Attached {
     async fn act_alone(&self, command: Command) -> Result<ActionAnswer> {
         let jarvis = &self.jarvis;
         let Some(service) = command.service() else {
-            return Err(Error::new(ErrorKind::Unavailable, "nothing is running here; start `jarvis up`"));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "nothing is running here; start `jarvis up`",
+            ));
         };
         let stops = matches!(command, Command::Stop { .. });
         let config = jarvis.config();
@@ -223,7 +237,8 @@ impl Attached {
                 format!("{service} is a process of JARVIS, and no loop runs; start `jarvis up`"),
             ));
         }
-        let settings = OperatorSettings { commands_only: true, ..jarvis.current().wiring.settings.clone() };
+        let settings =
+            OperatorSettings { commands_only: true, ..jarvis.current().wiring.settings.clone() };
         let operator = supervise::make_operator(jarvis, settings).await?;
         let mut events = EventStream::of_bus(jarvis.bus().subscribe(Filter::all()).await?);
         let work = async {
@@ -323,7 +338,12 @@ fn request(command: Command) -> Result<Request> {
         Command::Reset { service, .. } => Request::Reset { service },
         Command::Pause { .. } => Request::Pause { reason: String::new(), lasting: None },
         Command::Resume { .. } => Request::Resume,
-        _ => return Err(Error::new(ErrorKind::Unsupported, "the socket does not carry that command")),
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "the socket does not carry that command",
+            ));
+        }
     })
 }
 
@@ -341,7 +361,8 @@ fn outcome(event: &Event, intent: &IntentId, stops: bool) -> Option<Result<Actio
             Some(Ok(ActionAnswer::new(format!("{service} is well: {life}"), Some(of.clone()))))
         }
         Event::VerifyFailed { intent: of, reason, .. } if of == intent => failed(reason),
-        Event::ActionFinished { intent: of, outcome, message, .. } if of == intent => match outcome {
+        Event::ActionFinished { intent: of, outcome, message, .. } if of == intent => match outcome
+        {
             ActionOutcome::Failed => failed(message),
             ActionOutcome::Done if stops => {
                 Some(Ok(ActionAnswer::new(message.clone(), Some(of.clone()))))
@@ -359,7 +380,11 @@ enum Inner {
     Remote(ReplyItems),
     Bus(Box<dyn Subscription>),
     #[cfg(feature = "sqlite")]
-    Page { log: EventLog, query: Option<EventQuery>, ready: VecDeque<Envelope> },
+    Page {
+        log: EventLog,
+        query: Option<EventQuery>,
+        ready: VecDeque<Envelope>,
+    },
     #[cfg(feature = "sqlite")]
     Follow(Box<Follow>),
 }
@@ -395,7 +420,8 @@ impl EventStream {
         match &mut self.0 {
             Inner::Remote(items) => Some(items.next().await?.and_then(|item| {
                 serde_json::from_value(item).map_err(|error| {
-                    Error::new(ErrorKind::Unsupported, "`jarvis up` is of another version").with_source(error)
+                    Error::new(ErrorKind::Unsupported, "`jarvis up` is of another version")
+                        .with_source(error)
                 })
             })),
             Inner::Bus(subscription) => loop {
@@ -407,7 +433,9 @@ impl EventStream {
             Inner::Page { log, query, ready } => {
                 if let Some(wanted) = query.clone() {
                     match log.read(wanted).await {
-                        Ok(page) => ready.extend(page.entries.into_iter().map(|entry| entry.envelope)),
+                        Ok(page) => {
+                            ready.extend(page.entries.into_iter().map(|entry| entry.envelope));
+                        }
                         Err(error) => return Some(Err(error)),
                     }
                     *query = None;

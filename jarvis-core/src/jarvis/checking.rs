@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::answers::{
-    AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source, UptimeAnswer,
-};
 use super::Jarvis;
+use super::answers::{AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source, UptimeAnswer};
 use crate::health::aggregator::{CheckResult, ServiceSpec, platform_of};
 use crate::vocabulary::{ServiceId, ServiceState, Verdict};
 use crate::{Error, ErrorKind, Result};
@@ -65,7 +63,8 @@ impl Jarvis {
             None => match names.next() {
                 None => "; no service is configured".to_owned(),
                 Some(first) => {
-                    let rest = names.fold(first.to_string(), |list, name| format!("{list}, {name}"));
+                    let rest =
+                        names.fold(first.to_string(), |list, name| format!("{list}, {name}"));
                     format!("; there are {rest}")
                 }
             },
@@ -93,7 +92,10 @@ impl Jarvis {
     ///
     /// # Errors
     /// `NotFound` for an unknown sink, or when there is none at all.
-    pub(super) async fn alert_test_here(&self, sink: Option<String>) -> Result<Vec<AlertTestAnswer>> {
+    pub(super) async fn alert_test_here(
+        &self,
+        sink: Option<String>,
+    ) -> Result<Vec<AlertTestAnswer>> {
         let alerts = self.alerts().await?;
         let known = alerts.sinks();
         if known.is_empty() {
@@ -102,7 +104,8 @@ impl Jarvis {
         }
         let wanted = match sink {
             Some(sink) if !known.contains(&sink) => {
-                let message = format!("no alert sink is called {sink:?}; there are {}", known.join(", "));
+                let message =
+                    format!("no alert sink is called {sink:?}; there are {}", known.join(", "));
                 return Err(Error::new(ErrorKind::NotFound, message));
             }
             Some(sink) => vec![sink],

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::answers::ActionAnswer;
 use super::attach::EventsQuery;
 use super::{EventStream, Jarvis};
-use crate::operator::control::{ControlHandler, Peer, Reply, ReplyStream, Request};
 use crate::clock::ClockExt;
 use crate::operator::Command;
+use crate::operator::control::{ControlHandler, Peer, Reply, ReplyStream, Request};
 use crate::{Error, ErrorKind, Result};
 
 /// Answers for this handle.
@@ -39,7 +39,8 @@ impl ControlHandler for Handler {
             #[cfg(feature = "sqlite")]
             Request::Events { follow, topics, service, since, limit } => {
                 let query = EventsQuery { topics, service, since, limit, follow };
-                let stream = EventStream::of_log(&jarvis.event_log().await?, query, &jarvis.inner.clock);
+                let stream =
+                    EventStream::of_log(&jarvis.event_log().await?, query, &jarvis.inner.clock);
                 Ok(Reply::Stream(Box::new(Events(stream))))
             }
             Request::AlertTest { sink } => Reply::value(&jarvis.alert_test_here(sink).await?),

@@ -73,7 +73,9 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
             Some(_) => {}
         }
     }
-    lines.extend(before.keys().filter(|id| !after.contains_key(*id)).map(|id| format!("{id} is gone")));
+    lines.extend(
+        before.keys().filter(|id| !after.contains_key(*id)).map(|id| format!("{id} is gone")),
+    );
     let written = |config: &Config, key: &str| {
         config.root().table().get(key).map(|entry| entry.node.written().to_string())
     };

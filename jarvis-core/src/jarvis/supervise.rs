@@ -76,8 +76,14 @@ pub(super) async fn make_operator(jarvis: &Jarvis, settings: OperatorSettings) -
     #[cfg(not(feature = "sqlite"))]
     let state = StateStore::memory();
     let outlet = Arc::new(Announcer { alerts: jarvis.alerts().await?, bus: jarvis.bus() });
-    let parts =
-        OperatorParts { clock: jarvis.clock(), health: jarvis.health(), lease, ledger, state, outlet };
+    let parts = OperatorParts {
+        clock: jarvis.clock(),
+        health: jarvis.health(),
+        lease,
+        ledger,
+        state,
+        outlet,
+    };
     let operator = Operator::new(parts, settings)?;
     operator.apply(current.wiring.managed.clone());
     Ok(operator)
@@ -249,7 +255,9 @@ impl Jarvis {
     fn start_heartbeat(&self, _stop: &Stop, _tasks: &mut JoinSet<()>) -> Result<()> {
         match &self.config().heartbeat {
             None => Ok(()),
-            Some(section) => Err(section.error("", "[heartbeat] needs a build with the feature http")),
+            Some(section) => {
+                Err(section.error("", "[heartbeat] needs a build with the feature http"))
+            }
         }
     }
 
@@ -263,7 +271,10 @@ impl Jarvis {
                 tasks.spawn(async move { server.serve(handler, stop).await });
             }
             Err(error) if error.kind() == ErrorKind::Conflict => {
-                tracing::warn!("another `jarvis up` answers on {}; this one watches beside it", path.display());
+                tracing::warn!(
+                    "another `jarvis up` answers on {}; this one watches beside it",
+                    path.display()
+                );
             }
             Err(error) => tracing::error!(%error, "commands can't be taken"),
         }
@@ -286,7 +297,8 @@ impl Jarvis {
     async fn write_last_seen(&self) {
         let answer = self.status().await;
         let state_dir = self.state_dir();
-        let written = tokio::task::spawn_blocking(move || last_seen::write(&state_dir, &answer)).await;
+        let written =
+            tokio::task::spawn_blocking(move || last_seen::write(&state_dir, &answer)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "what `status` shows without a loop could not be written");
         }
