@@ -161,3 +161,6 @@ impl Jarvis {
         self.inner.history.get_or_try_init(|| supervise::open_history(self)).await.cloned()
     }
 }
+
+#[cfg(all(test, feature = "sqlite", feature = "metrics"))]
+mod tests;

@@ -13,12 +13,14 @@ use crate::events::EventBus;
 use crate::health::aggregator::{Aggregator, ServiceSpec};
 use crate::operator::ManagedService;
 use crate::registry::{Registry, Wiring};
+use crate::vocabulary::Mode;
 
 /// Services and sinks that are not in the configuration but made by the program.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extras {
     pub(super) services: Vec<(ServiceSpec, ManagedService)>,
     pub(super) sinks: Vec<SinkEntry>,
+    pub(super) mode: Option<Mode>,
 }
 
 /// Puts a [`Jarvis`] together. Nothing is opened or connected before it is used.
@@ -52,6 +54,12 @@ impl JarvisBuilder {
     /// Takes the time from this clock.
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Overrides the configuration's mode, also after a reload (`--dry-run`).
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.extras.mode = Some(mode);
         self
     }
 
@@ -130,6 +138,7 @@ impl Extras {
             wiring.managed.push(managed.clone());
         }
         wiring.sinks.extend(self.sinks.iter().cloned());
+        wiring.settings.mode = self.mode.unwrap_or(wiring.settings.mode);
         Ok(wiring)
     }
 }

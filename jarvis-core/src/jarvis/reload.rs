@@ -37,6 +37,15 @@ impl Jarvis {
         let inner = &self.inner;
         let old = self.current();
         let config = Config::load(&inner.source)?;
+        if let Some(file) = old.config.file()
+            && config.file().is_none()
+        {
+            return Err(Error::new(
+                ErrorKind::ConfigInvalid,
+                format!("the configuration file is gone: {}; put it back", file.display()),
+            )
+            .with_operation("jarvis.reload"));
+        }
         if config.jarvis.state_dir != old.config.jarvis.state_dir {
             return Err(Error::new(
                 ErrorKind::ConfigInvalid,

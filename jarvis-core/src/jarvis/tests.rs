@@ -1,0 +1,165 @@
+use std::fs;
+use std::net::TcpListener;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::ErrorKind;
+use crate::clock::WallTime;
+use crate::events::{Delivery, Event, Filter};
+use crate::restart::Leaving;
+use crate::vocabulary::ServiceId;
+
+struct World {
+    folder: tempfile::TempDir,
+    listener: TcpListener,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+        }
+    }
+
+    fn check(&self, service: &str) -> String {
+        format!(
+            "[service.{service}.check]\ntype = \"tcp\"\naddress = \"{}\"\n",
+            self.listener.local_addr().unwrap()
+        )
+    }
+
+    fn write(&self, text: &str) {
+        let text = format!("[jarvis]\nstate_dir = \"state\"\n{text}");
+        fs::write(self.folder.path().join("jarvis.toml"), text).unwrap();
+    }
+
+    fn open(&self) -> Jarvis {
+        let source = Source::empty().with_directory(self.folder.path());
+        Jarvis::open(source).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn opening_touches_no_disk_and_one_round_is_real() {
+    let world = World::new();
+    world.write(&world.check("a"));
+    let jarvis = world.open();
+    assert!(!world.folder.path().join("state").exists());
+    let answer = jarvis.check(&[]).await.unwrap();
+    assert_eq!(answer.platform.state, crate::vocabulary::ServiceState::Healthy);
+    let unknown = jarvis.check(&[ServiceId::new("b").unwrap()]).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound);
+}
+
+/// Supervises while `body` runs.
+async fn supervised(jarvis: &Jarvis, body: impl Future<Output = ()>) {
+    let (end, ended) = oneshot::channel::<()>();
+    let run = jarvis.run(async {
+        drop(ended.await);
+        Leaving::Terminated
+    });
+    let body = async {
+        body.await;
+        drop(end);
+    };
+    let (ran, ()) = futures_util::future::join(run, body).await;
+    ran.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_loop_answers_on_its_socket_and_leaves_its_events() {
+    let world = World::new();
+    world.write(&world.check("a"));
+    let jarvis = world.open();
+    supervised(&jarvis, async {
+        let mut bus = jarvis.bus().subscribe(Filter::all()).await.unwrap();
+        loop {
+            if let Some(Delivery::Event(envelope)) = bus.next().await
+                && matches!(envelope.event, Event::ServiceChanged { .. })
+            {
+                break;
+            }
+        }
+        let attached = jarvis.attach().await;
+        assert!(attached.is_live());
+        let status = attached.status().await.unwrap();
+        assert_eq!(status.source, AnswerSource::Live);
+        assert!(status.operator.is_some());
+        assert_eq!(status.health.unwrap().services.len(), 1);
+        let uptime = attached.uptime(&[], Duration::from_secs(60)).await.unwrap();
+        assert_eq!(uptime.report.services.len(), 1);
+        let query = EventsQuery { since: Some(WallTime::default()), ..EventsQuery::default() };
+        let mut events = attached.events(query).await.unwrap();
+        assert!(events.next().await.is_some());
+        assert!(
+            jarvis
+                .metrics()
+                .await
+                .unwrap()
+                .contains("jarvis_service_state{service=\"a\",state=\"healthy\"} 1")
+        );
+        assert!(jarvis.healthz().alive);
+    })
+    .await;
+    let left = world.open().attach().await;
+    assert!(!left.is_live());
+    let status = left.status().await.unwrap();
+    assert!(matches!(status.source, AnswerSource::LastSeen { .. }), "{:?}", status.source);
+    assert_eq!(status.health.unwrap().services[0].service.as_str(), "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_37_a_bad_reload_is_refused_and_a_good_one_is_told() {
+    let world = World::new();
+    world.write(&world.check("a"));
+    let jarvis = world.open();
+    let mut bus = jarvis.bus().subscribe(Filter::all()).await.unwrap();
+    fs::create_dir(world.folder.path().join("state")).unwrap();
+    let file = world.folder.path().join("jarvis.toml");
+    for bad in
+        ["[service", "[service.a]\n", "[jarvis]\nstate_dir = \"other\"\n", &"#".repeat(10_000_000)]
+    {
+        fs::write(&file, bad).unwrap();
+        assert_eq!(jarvis.reload().await.unwrap_err().kind(), ErrorKind::ConfigInvalid);
+        assert_eq!(jarvis.health().snapshot().services.len(), 1);
+        let Some(Delivery::Event(told)) = bus.next().await else { panic!("nothing was told") };
+        assert!(matches!(told.event, Event::ConfigRefused { .. }), "{told:?}");
+    }
+    fs::remove_file(&file).unwrap();
+    assert!(jarvis.reload().await.unwrap_err().message().contains("is gone"));
+    world.write(&format!("{}{}", world.check("a"), world.check("b")));
+    let changes = jarvis.reload().await.unwrap();
+    assert_eq!(changes, ["b is new"]);
+    assert_eq!(jarvis.health().snapshot().services.len(), 2);
+}
+
+async fn act(world: &World, id: &str) -> Result<ActionAnswer> {
+    let service = ServiceId::new(id).unwrap();
+    let command = crate::operator::Command::Restart { service, by: "a test".into() };
+    world.open().attach().await.act(command, false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_action_is_taken_without_a_loop_and_the_kill_switch_holds_it() {
+    let world = World::new();
+    let mark = world.folder.path().join("mark");
+    world.write(&format!(
+        "{}[service.a.restart]\nvia = \"command\"\ncommand = [\"touch\", {:?}]\n[service.w]\n{}",
+        world.check("a"),
+        mark,
+        world.check("w"),
+    ));
+    let state = world.folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("STOP"), "").unwrap();
+    let held = act(&world, "a").await.unwrap_err();
+    assert_eq!(held.kind(), ErrorKind::Forbidden, "{held:?}");
+    assert!(!mark.exists());
+    fs::remove_file(state.join("STOP")).unwrap();
+    act(&world, "a").await.unwrap();
+    assert!(mark.exists());
+    let watched = act(&world, "w").await.unwrap_err();
+    assert_eq!(watched.kind(), ErrorKind::Forbidden, "{watched:?}");
+}
