@@ -11,6 +11,8 @@ pub mod host;
 pub mod http;
 pub mod memory;
 mod meter;
+#[cfg(feature = "http")]
+pub mod model;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "process")]

@@ -88,6 +88,9 @@ pub(crate) enum Stage {
     Answer,
     /// Waiting for the rest of it.
     Rest,
+    /// Waiting for what follows the first token of a model.
+    #[cfg(feature = "http")]
+    Stream,
 }
 
 /// Watches the time of one probe.
@@ -96,6 +99,9 @@ pub(crate) struct Meter {
     clock: SharedClock,
     started: Monotonic,
     allowed: Duration,
+    /// When the question was sent.
+    #[cfg(feature = "http")]
+    pub(crate) asked: Monotonic,
     pub(crate) stage: Stage,
     pub(crate) phases: Phases,
 }
@@ -107,6 +113,8 @@ impl Meter {
             clock: SharedClock::clone(&context.clock),
             started,
             allowed: context.deadline.saturating_since(started),
+            #[cfg(feature = "http")]
+            asked: started,
             stage: Stage::Connect,
             phases: Phases::default(),
         }
@@ -154,6 +162,10 @@ impl Meter {
             Stage::Connect => (FailureKind::Timeout, "no connection"),
             Stage::Tls => (FailureKind::Timeout, "no end of the TLS handshake"),
             Stage::Answer => (FailureKind::Timeout, "connected, no answer"),
+            #[cfg(feature = "http")]
+            Stage::Stream => {
+                (FailureKind::Timeout, "the stream stalled after its first token, no end")
+            }
             Stage::Rest => (FailureKind::Timeout, "the answer began and did not end"),
         };
         Ok(Observation::fail(kind, format!("{target}: {what} within {within}")))

@@ -186,6 +186,7 @@ async fn talk(
     meter.stage = Stage::Answer;
     meter.phases.first_byte = None;
     let asked = meter.now();
+    meter.asked = asked;
     let request = request(call);
     let Link { sender, connection, count, .. } = link;
     let mut converse = pin!(async {
