@@ -17,7 +17,24 @@ use tokio_rustls::TlsAcceptor;
 pub struct Target {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     task: JoinHandle<()>,
+}
+
+/// Counts one connection for as long as it is served.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Target {
@@ -37,15 +54,22 @@ impl Target {
         let address = listener.local_addr().expect("its address");
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
+        let open = Arc::new(AtomicUsize::new(0));
+        let opened = Arc::clone(&open);
         let task = tokio::spawn(async move {
             let mut served = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
-                served.spawn(serve(stream));
+                let open = Open::new(&opened);
+                let serving = serve(stream);
+                served.spawn(async move {
+                    let _open = open;
+                    serving.await
+                });
                 while served.try_join_next().is_some() {}
             }
         });
-        Self { address, connections, task }
+        Self { address, connections, open, task }
     }
 
     /// Reads a request's head, answers these bytes, and closes.
@@ -72,7 +96,7 @@ impl Target {
         Self::serve(|mut stream| async move {
             let mut sink = [0; 1_024];
             while stream.read(&mut sink).await? > 0 {}
-            std::future::pending().await
+            Ok(())
         })
         .await
     }
@@ -126,6 +150,12 @@ impl Target {
             }
         })
         .await
+    }
+
+    /// How many connections it holds now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Where it listens.

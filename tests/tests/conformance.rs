@@ -9,6 +9,8 @@ mod alert;
 mod bus;
 #[path = "conformance/harness.rs"]
 mod harness;
+#[path = "conformance/health.rs"]
+mod health;
 #[path = "conformance/lease.rs"]
 mod lease;
 #[path = "conformance/ledger.rs"]
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let mut suite = harness::Suite::new();
     alert::add(&mut suite);
     bus::add(&mut suite);
+    health::add(&mut suite);
     lease::add(&mut suite);
     ledger::add(&mut suite);
     restart::add(&mut suite);
