@@ -8,6 +8,7 @@ use crate::Result;
 use crate::alert::Alerter;
 use crate::events::{Event, EventBus};
 use crate::operator::Outlet;
+use crate::vocabulary::Severity;
 
 #[derive(Debug)]
 pub(super) struct Announcer {
@@ -18,6 +19,11 @@ pub(super) struct Announcer {
 #[async_trait]
 impl Outlet for Announcer {
     async fn announce(&self, event: &Event) -> Result<()> {
+        // Where the lease can't even be asked for, nobody else may be there to call a person: two
+        // calls are better than none.
+        if matches!(event, Event::OperatorTrouble { severity: Severity::Critical, .. }) {
+            self.alerts.activate().await?;
+        }
         self.alerts.accept(event).await?;
         self.bus.publish(event.clone()).await.map(drop)
     }
