@@ -11,15 +11,21 @@ use crate::{Error, ErrorKind, Result};
 /// The longest duration a configuration may name: ten years.
 pub const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
-/// Reads `"30s"`, `"1h 30m"`, `"250ms"`. A number without a unit is refused.
+/// Reads `"30s"`, `"1h 30m"`, `"250ms"`, `"21d"`. A number without a unit is refused; a day is
+/// 24 hours.
 ///
 /// # Errors
 /// `InvalidInput` with an example, also for a negative duration or one over [`MAX_DURATION`].
 pub fn parse_duration(text: &str) -> Result<Duration> {
-    text.trim()
-        .parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
+    let (days, rest) = split_days(text.trim());
+    let rest = match (days, rest) {
+        (Some(_), "") => Some(Duration::ZERO),
+        (_, rest) => rest
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok()),
+    };
+    rest.and_then(|rest| rest.checked_add(days.unwrap_or_default()))
         .filter(|duration| *duration <= MAX_DURATION)
         .ok_or_else(|| {
             Error::new(
@@ -27,6 +33,20 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
                 format!("{text:?} is not a duration; write a number and a unit, such as \"30s\", \"5m\" or \"250ms\""),
             )
         })
+}
+
+/// Takes the days off the front: a duration as such has none, because a calendar's day may have
+/// 23 or 25 hours.
+fn split_days(text: &str) -> (Option<Duration>, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    let rest = rest.trim_start();
+    let after = ["days", "day", "d"].iter().find_map(|unit| rest.strip_prefix(unit));
+    let days = number.parse::<u64>().ok().and_then(|days| days.checked_mul(24 * 3_600));
+    match (days, after) {
+        (Some(seconds), Some(after)) => (Some(Duration::from_secs(seconds)), after.trim_start()),
+        _ => (None, text),
+    }
 }
 
 /// Writes a duration the way [`parse_duration`] reads it.
@@ -279,7 +299,14 @@ mod tests {
             assert_eq!(duration, Duration::from_millis(millis), "{text}");
             assert_eq!(parse_duration(&format_duration(duration)).unwrap(), duration, "{text}");
         }
-        for text in ["30", "", "-5s", "five", "99999999h"] {
+        for (text, hours) in [("21d", 504), ("3 days", 72), ("1d 12h", 36), ("1d2h", 26)] {
+            let duration = parse_duration(text).unwrap();
+            assert_eq!(duration, Duration::from_hours(hours), "{text}");
+            assert_eq!(parse_duration(&format_duration(duration)).unwrap(), duration, "{text}");
+        }
+        for text in
+            ["30", "", "-5s", "five", "99999999h", "d", "1dog", "99999999999999999999d", "-1d"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

@@ -295,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_configuration_is_read() {
+        let config: HttpConfig = toml::from_str(
+            r#"
+            url = "https://127.0.0.1:8080/health"
+            expect = { status = "200-299", json = { "$.status" = "ok", "$.q" = { lt = 9 } }, body_contains = "ok" }
+            max_body = "128KiB"
+            tls = { warn_before = "21d", fail_before = "3d" }
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.tls, TlsOptions::default());
+        assert_eq!(config.max_body, 128 * 1_024);
+        crate::health::http::HttpProbe::new(&config).unwrap();
+    }
+
+    #[test]
     fn no_secret_of_a_configuration_is_shown() {
         let config = HttpConfig::new("http://h/?token=hunter2").with_header("x-key", "hunter2");
         let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
