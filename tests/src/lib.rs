@@ -9,5 +9,6 @@
 pub mod cli;
 pub mod docker;
 pub mod engines;
+pub mod operating;
 pub mod receiver;
 pub mod targets;

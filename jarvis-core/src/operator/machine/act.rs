@@ -355,17 +355,24 @@ impl Machine {
         }
         let due = service.record.pending.as_ref().is_some_and(|due| due.since.age(now) >= due.wait);
         if due {
-            return self.decide(id, now);
+            self.decide(id, now);
         }
-        if since.age(now) >= service.plan.policy.stabilise && service.is_up() {
-            if act.as_ref().is_some_and(|act| matches!(act.action, ActionKind::RollBack { .. })) {
-                self.effects.push(Effect::Settle { service: id.clone(), keep: true });
-            }
-            if let Some(service) = self.services.get_mut(id) {
-                service.record.phase = Phase::Idle;
-            }
-            self.close_incident(id, now);
+        self.stabilised(id, now);
+    }
+
+    /// It stayed well for long enough.
+    fn stabilised(&mut self, id: &ServiceId, now: &Stamp) {
+        let Some(service) = self.services.get_mut(id) else { return };
+        let Phase::Stabilising { act, since } = &service.record.phase else { return };
+        let over = since.age(now) >= service.plan.policy.stabilise;
+        if !over || !service.is_up() || service.live.reserving.is_some() {
+            return;
         }
+        if act.as_ref().is_some_and(|act| matches!(act.action, ActionKind::RollBack { .. })) {
+            self.effects.push(Effect::Settle { service: id.clone(), keep: true });
+        }
+        service.record.phase = Phase::Idle;
+        self.close_incident(id, now);
     }
 
     /// An attempt did not help, or what helped did not last.

@@ -224,7 +224,7 @@ impl Machine {
             let used = service.record.incident.as_ref().map_or(0, |incident| incident.since_reset);
             let capped = hold.gate == Gate::Budget && used >= service.plan.policy.max_restarts;
             if capped {
-                return self.escalate(id, hold.reason, now);
+                return self.out_of_budget(id, hold.reason, now);
             }
             return self.tell(id, &wanted.action, hold);
         }
@@ -320,7 +320,8 @@ impl Machine {
     fn out_of_budget(&mut self, id: &ServiceId, reason: String, now: &Stamp) {
         let Some(service) = self.services.get_mut(id) else { return };
         service.record.pending = None;
-        if service.record.incident.is_none() {
+        if service.record.incident.is_none() || !service.is_down() {
+            // It only was to follow a dependency, and works.
             let hold = Hold { gate: Gate::Budget, reason, until: None };
             return self.tell(id, &ActionKind::Restart, hold);
         }

@@ -81,7 +81,10 @@ impl Machine {
         }
         let (was, is) = (service.live.health.state, report.state);
         if was != is {
-            service.live.look_fresh = false;
+            // While an attempt is being counted, news that it is down only confirm it.
+            if service.live.reserving.is_none() || is != ServiceState::Down {
+                service.live.look_fresh = false;
+            }
             service.live.retry = None;
             if is == ServiceState::Down {
                 service.live.down_since = Some(now.clone());
@@ -95,7 +98,11 @@ impl Machine {
     pub(super) fn instance_event(&mut self, id: &ServiceId, event: &InstanceEvent) {
         let id = self.name(id);
         let Some(service) = self.services.get_mut(&id) else { return };
-        service.live.look_fresh = false;
+        let confirms =
+            matches!(event, InstanceEvent::Exited { .. } | InstanceEvent::NativeHealth(_));
+        if !confirms || service.live.reserving.is_none() {
+            service.live.look_fresh = false;
+        }
         service.live.retry = None;
         let accelerate = !matches!(event, InstanceEvent::Gap);
         if accelerate && !service.record.phase.in_flight() {
