@@ -162,5 +162,6 @@ impl Jarvis {
     }
 }
 
-#[cfg(all(test, feature = "sqlite", feature = "metrics"))]
+#[cfg(all(feature = "sqlite", feature = "metrics"))]
+#[cfg(test)]
 mod tests;
