@@ -8,6 +8,8 @@
 mod account;
 mod histogram;
 mod meter;
+#[cfg(feature = "sqlite")]
+mod pack;
 mod report;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -1,5 +1,6 @@
 //! Commands from another process: through the socket of a running loop, or without one.
 
+#[cfg(feature = "sqlite")]
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::pin;
@@ -10,13 +11,15 @@ use serde::de::DeserializeOwned;
 
 use super::answers::{ActionAnswer, AlertTestAnswer, Source, StatusAnswer, UptimeAnswer};
 use super::{Jarvis, last_seen, supervise};
-use crate::clock::{ClockExt, SharedClock, WallTime};
+use crate::clock::{ClockExt, WallTime};
 use crate::events::{Delivery, Envelope, Event, Filter, Subscription, Topic};
 use crate::operator::control::{ControlClient, ReplyItems, Request, socket_path};
 use crate::operator::{Command, OperatorSettings};
 use crate::vocabulary::{ActionOutcome, IntentId, ServiceId};
 use crate::{Error, ErrorKind, Result};
 
+#[cfg(feature = "sqlite")]
+use crate::clock::SharedClock;
 #[cfg(feature = "sqlite")]
 use crate::events::{EventLog, EventQuery, Follow};
 

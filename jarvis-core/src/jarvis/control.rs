@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+#[cfg(feature = "sqlite")]
 use serde_json::Value;
 
+use super::Jarvis;
 use super::answers::ActionAnswer;
-use super::attach::EventsQuery;
-use super::{EventStream, Jarvis};
+#[cfg(feature = "sqlite")]
+use super::{EventStream, EventsQuery};
 use crate::clock::ClockExt;
 use crate::operator::Command;
-use crate::operator::control::{ControlHandler, Peer, Reply, ReplyStream, Request};
+#[cfg(feature = "sqlite")]
+use crate::operator::control::ReplyStream;
+use crate::operator::control::{ControlHandler, Peer, Reply, Request};
 use crate::{Error, ErrorKind, Result};
 
 /// Answers for this handle.
@@ -31,7 +35,6 @@ impl ControlHandler for Handler {
         match request {
             Request::Status => Reply::value(&jarvis.status().await),
             Request::Check { services } => Reply::value(&jarvis.check(&services).await?),
-            #[cfg(feature = "sqlite")]
             Request::Uptime { services, window } => {
                 let window = window.unwrap_or(super::DEFAULT_WINDOW);
                 Reply::value(&jarvis.uptime_here(&services, window).await?)
@@ -89,9 +92,11 @@ fn command(request: &Request, peer: Peer) -> Option<Command> {
     })
 }
 
+#[cfg(feature = "sqlite")]
 #[derive(Debug)]
 struct Events(EventStream);
 
+#[cfg(feature = "sqlite")]
 #[async_trait]
 impl ReplyStream for Events {
     async fn next(&mut self) -> Option<Result<Value>> {

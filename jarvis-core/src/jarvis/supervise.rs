@@ -13,7 +13,7 @@ use super::outlet::Announcer;
 use super::{Jarvis, control, last_seen};
 use crate::alert::{AlertJournal, Alerter, MemoryJournal};
 use crate::clock::ClockExt;
-use crate::events::{Event, Filter};
+use crate::events::Event;
 use crate::operator::control::{ControlServer, ServerOptions, socket_path};
 use crate::operator::{Operator, OperatorParts, OperatorSettings, StateStore};
 use crate::restart::Leaving;
@@ -21,7 +21,7 @@ use crate::vocabulary::Severity;
 use crate::{ErrorKind, Result};
 
 #[cfg(feature = "sqlite")]
-use crate::events::{EventLog, Retention};
+use crate::events::{EventLog, Filter, Retention};
 #[cfg(feature = "sqlite")]
 use crate::health::uptime::{History, SqliteHistory};
 #[cfg(feature = "sqlite")]

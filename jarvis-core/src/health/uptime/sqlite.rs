@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::account::{pack_number, unpack_number};
+use super::pack::{pack_number, unpack_number};
 use super::{Account, ClosedMinute, History, PassedCheck};
 use crate::clock::WallTime;
 use crate::store::sqlite::{Schema, SqlResult, Sqlite, Tables};
