@@ -235,14 +235,19 @@ async fn addresses(
         }
         Host::Name(name) => name,
     };
-    let shared;
-    let resolver = match resolver {
-        Some(resolver) => resolver,
-        None => {
-            shared = Resolver::system();
-            &shared
-        }
+    let found = match resolver {
+        Some(resolver) => resolve(name, resolver, meter).await?,
+        None => resolve(name, &Resolver::system(), meter).await?,
     };
+    Ok(interleave(&found))
+}
+
+/// All addresses of a name, and how long that took.
+pub(crate) async fn resolve(
+    name: &str,
+    resolver: &Resolver,
+    meter: &mut Meter,
+) -> Step<Arc<[IpAddr]>> {
     let began = meter.now();
     meter.stage = Stage::Queue;
     let pending = resolver.begin(name).await?;
@@ -250,7 +255,7 @@ async fn addresses(
     let answer = pending.answer().await;
     meter.phases.dns = Some(meter.since(began));
     match answer {
-        Some(Ok(addresses)) if !addresses.is_empty() => Ok(interleave(&addresses)),
+        Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
         Some(Ok(_)) => Err(Trouble::sick(FailureKind::Dns, format!("{name} has no address"))),
         Some(Err(error)) if error.raw_os_error().is_some() => Err(Error::new(
             ErrorKind::Exhausted,

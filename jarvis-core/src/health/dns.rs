@@ -1,4 +1,4 @@
-//! Names to addresses, on a small pool of its own.
+//! Names to addresses, on a small pool of its own; [`DnsProbe`] asks for nothing else.
 //!
 //! `getaddrinfo` blocks and can't be cancelled: a resolver that hangs for 30 s would take a
 //! worker of the runtime with it, and a few hundred such targets every thread there is. So lookups
@@ -6,12 +6,15 @@
 //! whoever waits does so with a deadline of their own. Nothing is cached: a changed address is seen
 //! by the next probe.
 
+mod probe;
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+pub use probe::{DnsConfig, DnsProbe};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{Error, ErrorKind, Result};

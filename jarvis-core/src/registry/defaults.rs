@@ -31,8 +31,9 @@ pub(super) fn register(registry: &mut Registry) {
 }
 
 fn probes(registry: &mut Registry) {
-    use crate::health::{command, tcp};
+    use crate::health::{command, dns, tcp};
     registry.probe("tcp", |section, _| Ok(Arc::new(tcp::TcpProbe::new(&section.parse()?)?)));
+    registry.probe("dns", |section, _| Ok(Arc::new(dns::DnsProbe::new(&section.parse()?)?)));
     registry.probe("command", |section, _| {
         let mut config: command::CommandConfig = section.parse()?;
         config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
