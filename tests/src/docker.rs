@@ -99,11 +99,29 @@ impl Container {
         Self::run_at(&host(), stem, options, image, command)
     }
 
+    /// Makes one and does not start it.
+    #[must_use]
+    pub fn create(stem: &str, image: &str) -> Self {
+        Self::make(&["create"], &host(), stem, &[], image, &[])
+    }
+
     /// Runs a command on another engine.
     #[must_use]
     pub fn run_at(host: &str, stem: &str, options: &[&str], image: &str, command: &[&str]) -> Self {
+        Self::make(&["run", "-d"], host, stem, options, image, command)
+    }
+
+    fn make(
+        verb: &[&str],
+        host: &str,
+        stem: &str,
+        options: &[&str],
+        image: &str,
+        command: &[&str],
+    ) -> Self {
         let container = Self { name: unique(stem), host: host.to_owned() };
-        let mut args = vec!["run", "-d", "--name", &container.name];
+        let mut args = verb.to_vec();
+        args.extend(["--name", &container.name]);
         if !options.contains(&"--network") {
             args.extend(["--network", "none"]);
         }

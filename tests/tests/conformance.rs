@@ -11,6 +11,8 @@ mod bus;
 mod harness;
 #[path = "conformance/health.rs"]
 mod health;
+#[path = "conformance/health_local.rs"]
+mod health_local;
 #[path = "conformance/lease.rs"]
 mod lease;
 #[path = "conformance/ledger.rs"]
@@ -25,8 +27,10 @@ fn main() -> ExitCode {
     alert::add(&mut suite);
     bus::add(&mut suite);
     health::add(&mut suite);
+    health_local::add(&mut suite);
     lease::add(&mut suite);
     ledger::add(&mut suite);
     restart::add(&mut suite);
+    suite.complete(&jarvis_core::registry::Registry::with_defaults());
     suite.run()
 }

@@ -122,6 +122,12 @@ impl MemoryProbe {
         self.state().calls.clone()
     }
 
+    /// How many calls are under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.state().in_flight
+    }
+
     /// The most calls that ever were under way at once.
     #[must_use]
     pub fn most_in_flight(&self) -> usize {
@@ -209,6 +215,6 @@ mod tests {
 
         probe.set(Answer::Stuck);
         assert!(probe.probe(context).now_or_never().is_none());
-        assert_eq!((probe.most_in_flight(), probe.state().in_flight), (1, 0));
+        assert_eq!((probe.most_in_flight(), probe.in_flight()), (1, 0));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jarvis_core::clock::{Clock, ClockExt, SystemClock};
+use jarvis_core::registry::Registry;
 use jarvis_core::testkit::Case;
 use jarvis_core::{Error, ErrorKind, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -66,6 +67,40 @@ impl Suite {
                 Ok(())
             }));
         }
+    }
+
+    /// Adds the trial that each kind a configuration may name has been added: under its name, or
+    /// as `name-variant`.
+    pub(crate) fn complete(&mut self, registry: &Registry) {
+        // What the lease calls a file is one of SQLite.
+        let stored =
+            |kind: &str| if kind == "file" { "sqlite".to_owned() } else { kind.to_owned() };
+        let mut wanted: Vec<(&str, String)> = Vec::new();
+        wanted.extend(registry.probes().map(|kind| ("health", kind.to_owned())));
+        wanted.extend(registry.restarters().map(|kind| ("restart", kind.to_owned())));
+        wanted.extend(registry.sinks().map(|kind| ("alert", kind.to_owned())));
+        wanted.extend(registry.leases().map(|kind| ("lease", stored(kind))));
+        wanted.extend(registry.leases().map(|kind| ("ledger", stored(kind))));
+        let added = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let added: Vec<String> = added.keys().cloned().collect();
+        let missing: Vec<String> = wanted
+            .iter()
+            .map(|(of, kind)| format!("{of}::{kind}"))
+            .filter(|wanted| {
+                let variant = format!("{wanted}-");
+                !added.iter().any(|group| group == wanted || group.starts_with(&variant))
+            })
+            .collect();
+        let count = wanted.len();
+        self.trials.push(Trial::test("registry::every_backend_has_an_entry", move || {
+            if count < 15 || !missing.is_empty() {
+                let missing = missing.join(", ");
+                return Err(Failed::from(format!(
+                    "of {count} kinds these have no entry in tests/tests/conformance: {missing}"
+                )));
+            }
+            Ok(())
+        }));
     }
 
     /// Runs what the arguments ask for. Without a filter, a backend of which nothing passed fails

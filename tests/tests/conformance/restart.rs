@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jarvis_core::clock::{ClockExt, ManualClock, SharedClock, SystemClock};
 use jarvis_core::restart::command::{CommandConfig, CommandRestarter};
+use jarvis_core::restart::docker::DockerConfig;
 use jarvis_core::restart::memory::MemoryRestarter;
 use jarvis_core::restart::process::{ProcessConfig, ProcessRestarter};
 use jarvis_core::restart::systemd::{SystemdConfig, SystemdRestarter};
@@ -13,10 +14,11 @@ use jarvis_core::restart::{Exit, ServiceRestarter};
 use jarvis_core::testkit::restart::{CASES, RestarterEnv};
 use jarvis_core::vocabulary::{ServiceId, VersionId};
 use jarvis_core::{Error, ErrorKind, Result};
+use jarvis_tests::docker::{BOX_1, BOX_2, Container, docker, host, restarter_at, unique};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::harness::Suite;
+use crate::harness::{self, Suite};
 
 fn system() -> SharedClock {
     Arc::new(SystemClock::new())
@@ -202,7 +204,50 @@ impl RestarterEnv for Systemd {
     }
 }
 
+/// A container that was made and not started, and the image to go back to.
+#[derive(Debug)]
+struct Docker {
+    container: Container,
+    earlier: VersionId,
+}
+
+impl Docker {
+    fn new() -> Result<Self> {
+        harness::server("JARVIS_TEST_DOCKER_HOST")?;
+        let earlier = docker(&["image", "inspect", "-f", "{{.Id}}", BOX_1]);
+        let container = Container::create("conformance", BOX_2);
+        Ok(Self { container, earlier: VersionId::new(earlier)? })
+    }
+}
+
+#[async_trait]
+impl RestarterEnv for Docker {
+    async fn open(&self) -> Result<Arc<dyn ServiceRestarter>> {
+        Ok(Arc::new(self.container.restarter()))
+    }
+
+    fn clock(&self) -> SharedClock {
+        system()
+    }
+
+    async fn crash(&self) -> Result<()> {
+        self.container.kill_process();
+        self.container.wait_for("{{.State.Running}}", "false").await;
+        Ok(())
+    }
+
+    async fn missing(&self) -> Result<Option<Arc<dyn ServiceRestarter>>> {
+        let config = DockerConfig::container(unique("nobody"));
+        Ok(Some(Arc::new(restarter_at(&host(), config))))
+    }
+
+    fn earlier_version(&self) -> Option<VersionId> {
+        Some(self.earlier.clone())
+    }
+}
+
 pub(crate) fn add(suite: &mut Suite) {
+    suite.backend("restart", "docker", CASES, |env: &Docker| env, || async { Docker::new() });
     suite.backend("restart", "memory", CASES, |env: &Memory| env, || async { Memory::new(&[]) });
     suite.backend(
         "restart",
