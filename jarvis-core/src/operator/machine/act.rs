@@ -213,9 +213,26 @@ impl Machine {
         if service.exited() && !native {
             return self.attempt_failed(id, &exit_reason(service), true, now);
         }
+        if self.stopped_meanwhile(id, now) {
+            return;
+        }
+        let Some(service) = self.services.get(id) else { return };
         if service.needs_look() {
             self.observe(id);
         }
+    }
+
+    /// The action is done, and then a person stopped what it started: that ends the matter.
+    fn stopped_meanwhile(&mut self, id: &ServiceId, now: &Stamp) -> bool {
+        let Some(service) = self.services.get_mut(id) else { return false };
+        let Some(look) = service.live.look.clone() else { return false };
+        if !matches!(look.state, RunState::StoppedByPerson { .. }) {
+            return false;
+        }
+        service.record.phase = Phase::Idle;
+        self.ended(id, Duration::ZERO);
+        self.saw_stop(id, &look, now);
+        true
     }
 
     /// Asks for the next verification when it is due.
@@ -249,6 +266,10 @@ impl Machine {
         service.live.looked = Some(now.clone());
         service.live.look_fresh = true;
         service.live.look = running.ok();
+        if self.stopped_meanwhile(id, now) {
+            return;
+        }
+        let Some(service) = self.services.get_mut(id) else { return };
         if let Some(failure) = lifeless(service, &act) {
             return self.attempt_failed(id, &failure, true, now);
         }

@@ -187,7 +187,7 @@ impl Machine {
         }
     }
 
-    fn saw_stop(&mut self, id: &ServiceId, running: &Running, now: &Stamp) {
+    pub(super) fn saw_stop(&mut self, id: &ServiceId, running: &Running, now: &Stamp) {
         let Some(service) = self.services.get_mut(id) else { return };
         let another_life = running.instance.is_some()
             && service.record.instance.is_some()

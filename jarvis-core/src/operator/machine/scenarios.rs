@@ -671,6 +671,21 @@ fn an_exit_during_the_wait_fails_at_once() {
 }
 
 #[test]
+fn a_person_who_stops_it_during_the_wait_ends_the_incident() {
+    let mut world = World::new(vec![plan("api")]);
+    world.run(5);
+    world.sim("api").kill();
+    world.run(3);
+    assert_eq!(world.performed.len(), 1);
+    world.sim("api").run = RunState::StoppedByPerson { evidence: "docker stop".to_owned() };
+    world.run(300);
+    assert_eq!(world.performed.len(), 1, "{:?}", world.story("api"));
+    assert_eq!(lifecycle(&world, "api"), Lifecycle::Stopped);
+    assert_eq!(world.count("api", "incident_resolved"), 1);
+    assert_eq!(world.count("api", "verify_failed"), 0);
+}
+
+#[test]
 fn the_gate_order_is_the_vocabularys() {
     let mut world = World::new(vec![plan("api")]);
     world.run(5);

@@ -220,6 +220,10 @@ impl World {
         }
         self.token += 1;
         self.leading = true;
+        // What was not on disk by then, nobody knows any more.
+        let known = self.disk.records.iter().filter(|(_, record)| record.stopped.is_some());
+        let known: BTreeSet<ServiceId> = known.map(|(id, _)| id.clone()).collect();
+        self.looked_stopped.retain(|id| known.contains(id));
         let holder = HolderId::new("sim").unwrap();
         let token = FencingToken::new(self.token);
         let saved = self.disk.clone();
@@ -286,7 +290,9 @@ impl World {
 
     pub(super) fn input(&mut self, input: Input) {
         let now = self.clock.stamp();
-        if let Input::Observed { service, look } = &input {
+        if let Input::Observed { service, look } = &input
+            && self.leading
+        {
             let stopped = look
                 .running
                 .as_ref()
@@ -353,6 +359,9 @@ impl World {
         match event {
             Event::ActionStarted { service, trigger, .. } => {
                 let manual = matches!(trigger, Trigger::Manual { .. });
+                if manual {
+                    self.looked_stopped.remove(service);
+                }
                 if *trigger != Trigger::Reconcile {
                     assert!(!self.kill, "{event:?} with the kill switch on");
                 }
