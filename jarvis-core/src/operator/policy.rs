@@ -318,6 +318,8 @@ pub struct ManagedService {
     /// Names what the restarter acts on (`docker:api`), so that a service that only got a new
     /// name keeps its budget.
     pub target: Option<String>,
+    /// The name it had before, where also what the restarter acts on is called differently now.
+    pub renamed_from: Option<ServiceId>,
     /// Changes when its checks do: "never passed" begins anew then.
     pub fingerprint: Option<String>,
 }
@@ -337,6 +339,7 @@ impl ManagedService {
             critical: false,
             host: None,
             target: None,
+            renamed_from: None,
             fingerprint: None,
         }
     }
@@ -399,6 +402,13 @@ impl ManagedService {
     #[must_use]
     pub fn with_target(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
+        self
+    }
+
+    /// Says what it was called before: its history and its budget move along.
+    #[must_use]
+    pub fn with_renamed_from(mut self, old: ServiceId) -> Self {
+        self.renamed_from = Some(old);
         self
     }
 

@@ -404,6 +404,7 @@ fn plan(service: &ManagedService) -> Plan {
         start_grace: service.start_grace,
         host: service.host.clone(),
         target: service.target.clone(),
+        renamed_from: service.renamed_from.clone(),
         fingerprint: service.fingerprint.clone(),
     }
 }

@@ -43,6 +43,10 @@ fn probes(registry: &mut Registry) {
     registry.probe("http", |section, _| {
         Ok(Arc::new(crate::health::http::HttpProbe::new(&section.parse()?)?))
     });
+    #[cfg(feature = "http")]
+    registry.probe("model", |section, _| {
+        Ok(Arc::new(crate::health::model::ModelProbe::new(&section.parse()?)?))
+    });
     #[cfg(feature = "host")]
     registry.probe("host", |section, _| {
         Ok(Arc::new(crate::health::host::HostProbe::new(section.parse()?)?))

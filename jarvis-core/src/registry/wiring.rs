@@ -33,8 +33,6 @@ pub struct Wiring {
     pub sinks: Vec<SinkEntry>,
     /// Which service needs which.
     pub depends_on: BTreeMap<ServiceId, Vec<ServiceId>>,
-    /// Old and new names.
-    pub renamed: Vec<(ServiceId, ServiceId)>,
     /// What is not about one service.
     pub settings: OperatorSettings,
 }
@@ -110,7 +108,6 @@ impl Wirer<'_> {
             managed: Vec::new(),
             sinks: self.sinks(),
             depends_on: BTreeMap::new(),
-            renamed: Vec::new(),
             settings: OperatorSettings::default(),
         };
         for service in &config.services {
@@ -118,9 +115,6 @@ impl Wirer<'_> {
             wiring.services.push(spec);
             wiring.managed.push(managed);
             wiring.depends_on.insert(service.id.clone(), service.depends_on.clone());
-            if let Some(old) = &service.renamed_from {
-                wiring.renamed.push((old.clone(), service.id.clone()));
-            }
         }
         self.heartbeat();
         self.lease();
@@ -168,6 +162,7 @@ impl Wirer<'_> {
             .with_fingerprint(fingerprint(service));
         managed.restart_with_dependency = service.restart_with_dependencies;
         managed.host = host;
+        managed.renamed_from.clone_from(&service.renamed_from);
         if let Some((restarter, policy, target)) = self.restarter(service) {
             if service.checks.is_empty() {
                 checks.extend(self.implicit(&restarter));

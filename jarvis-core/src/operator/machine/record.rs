@@ -26,7 +26,16 @@ pub(crate) struct Plan {
     pub(crate) start_grace: Duration,
     pub(crate) host: Option<String>,
     pub(crate) target: Option<String>,
+    pub(crate) renamed_from: Option<ServiceId>,
     pub(crate) fingerprint: Option<String>,
+}
+
+impl Plan {
+    /// Is it the service that was called `old` and acted on `target`, under a new name?
+    pub(crate) fn succeeds(&self, old: &ServiceId, target: Option<&String>) -> bool {
+        self.renamed_from.as_ref() == Some(old)
+            || (target.is_some() && self.target.as_ref() == target)
+    }
 }
 
 /// What is persisted of a service. Every change is on disk before its side effect.

@@ -45,9 +45,9 @@ impl Machine {
             .iter()
             .filter(|(id, _)| !plans.contains_key(*id))
             .filter_map(|(id, service)| {
-                let target = service.record.target.as_ref()?;
+                let target = service.record.target.as_ref();
                 let heir = plans.values().find(|plan| {
-                    plan.target.as_ref() == Some(target) && !self.services.contains_key(&plan.id)
+                    plan.succeeds(id, target) && !self.services.contains_key(&plan.id)
                 })?;
                 Some((id.clone(), heir.id.clone()))
             })
@@ -132,9 +132,7 @@ impl Machine {
     fn adopt_orphans(&mut self, orphans: BTreeMap<ServiceId, Record>, now: &Stamp) {
         for (from, record) in orphans {
             let heir = self.services.iter().find(|(_, service)| {
-                service.saved.is_none()
-                    && service.plan.target.is_some()
-                    && service.plan.target == record.target
+                service.saved.is_none() && service.plan.succeeds(&from, record.target.as_ref())
             });
             if let Some(to) = heir.map(|(id, _)| id.clone()) {
                 self.restore(&to, Some(record));

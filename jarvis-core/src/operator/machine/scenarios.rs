@@ -547,6 +547,24 @@ fn a_renamed_service_keeps_its_incident_and_its_budget() {
 }
 
 #[test]
+fn a_service_that_says_what_it_was_called_keeps_its_budget_with_another_target() {
+    let mut world = World::new(vec![plan("api")]);
+    world.run(5);
+    world.sim("api").scripts = std::iter::repeat_n(Script::Refuse, 9).collect();
+    world.sim("api").hung = Some(FailureKind::ServerError);
+    world.run(200);
+    assert_eq!(lifecycle(&world, "api"), Lifecycle::CoolingDown);
+    let sim = world.sims.remove(&id("api")).unwrap();
+    world.sims.insert(id("backend"), sim);
+    let mut renamed = plan("backend");
+    renamed.renamed_from = Some(id("api"));
+    world.plans = vec![renamed];
+    world.input(Input::Configure(world.plans.clone()));
+    world.run(60);
+    assert_eq!(lifecycle(&world, "backend"), Lifecycle::CoolingDown);
+}
+
+#[test]
 fn a_service_removed_in_the_middle_of_a_restart_is_still_started() {
     let mut world = World::new(vec![plan("api")]);
     world.run(5);

@@ -45,6 +45,7 @@ pub(super) fn plan(name: &str) -> Plan {
         start_grace: Duration::ZERO,
         host: Some(name.to_owned()),
         target: Some(format!("test:{name}")),
+        renamed_from: None,
         fingerprint: None,
     }
 }
