@@ -14,7 +14,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jarvis_core::{Error, Result};
+use jarvis_core::clock::{ClockExt, SharedClock};
+use jarvis_core::jarvis::Jarvis;
+use jarvis_core::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,6 +28,12 @@ const MAX_CONNECTIONS: usize = 64;
 /// How long a client may take for its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long one connection may live: one that never reads its answer is cut off.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Before the next attempt when a connection can't be taken (no descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// What is served; each is asked at each request.
 pub(crate) trait Pages: Send + Sync + 'static {
     /// Is the loop alive? And the JSON that says why.
@@ -34,6 +42,24 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Result<String>> + Send;
     /// The Prometheus text.
     fn metrics(&self) -> impl Future<Output = Result<String>> + Send;
+}
+
+impl Pages for Jarvis {
+    fn healthz(&self) -> (bool, String) {
+        let health = Self::healthz(self);
+        let body = serde_json::to_string(&health).unwrap_or_default();
+        (health.alive, body)
+    }
+
+    async fn status(&self) -> Result<String> {
+        serde_json::to_string(&Self::status(self).await).map_err(|error| {
+            Error::new(ErrorKind::Internal, "the status has no JSON form").with_source(error)
+        })
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        Self::metrics(self).await
+    }
 }
 
 /// A server that has its address.
@@ -45,14 +71,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn bind(address: SocketAddr) -> Result<Self> {
-        let named = |error: std::io::Error| Error::from(error).with_operation("http.bind").with_context("address", address);
+        let named = |error: std::io::Error| {
+            Error::from(error).with_operation("http.bind").with_context("address", address)
+        };
         let listener = TcpListener::bind(address).await.map_err(named)?;
         let address = listener.local_addr().map_err(named)?;
         Ok(Self { listener, address })
     }
 
     /// Serves until it is dropped.
-    pub(crate) async fn serve<P: Pages>(self, pages: Arc<P>) {
+    pub(crate) async fn serve<P: Pages>(self, pages: Arc<P>, clock: SharedClock) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
@@ -61,23 +89,24 @@ impl Server {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the HTTP address could not be taken");
-                    tokio::task::yield_now().await;
+                    clock.sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
             let pages = Arc::clone(&pages);
+            let clock = Arc::clone(&clock);
             connections.spawn(async move {
                 let service = service_fn(move |request| {
                     let pages = Arc::clone(&pages);
                     async move { Ok::<_, Infallible>(answer(&*pages, &request).await) }
                 });
-                let served = http1::Builder::new()
+                let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEADER_TIMEOUT)
                     .keep_alive(false)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-                if let Err(error) = served {
+                    .serve_connection(TokioIo::new(stream), service);
+                let deadline = clock.monotonic() + CONNECTION_TIMEOUT;
+                if let Some(Err(error)) = clock.until(deadline, connection).await {
                     tracing::debug!(%error, "a client of the HTTP address went away");
                 }
                 drop(permit);
@@ -90,7 +119,8 @@ impl Server {
 async fn answer<P: Pages>(pages: &P, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     const JSON: &str = "application/json";
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served\n".into());
+        let mut response =
+            page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served\n".into());
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
@@ -104,7 +134,11 @@ async fn answer<P: Pages>(pages: &P, request: &Request<Incoming>) -> Response<Fu
             pages.metrics().await,
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
         ),
-        _ => page(StatusCode::NOT_FOUND, "text/plain", "there are /healthz, /status and /metrics\n".into()),
+        _ => page(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "there are /healthz, /status and /metrics\n".into(),
+        ),
     }
 }
 

@@ -1,10 +1,15 @@
 //! The only place that writes to stdout: tables for people, JSON for programs.
 
+mod live;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use jarvis_core::vocabulary::ServiceState;
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+pub(crate) use live::Live;
 
 use crate::args::{Color, Format, Global};
 
@@ -13,6 +18,7 @@ use crate::args::{Color, Format, Global};
 pub(crate) struct Printer {
     format: Format,
     colored: bool,
+    muted: bool,
 }
 
 /// How a piece of text looks on a terminal.
@@ -96,9 +102,15 @@ impl Table {
                 self.rows
                     .iter()
                     .filter_map(|row| row.get(column))
-                    .map(|cell| cell.text.chars().count())
+                    .map(|cell| cell.text.width())
                     .max()
                     .unwrap_or(0)
+            })
+            .collect();
+        // A header stands where its numbers stand.
+        let rights: Vec<bool> = (0..columns)
+            .map(|column| {
+                self.rows.iter().any(|row| row.get(column).is_some_and(|cell| cell.right))
             })
             .collect();
         let mut text = String::new();
@@ -106,7 +118,8 @@ impl Table {
             let mut left = width.unwrap_or(usize::MAX);
             for (index, cell) in row.iter().enumerate() {
                 let last = index + 1 == row.len();
-                push_cell(&mut text, cell, widths[index], last, colored, &mut left);
+                let shape = (widths[index], rights[index], last);
+                push_cell(&mut text, cell, shape, colored, &mut left);
             }
             let trimmed = text.trim_end_matches(' ').len();
             text.truncate(trimmed);
@@ -119,34 +132,65 @@ impl Table {
 fn push_cell(
     text: &mut String,
     cell: &Cell,
-    width: usize,
-    last: bool,
+    (width, right, last): (usize, bool, bool),
     colored: bool,
     left: &mut usize,
 ) {
-    let length = cell.text.chars().count();
-    let shown: String = if length > *left {
-        cell.text
-            .chars()
-            .take(left.saturating_sub(1))
-            .chain(std::iter::once('…'))
-            .take(*left)
-            .collect()
-    } else {
-        cell.text.clone()
-    };
-    let padding = " ".repeat(width.saturating_sub(length));
-    if cell.right {
+    let shown = cut(&cell.text, *left);
+    let padding = " ".repeat(width.min(*left).saturating_sub(shown.width()));
+    if right {
         text.push_str(&padding);
     }
     text.push_str(&paint(&shown, cell.style, colored));
+    *left = left.saturating_sub(width);
     if !last {
-        if !cell.right {
+        if !right {
             text.push_str(&padding);
         }
-        text.push_str("  ");
+        let gap = (*left).min(2);
+        text.push_str(&" ".repeat(gap));
+        *left -= gap;
     }
-    *left = left.saturating_sub(width.max(length) + 2);
+}
+
+/// At most that many columns of a text, with an ellipsis where something is missing.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    let mut used = 0;
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used >= columns {
+            break;
+        }
+        kept.push(character);
+    }
+    if columns > 0 {
+        kept.push('…');
+    }
+    kept
+}
+
+/// Breaks a text into lines of that many columns, all but the first indented.
+pub(crate) fn wrap(text: &str, columns: usize, indent: usize) -> String {
+    let columns = columns.max(indent + 20);
+    let mut wrapped = String::new();
+    let mut used = 0;
+    for (index, word) in text.split(' ').enumerate() {
+        if used > indent && used + 1 + word.width() > columns {
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(indent));
+            used = indent;
+        } else if index > 0 {
+            wrapped.push(' ');
+            used += 1;
+        }
+        wrapped.push_str(word);
+        used += word.width();
+    }
+    wrapped
 }
 
 /// Colours a piece of text.
@@ -168,7 +212,13 @@ impl Printer {
                     && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         };
-        Self { format: global.output, colored }
+        Self { format: global.output, colored, muted: false }
+    }
+
+    /// One that writes nothing more: the reader is gone.
+    pub(crate) const fn muted(mut self) -> Self {
+        self.muted = true;
+        self
     }
 
     pub(crate) const fn format(self) -> Format {
@@ -191,9 +241,9 @@ impl Printer {
         text: impl FnOnce(&T, bool) -> String,
     ) -> io::Result<()> {
         match self.format {
-            Format::Text => write_all(&text(value, self.colored)),
-            Format::Json => write_all(&format!("{:#}\n", serde_json::to_value(value)?)),
-            Format::Jsonl => write_all(&format!("{}\n", serde_json::to_string(value)?)),
+            Format::Text => self.write(&text(value, self.colored)),
+            Format::Json => self.write(&format!("{:#}\n", serde_json::to_value(value)?)),
+            Format::Jsonl => self.write(&format!("{}\n", serde_json::to_string(value)?)),
         }
     }
 
@@ -204,23 +254,39 @@ impl Printer {
         text: impl FnOnce(&T, bool) -> String,
     ) -> io::Result<()> {
         match self.format {
-            Format::Text => write_all(&text(value, self.colored)),
+            Format::Text => self.write(&text(value, self.colored)),
             Format::Json | Format::Jsonl => {
-                write_all(&format!("{}\n", serde_json::to_string(value)?))
+                self.write(&format!("{}\n", serde_json::to_string(value)?))
             }
         }
     }
 
     /// Prints text as it is.
     pub(crate) fn raw(self, text: &str) -> io::Result<()> {
-        write_all(text)
+        self.write(text)
+    }
+
+    fn write(self, text: &str) -> io::Result<()> {
+        if self.muted {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
     }
 }
 
-fn write_all(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+/// A duration in at most six columns: `7ms`, `4.2s`, `3m20s`, `2h05m`, `3d04h`.
+pub(crate) fn short_duration(duration: std::time::Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{}ms", duration.subsec_millis()),
+        1..=9 => format!("{:.1}s", duration.as_secs_f64()),
+        10..=59 => format!("{seconds}s"),
+        60..=3_599 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3_600..=86_399 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
 }
 
 /// A duration as people say it: `4.2 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
@@ -262,8 +328,26 @@ mod tests {
             table.render(false, None),
             "SERVICE       MS  WHY\nvocal-coach    7  connection refused\ndb           120\n"
         );
-        assert!(table.render(false, Some(30)).contains("connection…\n"));
+        assert!(table.render(false, Some(29)).contains("connection…\n"));
         assert!(table.render(true, None).contains("\x1b[31mdb\x1b[0m"));
+    }
+
+    #[test]
+    fn a_table_that_is_cut_has_no_line_over_the_width() {
+        let mut table = Table::new(&["A", "B", "C"]);
+        table.row(vec![Cell::new("eleven-long"), Cell::new("1").right(), Cell::new("语言 two")]);
+        for width in 0..30 {
+            for line in table.render(false, Some(width)).lines() {
+                assert!(line.width() <= width, "{width}: {line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words_with_an_indent() {
+        let text = "one two three four five six seven eight";
+        assert_eq!(wrap(text, 24, 4), "one two three four five\n    six seven eight");
+        assert_eq!(wrap("  short", 24, 4), "  short");
     }
 
     #[test]

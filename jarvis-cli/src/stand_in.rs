@@ -4,8 +4,8 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -22,7 +22,7 @@ pub(crate) async fn serve(args: StandInArgs) -> io::Result<ExitStatus> {
         return Ok(ExitStatus::Failed);
     }
     if let Some(pid) = args.exit_with.and_then(Pid::from_raw) {
-        tokio::spawn(exit_with(pid));
+        std::thread::Builder::new().spawn(move || exit_with(pid))?;
     }
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port))).await?;
     log(&format!("{}: listening on {}", args.name, listener.local_addr()?));
@@ -39,11 +39,10 @@ pub(crate) async fn serve(args: StandInArgs) -> io::Result<ExitStatus> {
 }
 
 /// Ends this process when that one does, so that a demo that was killed leaves nothing behind.
-async fn exit_with(pid: Pid) {
-    if let Ok(descriptor) = pidfd_open(pid, PidfdFlags::NONBLOCK)
-        && let Ok(descriptor) = AsyncFd::new(descriptor)
-    {
-        let _ = descriptor.readable().await;
+fn exit_with(pid: Pid) {
+    if let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) {
+        let mut wait = [PollFd::new(&descriptor, PollFlags::IN)];
+        while poll(&mut wait, None) == Err(rustix::io::Errno::INTR) {}
     }
     std::process::exit(0);
 }
@@ -54,43 +53,64 @@ fn log(line: &str) {
 }
 
 async fn answer(mut stream: TcpStream, protocol: Protocol) -> io::Result<()> {
-    let request = read_request(&mut stream, protocol).await?;
-    stream.write_all(reply(protocol, &request)).await?;
-    stream.shutdown().await
-}
-
-async fn read_request(stream: &mut TcpStream, protocol: Protocol) -> io::Result<Vec<u8>> {
     let mut request = Vec::new();
-    while request.len() < MAX_REQUEST && !is_complete(protocol, &request) {
+    while request.len() < MAX_REQUEST {
+        while let Some((length, reply, last)) = respond(protocol, &request) {
+            stream.write_all(reply).await?;
+            if last {
+                return stream.shutdown().await;
+            }
+            request.drain(..length);
+        }
         if stream.read_buf(&mut request).await? == 0 {
             break;
         }
     }
-    Ok(request)
+    Ok(())
 }
 
-fn is_complete(protocol: Protocol, request: &[u8]) -> bool {
+/// What the real service would say that is well, once a request is complete: how long the request
+/// is, the answer, and whether it is the last one.
+fn respond(protocol: Protocol, request: &[u8]) -> Option<(usize, &'static [u8], bool)> {
     match protocol {
-        Protocol::Http => request.windows(4).any(|four| four == b"\r\n\r\n"),
-        Protocol::Redis => request.ends_with(b"\r\n"),
-        // A startup message begins with its own length.
-        Protocol::Postgres => request
-            .first_chunk()
-            .is_some_and(|length| request.len() >= u32::from_be_bytes(*length) as usize),
+        Protocol::Http => http(request),
+        Protocol::Redis => redis(request),
+        Protocol::Postgres => postgres(request),
     }
 }
 
-/// What the real service would say that is well: FastAPI's health route, Redis' PONG, the
-/// password request of `PostgreSQL` (or "no TLS" to an SSLRequest).
-fn reply(protocol: Protocol, request: &[u8]) -> &'static [u8] {
+/// A health route as FastAPI and Express have them.
+fn http(request: &[u8]) -> Option<(usize, &'static [u8], bool)> {
+    const WELL: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\nconnection: close\r\n\r\n{\"status\":\"ok\"}";
+    let end = request.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    Some((end, WELL, true))
+}
+
+/// One command of a pipeline: `*1\r\n$4\r\nPING\r\n`.
+fn redis(request: &[u8]) -> Option<(usize, &'static [u8], bool)> {
+    let text = std::str::from_utf8(request).ok()?;
+    let (count, _) = text.strip_prefix('*')?.split_once("\r\n")?;
+    // The count, and for each word its length and itself.
+    let lines = 1 + 2 * count.parse::<usize>().ok()?;
+    let ends: Vec<usize> = text.match_indices("\r\n").map(|(at, _)| at + 2).take(lines).collect();
+    let end = *ends.get(lines - 1)?;
+    let name = text[..end].split("\r\n").nth(2).unwrap_or_default();
+    let reply: &[u8] = match name {
+        "PING" => b"+PONG\r\n",
+        "ROLE" => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
+        _ => b"-ERR unknown command\r\n",
+    };
+    Some((end, reply, false))
+}
+
+/// The handshake: no TLS, then a password is asked for. A message begins with its own length.
+fn postgres(request: &[u8]) -> Option<(usize, &'static [u8], bool)> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-    match protocol {
-        Protocol::Http => {
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\nconnection: close\r\n\r\n{\"status\":\"ok\"}"
-        }
-        Protocol::Redis => b"+PONG\r\n",
-        Protocol::Postgres if request.starts_with(&SSL_REQUEST) => b"N",
-        Protocol::Postgres => &[b'R', 0, 0, 0, 8, 0, 0, 0, 3],
+    let length = u32::from_be_bytes(*request.first_chunk()?) as usize;
+    let complete = (4..=MAX_REQUEST).contains(&length) && request.len() >= length;
+    match request.strip_prefix(&SSL_REQUEST) {
+        Some(_) => Some((length, b"N", false)),
+        None => complete.then_some((length, &[b'R', 0, 0, 0, 8, 0, 0, 0, 3], true)),
     }
 }
 
@@ -100,16 +120,27 @@ mod tests {
 
     #[test]
     fn the_http_answer_counts_its_bytes() {
-        let answer = String::from_utf8(reply(Protocol::Http, b"").to_vec()).unwrap();
+        assert!(http(b"GET / HTTP/1.1\r\n").is_none());
+        let (_, answer, _) = http(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let answer = String::from_utf8(answer.to_vec()).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())));
     }
 
     #[test]
-    fn a_request_is_read_to_its_end() {
-        assert!(!is_complete(Protocol::Http, b"GET / HTTP/1.1\r\n"));
-        assert!(is_complete(Protocol::Redis, b"*1\r\n$4\r\nPING\r\n"));
-        assert!(!is_complete(Protocol::Postgres, &[0, 0, 0, 9, 0, 3, 0, 0]));
-        assert!(is_complete(Protocol::Postgres, &[0, 0, 0, 9, 0, 3, 0, 0, 0]));
+    fn a_pipeline_is_answered_command_by_command() {
+        let pipeline = b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nROLE\r\n*1\r\n$4";
+        let (length, pong, _) = redis(pipeline).unwrap();
+        assert_eq!((length, pong), (14, &b"+PONG\r\n"[..]));
+        let (length, role, _) = redis(&pipeline[14..]).unwrap();
+        assert!(role.starts_with(b"*3"));
+        assert!(redis(&pipeline[14 + length..]).is_none());
+    }
+
+    #[test]
+    fn a_handshake_is_read_to_its_end() {
+        assert!(postgres(&[0, 0, 0, 9, 0, 3, 0, 0]).is_none());
+        assert_eq!(postgres(&[0, 0, 0, 9, 0, 3, 0, 0, 0]).unwrap().0, 9);
+        assert_eq!(postgres(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap(), (8, &b"N"[..], false));
     }
 }

@@ -1,84 +1,263 @@
 //! `jarvis demo`: the real loop on real processes. Nothing it shows is scripted; it only kills.
 
-use std::fmt::Write as _;
-use std::io;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+mod players;
 
-use jarvis_core::Result;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
 
-/// A service of AI DAWG, and the stand-in that plays it.
-struct Player {
-    name: &'static str,
-    protocol: &'static str,
-    check: &'static str,
-    critical: bool,
-    depends_on: &'static [&'static str],
-}
+use jarvis_core::clock::{ClockExt, Monotonic, SharedClock, WallTime};
+use jarvis_core::config::Source;
+use jarvis_core::events::{Envelope, Event};
+use jarvis_core::jarvis::Jarvis;
+use jarvis_core::operator::ServiceStatus;
+use jarvis_core::restart::Leaving;
+use jarvis_core::vocabulary::{Lifecycle, ServiceId, ServiceState};
+use jarvis_core::{Error, ErrorKind, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::{mpsc, oneshot};
 
-const PLAYERS: &[Player] = &[
-    Player { name: "postgres", protocol: "postgres", check: "", critical: true, depends_on: &[] },
-    Player { name: "redis", protocol: "redis", check: "", critical: false, depends_on: &[] },
-    Player { name: "daw-backend", protocol: "http", check: "/api/health", critical: true, depends_on: &["postgres", "redis"] },
-    Player { name: "daw-ui", protocol: "http", check: "/", critical: false, depends_on: &["daw-backend"] },
-    Player { name: "vocal-coach", protocol: "http", check: "/health", critical: false, depends_on: &["redis"] },
-    Player { name: "ai-producer", protocol: "http", check: "/health", critical: false, depends_on: &["redis"] },
-    Player { name: "ai-brain", protocol: "http", check: "/health", critical: false, depends_on: &[] },
-];
+use self::players::{FAILS, HEALS, PLAYERS, Stage};
+use super::Context;
+use crate::args::Format;
+use crate::display::{Display, Look};
+use crate::exit::ExitStatus;
+use crate::printer::{Style, human_duration, paint};
+use crate::signals::Signals;
+use crate::text;
 
-/// Who is killed and heals.
-const HEALS: &str = "vocal-coach";
-/// Who is killed and can't start again.
-const FAILS: &str = "ai-producer";
+/// All that is shown is shown in this time, also on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(35);
 
-/// The demo's configuration: the real defaults, with the waits shortened.
-fn configuration(folder: &Path, executable: &Path, ports: &[u16], broken: &Path) -> String {
-    let quoted = |path: &Path| format!("{:?}", path.display().to_string());
-    let mut text = format!(
-        "[jarvis]\n\
-         state_dir = {state}\n\
-         interval = \"1s\"\n\
-         interval_down = \"300ms\"\n\
-         timeout = \"800ms\"\n\n\
-         [defaults.restart]\n\
-         wait = \"1s\"\n\
-         verify_interval = \"300ms\"\n\
-         stabilise = \"4s\"\n\
-         backoff = {{ initial = \"500ms\", factor = 2.0, max = \"2s\", jitter = false }}\n\n\
-         [alert.console]\n\
-         type = \"log\"\n",
-        state = quoted(&folder.join("state")),
-    );
-    for (player, port) in PLAYERS.iter().zip(ports) {
-        let _ = player.write(&mut text, *port, &quoted(executable), &quoted(broken));
+/// Between two looks at what no event tells.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+const OPENING: &str = "\
+JARVIS demo. Seven stand-ins for AI DAWG's services, each a real process on a
+free port of this machine, and the real loop that watches and heals them.
+
+Only the waits are shortened: a check every second instead of every 30, 1 s
+instead of 10 before it verifies, 4 s instead of 60 until it trusts again.
+Every line with a time is an event that really happened then.";
+
+const CLOSING: &str = "
+That was the real loop. Now yours:
+
+  jarvis check            probes AI DAWG's services on 127.0.0.1 once
+  jarvis config init      writes a jarvis.toml to point it at your own services
+  jarvis up --dry-run     says what it would do, and does nothing
+  jarvis up               watches, heals, calls a person
+";
+
+pub(crate) async fn run(context: &Context, keep: bool) -> Result<ExitStatus> {
+    if context.global.output != Format::Text {
+        let message = "the demo is for people; it has no JSON form";
+        return Err(Error::new(ErrorKind::InvalidInput, message));
     }
-    text
+    let mut signals = Signals::new()?;
+    let stage = Stage::build()?;
+    let jarvis = Jarvis::open(Source::empty().with_file(stage.config()))?;
+    let (shown, events) = mpsc::unbounded_channel();
+    let look = Look::Story { table: io::stdout().is_terminal() };
+    let display = Display::start(&jarvis, context.printer, look, &context.log, Some(shown)).await?;
+    display.say(OPENING);
+    let (leave, left) = oneshot::channel();
+    let mut running = tokio::spawn({
+        let jarvis = jarvis.clone();
+        async move { jarvis.run(async { left.await.unwrap_or(Leaving::Interrupted) }).await }
+    });
+    let clock = jarvis.clock();
+    let mut story = Story {
+        began: clock.monotonic(),
+        deadline: clock.monotonic() + PATIENCE,
+        colored: context.printer.colored(),
+        clock,
+        jarvis: &jarvis,
+        display: &display,
+        stage: &stage,
+        events,
+    };
+    let told = tokio::select! {
+        told = story.tell(keep) => told.map(Some),
+        ended = &mut running => Err(broken(ended)),
+        _ = signals.next() => Ok(None),
+    };
+    let told = match told {
+        Ok(Some(books)) if keep => {
+            display.say(books);
+            display.say(paint(&stage.invitation(), Style::Bold, context.printer.colored()));
+            let _ = signals.next().await;
+            Ok(Some(String::new()))
+        }
+        other => other,
+    };
+    display.stop().await;
+    if let Ok(Some(books)) = &told {
+        context.printer.raw(books)?;
+    }
+    let _ = leave.send(Leaving::Interrupted);
+    let ended = running.await.map_err(|error| broken(Err(error)))?;
+    ended?;
+    if told?.is_none() {
+        return Ok(ExitStatus::Failed);
+    }
+    context.printer.raw(CLOSING)?;
+    Ok(ExitStatus::Done)
 }
 
-impl Player {
-    fn write(&self, text: &mut String, port: u16, executable: &str, broken: &str) -> std::fmt::Result {
-        let Self { name, protocol, check, critical, depends_on } = self;
-        write!(text, "\n[service.{name}]\ncritical = {critical}\ndepends_on = {depends_on:?}\n")?;
-        write!(text, "[[service.{name}.check]]\ntype = {protocol:?}\n")?;
-        match *protocol {
-            "http" => writeln!(text, "url = \"http://127.0.0.1:{port}{check}\"")?,
-            "redis" => writeln!(text, "url = \"redis://127.0.0.1:{port}\"")?,
-            _ => writeln!(text, "url = \"postgres://127.0.0.1:{port}\"")?,
+fn broken(ended: Result<Result<()>, tokio::task::JoinError>) -> Error {
+    match ended {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) => Error::new(ErrorKind::Internal, "the supervision loop ended by itself"),
+        Err(error) => {
+            Error::new(ErrorKind::Internal, "the supervision loop broke down").with_source(error)
         }
-        let mut command = format!(
-            "[{executable}, \"stand-in\", \"--name\", {name:?}, \"--protocol\", {protocol:?}, \"--port\", \"{port}\", \"--exit-with\", \"{pid}\"",
-            pid = std::process::id(),
-        );
-        if *name == FAILS {
-            write!(command, ", \"--broken-while\", {broken}")?;
-        }
-        write!(text, "[service.{name}.restart]\nvia = \"process\"\ncommand = {command}]\non_exit = \"stop\"\n")
     }
 }
 
-/// Ports that were free a moment ago.
-fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<io::Result<_>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+/// What is done to the services, and what is waited for.
+struct Story<'a> {
+    jarvis: &'a Jarvis,
+    clock: SharedClock,
+    display: &'a Display,
+    stage: &'a Stage,
+    events: mpsc::UnboundedReceiver<Arc<Envelope>>,
+    began: Monotonic,
+    deadline: Monotonic,
+    colored: bool,
+}
+
+impl Story<'_> {
+    /// Gives the books at the end.
+    async fn tell(&mut self, keep: bool) -> Result<String> {
+        self.chapter("1. JARVIS starts the services, and watches them");
+        self.all_well().await?;
+        let (heals, fails) = (ServiceId::new(HEALS)?, ServiceId::new(FAILS)?);
+
+        let pid = self.pid_of(&heals).await?;
+        self.chapter(&format!("2. {heals} is killed: SIGKILL to pid {}", pid.as_raw_nonzero()));
+        let killed = self.kill(pid)?;
+        self.healed(&heals, killed).await?;
+
+        let pid = self.pid_of(&fails).await?;
+        self.chapter(&format!(
+            "3. {fails}'s model is damaged, then SIGKILL to pid {}",
+            pid.as_raw_nonzero()
+        ));
+        self.stage.damage()?;
+        self.kill(pid)?;
+        self.until(
+            "the escalation",
+            |event| matches!(event, Event::Escalated { service, .. } if *service == fails),
+        )
+        .await?;
+        self.until("the alert", |event| matches!(event, Event::AlertDelivered { .. })).await?;
+        self.note("A restart does not mend this: it stopped trying and called a person.");
+
+        if keep {
+            self.chapter("4. The books so far");
+        } else {
+            self.chapter("4. The books");
+        }
+        let passed = self.clock.monotonic().saturating_since(self.began);
+        let uptime = self.jarvis.attach().await.uptime(&[], passed).await?;
+        let page = text::uptime::report(&uptime, self.colored, None);
+        Ok(format!("\n{page}"))
+    }
+
+    fn chapter(&self, title: &str) {
+        self.display.say(format!("\n{}", paint(&format!("── {title}"), Style::Bold, self.colored)));
+    }
+
+    fn note(&self, line: &str) {
+        self.display.say(format!("          {}", paint(line, Style::Faint, self.colored)));
+    }
+
+    /// The next event of that kind.
+    async fn until(
+        &mut self,
+        what: &str,
+        is_it: impl Fn(&Event) -> bool + Send + Sync,
+    ) -> Result<Arc<Envelope>> {
+        let events = &mut self.events;
+        let search = async {
+            while let Some(envelope) = events.recv().await {
+                if is_it(&envelope.event) {
+                    return Some(envelope);
+                }
+            }
+            None
+        };
+        let found = self.clock.until(self.deadline, search).await.flatten();
+        found.ok_or_else(|| self.not_seen(what))
+    }
+
+    /// Waits until every service is well and trusted. That ends without an event of its own.
+    async fn all_well(&mut self) -> Result<()> {
+        let operator = self.jarvis.operator().await?;
+        loop {
+            let steady = |service: &ServiceStatus| {
+                service.state == ServiceState::Healthy && service.lifecycle == Lifecycle::Steady
+            };
+            let status = operator.status().await;
+            if status.services.len() == PLAYERS.len() && status.services.iter().all(steady) {
+                return Ok(());
+            }
+            if self.clock.monotonic() >= self.deadline {
+                return Err(self.not_seen("all services well"));
+            }
+            self.clock.sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn not_seen(&self, what: &str) -> Error {
+        let patience = human_duration(PATIENCE);
+        let message =
+            format!("the demo did not see {what} within {patience}; is the machine very busy?");
+        Error::new(ErrorKind::Timeout, message)
+    }
+
+    /// The process that the operator says is the service.
+    async fn pid_of(&self, service: &ServiceId) -> Result<Pid> {
+        let status = self.jarvis.operator().await?.status().await;
+        let found = status.services.iter().find(|found| found.service == *service);
+        found
+            .and_then(|found| found.instance.as_ref())
+            .and_then(|instance| instance.as_str().split(' ').nth(1)?.parse().ok())
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, format!("{service} has no process")))
+    }
+
+    fn kill(&self, pid: Pid) -> Result<WallTime> {
+        let at = self.clock.wall();
+        kill_process(pid, Signal::KILL).map_err(|error| Error::from(io::Error::from(error)))?;
+        Ok(at)
+    }
+
+    async fn healed(&mut self, service: &ServiceId, killed: WallTime) -> Result<()> {
+        let seen = self
+            .until("the exit", |event| match event {
+                Event::InstanceExited { service: of, .. }
+                | Event::IncidentOpened { service: of, .. } => of == service,
+                _ => false,
+            })
+            .await?;
+        let verified = self
+            .until(
+                "the verification",
+                |event| matches!(event, Event::VerifyPassed { service: of, .. } if of == service),
+            )
+            .await?;
+        self.note(&format!(
+            "Seen {} after the kill, verified {} after it.",
+            human_duration(seen.at.saturating_since(killed)),
+            human_duration(verified.at.saturating_since(killed))
+        ));
+        self.until(
+            "the end of the incident",
+            |event| matches!(event, Event::IncidentResolved { service: of, .. } if of == service),
+        )
+        .await?;
+        Ok(())
+    }
 }

@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 
 use jarvis_core::clock::WallTime;
 use jarvis_core::health::aggregator::{PlatformSnapshot, ServiceSnapshot};
+use jarvis_core::jarvis::StatusAnswer;
 use jarvis_core::operator::{OperatorStatus, ServiceStatus};
 use jarvis_core::vocabulary::{Lifecycle, Platform, ServiceId, ServiceState, Verdict};
 
-use crate::printer::{Cell, Style, Table, human_duration, paint};
-
-/// How wide the strip of recent results is.
-const STRIP: usize = 20;
+use super::freshness;
+use crate::printer::{Cell, Style, Table, cut, human_duration, paint, short_duration};
 
 /// The platform in one line.
 pub(crate) fn headline(platform: &Platform, colored: bool) -> String {
-    let state = paint(&platform.state.as_str().to_uppercase(), Style::of_state(platform.state), colored);
+    let state =
+        paint(&platform.state.as_str().to_uppercase(), Style::of_state(platform.state), colored);
     let mut counts = Vec::new();
     for (count, word) in [
         (platform.healthy, "healthy"),
@@ -29,45 +29,110 @@ pub(crate) fn headline(platform: &Platform, colored: bool) -> String {
     format!("{state}  {}", counts.join(", "))
 }
 
-/// Every service in a line.
+/// What `jarvis status` shows: how fresh it is, the platform, what holds back, the services.
+pub(crate) fn answer(answer: &StatusAnswer, colored: bool, width: Option<usize>) -> String {
+    let mut text = freshness(&answer.source, colored);
+    let Some(health) = &answer.health else { return text };
+    let _ = writeln!(text, "{}", headline(&answer.platform, colored));
+    if let Some(operator) = &answer.operator {
+        text.push_str(&holds(operator, colored, width));
+    }
+    text.push('\n');
+    text.push_str(&services(health, answer.operator.as_ref(), colored, width, None));
+    text
+}
+
+/// Every service in a line, at most `rows` of them: then those that need a look come first, and
+/// the rest is counted.
 pub(crate) fn services(
     health: &PlatformSnapshot,
     operator: Option<&OperatorStatus>,
     colored: bool,
     width: Option<usize>,
+    rows: Option<usize>,
 ) -> String {
-    let mut table = Table::new(&["SERVICE", "STATE", "FOR", "P95", "LAST 20", "LOOP", "WHY"]);
-    for service in &health.services {
-        let acting = operator.and_then(|operator| find(operator, &service.service));
-        table.row(row(service, acting, health.at));
+    let layout = Layout::of(width);
+    let mut table = Table::new(layout.header());
+    let mut wanted: Vec<&ServiceSnapshot> = health.services.iter().collect();
+    let room = rows.map_or(usize::MAX, |rows| rows.max(1));
+    let left_out = wanted.len().saturating_sub(room);
+    if left_out > 0 {
+        wanted.sort_by_key(|service| std::cmp::Reverse(rank(service.state)));
+        wanted.truncate(room);
     }
-    table.render(colored, width)
+    for service in wanted {
+        let acting = operator.and_then(|operator| find(operator, &service.service));
+        table.row(layout.row(service, acting, health.at));
+    }
+    let mut text = table.render(colored, width);
+    if left_out > 0 {
+        let line = format!("… and {left_out} more; `jarvis status` shows them\n");
+        text.push_str(&paint(&line, Style::Faint, colored));
+    }
+    text
+}
+
+/// Which columns there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// 80 columns: half of the results, no latency.
+    Narrow,
+    Wide,
+}
+
+impl Layout {
+    fn of(width: Option<usize>) -> Self {
+        if width.is_some_and(|width| width < 110) { Self::Narrow } else { Self::Wide }
+    }
+
+    const fn header(self) -> &'static [&'static str] {
+        match self {
+            Self::Narrow => &["SERVICE", "STATE", "FOR", "LAST 10", "LOOP", "WHY"],
+            Self::Wide => &["SERVICE", "STATE", "FOR", "P95", "LAST 20", "LOOP", "WHY"],
+        }
+    }
+
+    fn row(
+        self,
+        service: &ServiceSnapshot,
+        acting: Option<&ServiceStatus>,
+        now: WallTime,
+    ) -> Vec<Cell> {
+        let name = if service.critical {
+            format!("{}*", service.service)
+        } else {
+            service.service.to_string()
+        };
+        let state = if service.flapping { "flapping" } else { service.state.as_str() };
+        let since = now.saturating_since(service.since);
+        let mut cells = vec![
+            Cell::new(name),
+            Cell::styled(state, Style::of_state(service.state)),
+            Cell::new(short_duration(since)).right(),
+        ];
+        if self == Self::Wide {
+            let latencies = service.checks.iter().filter_map(|check| check.latency);
+            let p95 = latencies.map(|latency| latency.p95).max();
+            cells.push(Cell::new(p95.map_or_else(|| "–".into(), human_duration)).right());
+        }
+        let results = if self == Self::Wide { 20 } else { 10 };
+        cells.extend([
+            Cell::new(strip(service, results)),
+            lifecycle(acting),
+            Cell::new(why(service, acting)),
+        ]);
+        cells
+    }
 }
 
 fn find<'a>(operator: &'a OperatorStatus, service: &ServiceId) -> Option<&'a ServiceStatus> {
     operator.services.iter().find(|status| status.service == *service)
 }
 
-fn row(service: &ServiceSnapshot, acting: Option<&ServiceStatus>, now: WallTime) -> Vec<Cell> {
-    let name = if service.critical { format!("{}*", service.service) } else { service.service.to_string() };
-    let state = if service.flapping { "flapping" } else { service.state.as_str() };
-    let since = now.saturating_since(service.since);
-    let p95 = service.checks.iter().filter_map(|check| check.latency).map(|latency| latency.p95).max();
-    vec![
-        Cell::new(name),
-        Cell::styled(state, Style::of_state(service.state)),
-        Cell::new(human_duration(since)).right(),
-        Cell::new(p95.map_or_else(|| "–".into(), human_duration)).right(),
-        Cell::new(strip(service)),
-        lifecycle(acting),
-        Cell::new(why(service, acting)),
-    ]
-}
-
 /// The last results of the first check, oldest first.
-fn strip(service: &ServiceSnapshot) -> String {
+fn strip(service: &ServiceSnapshot, length: usize) -> String {
     let Some(check) = service.checks.first() else { return String::new() };
-    let skip = check.recent.len().saturating_sub(STRIP);
+    let skip = check.recent.len().saturating_sub(length);
     check
         .recent
         .iter()
@@ -97,6 +162,10 @@ fn lifecycle(acting: Option<&ServiceStatus>) -> Cell {
     Cell::styled(word, style)
 }
 
+fn attempts(count: u32) -> String {
+    if count == 1 { "1 attempt".to_owned() } else { format!("{count} attempts") }
+}
+
 fn why(service: &ServiceSnapshot, acting: Option<&ServiceStatus>) -> String {
     let mut text = match &service.cause {
         Some(cause) => cause.message.clone(),
@@ -106,10 +175,10 @@ fn why(service: &ServiceSnapshot, acting: Option<&ServiceStatus>) -> String {
     if let Some(incident) = acting.and_then(|status| status.incident.as_ref())
         && incident.attempts > 0
     {
-        let _ = write!(text, "{}{} attempts", if text.is_empty() { "" } else { "; " }, incident.attempts);
-        if incident.escalated {
-            text.push_str(", a person was called");
-        }
+        // What is most worth knowing first: the column may be narrow.
+        let called = if incident.escalated { "given up, a person was called, " } else { "" };
+        text = format!("{called}{}; {text}", attempts(incident.attempts));
+        text.truncate(text.trim_end_matches([';', ' ']).len());
     }
     if let Some(Lifecycle::Held { hold }) = acting.map(|status| &status.lifecycle) {
         let _ = write!(text, "{}{}", if text.is_empty() { "" } else { "; " }, hold.reason);
@@ -118,14 +187,15 @@ fn why(service: &ServiceSnapshot, acting: Option<&ServiceStatus>) -> String {
 }
 
 /// What holds every service back, in a line; empty when nothing does.
-pub(crate) fn holds(operator: &OperatorStatus, colored: bool) -> String {
+pub(crate) fn holds(operator: &OperatorStatus, colored: bool, width: Option<usize>) -> String {
+    let hold = operator.hold.as_ref();
+    let hold = hold.map(|hold| format!("Nothing is acted on: {} ({})", hold.reason, hold.gate));
+    let suspected = operator.suspected.as_ref();
+    let suspected = suspected.map(|reason| format!("JARVIS suspects itself: {reason}"));
     let mut text = String::new();
-    if let Some(hold) = &operator.hold {
-        let line = format!("Nothing is acted on: {} ({})\n", hold.reason, hold.gate);
-        text.push_str(&paint(&line, Style::Warn, colored));
-    }
-    if let Some(reason) = &operator.suspected {
-        text.push_str(&paint(&format!("JARVIS suspects itself: {reason}\n"), Style::Warn, colored));
+    for line in hold.into_iter().chain(suspected) {
+        let line = cut(&line, width.unwrap_or(usize::MAX));
+        let _ = writeln!(text, "{}", paint(&line, Style::Warn, colored));
     }
     text
 }
@@ -136,6 +206,7 @@ pub(crate) fn service(
     acting: Option<&ServiceStatus>,
     now: WallTime,
     colored: bool,
+    width: Option<usize>,
 ) -> String {
     let mut text = String::new();
     let state = paint(health.state.as_str(), Style::of_state(health.state), colored);
@@ -150,8 +221,16 @@ pub(crate) fn service(
     text.push('\n');
     let mut table = Table::new(&["CHECK", "STATE", "P50", "P95", "PROBES", "FAILED", "LAST"]);
     for check in &health.checks {
-        let percentile = |pick: fn(&jarvis_core::health::aggregator::LatencyPercentiles) -> std::time::Duration| {
-            Cell::new(check.latency.as_ref().map_or_else(|| "–".into(), |latency| human_duration(pick(latency)))).right()
+        let percentile = |pick: fn(
+            &jarvis_core::health::aggregator::LatencyPercentiles,
+        ) -> std::time::Duration| {
+            Cell::new(
+                check
+                    .latency
+                    .as_ref()
+                    .map_or_else(|| "–".into(), |latency| human_duration(pick(latency))),
+            )
+            .right()
         };
         table.row(vec![
             Cell::new(check.check.to_string()),
@@ -163,7 +242,7 @@ pub(crate) fn service(
             Cell::new(check.message.clone()),
         ]);
     }
-    text.push_str(&table.render(colored, None));
+    text.push_str(&table.render(colored, width));
     text
 }
 
@@ -173,8 +252,10 @@ fn loop_lines(text: &mut String, status: &ServiceStatus) {
         let called = if incident.escalated { ", a person was called" } else { "" };
         let _ = writeln!(
             text,
-            "  incident {} since {}, {} attempts{called}",
-            incident.id, incident.opened_at, incident.attempts
+            "  incident {} since {}, {}{called}",
+            incident.id,
+            incident.opened_at,
+            attempts(incident.attempts)
         );
     }
     if let Some(instance) = &status.instance {
@@ -202,13 +283,18 @@ fn lifecycle_words(status: &ServiceStatus) -> String {
     }
 }
 
-/// The exit state of a list of services: the worst that is asked for.
-pub(crate) fn worst<'a>(services: impl IntoIterator<Item = &'a ServiceSnapshot>) -> ServiceState {
-    let rank = |state: ServiceState| match state {
+/// How much a state asks for a look.
+const fn rank(state: ServiceState) -> u8 {
+    match state {
         ServiceState::Healthy => 0,
-        ServiceState::Degraded => 1,
-        ServiceState::Unknown => 2,
+        ServiceState::Unknown => 1,
+        ServiceState::Degraded => 2,
         ServiceState::Down => 3,
-    };
-    services.into_iter().map(|service| service.state).max_by_key(|state| rank(*state)).unwrap_or_default()
+    }
+}
+
+/// What several states mean to a script: failed when one is degraded or down, else unknown when
+/// one is.
+pub(crate) fn worst(states: impl IntoIterator<Item = ServiceState>) -> ServiceState {
+    states.into_iter().max_by_key(|state| rank(*state)).unwrap_or_default()
 }

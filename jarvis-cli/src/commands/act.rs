@@ -1,0 +1,65 @@
+//! What a person asks the operator for: restart, stop, start, pause, resume, reset.
+
+use std::time::Duration;
+
+use jarvis_core::Result;
+use jarvis_core::jarvis::ActionAnswer;
+use jarvis_core::operator::Command;
+use jarvis_core::vocabulary::ServiceId;
+
+use super::{Context, with_progress};
+use crate::args::ActionArgs;
+use crate::exit::ExitStatus;
+
+/// Who asks, for the record. A running loop asks the kernel instead.
+fn by() -> String {
+    std::env::var("USER")
+        .ok()
+        .filter(|user| !user.is_empty())
+        .unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
+}
+
+pub(crate) async fn restart(context: &Context, args: ActionArgs) -> Result<ExitStatus> {
+    let what = format!("restarting {} and verifying it", args.service);
+    act(context, Command::Restart { service: args.service, by: by() }, !args.no_wait, &what).await
+}
+
+pub(crate) async fn stop(context: &Context, args: ActionArgs) -> Result<ExitStatus> {
+    let what = format!("stopping {}", args.service);
+    act(context, Command::Stop { service: args.service, by: by() }, !args.no_wait, &what).await
+}
+
+pub(crate) async fn start(context: &Context, args: ActionArgs) -> Result<ExitStatus> {
+    let what = format!("starting {} and verifying it", args.service);
+    act(context, Command::Start { service: args.service, by: by() }, !args.no_wait, &what).await
+}
+
+pub(crate) async fn pause(
+    context: &Context,
+    lasting: Option<Duration>,
+    reason: String,
+) -> Result<ExitStatus> {
+    let jarvis = context.open()?;
+    let answer = jarvis.attach().await.pause(&reason, lasting).await?;
+    say(context, &answer)
+}
+
+pub(crate) async fn resume(context: &Context) -> Result<ExitStatus> {
+    act(context, Command::Resume { by: by() }, false, "resuming").await
+}
+
+pub(crate) async fn reset(context: &Context, service: ServiceId) -> Result<ExitStatus> {
+    act(context, Command::Reset { service, by: by() }, false, "resetting").await
+}
+
+async fn act(context: &Context, command: Command, wait: bool, what: &str) -> Result<ExitStatus> {
+    let jarvis = context.open()?;
+    let acting = async { jarvis.attach().await.act(command, wait).await };
+    let answer = with_progress(what, acting).await?;
+    say(context, &answer)
+}
+
+fn say(context: &Context, answer: &ActionAnswer) -> Result<ExitStatus> {
+    context.printer.print(answer, |answer, _| format!("{}\n", answer.message))?;
+    Ok(ExitStatus::Done)
+}

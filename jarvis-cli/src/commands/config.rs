@@ -1,0 +1,212 @@
+//! `jarvis config`: write, explain and print the configuration.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use jarvis_core::clock::{SharedClock, SystemClock};
+use jarvis_core::config::{self, Config, Container, Report};
+use jarvis_core::operator::ManagedService;
+use jarvis_core::registry::Registry;
+use jarvis_core::restart::docker::discover;
+use jarvis_core::{Error, ErrorKind, Result};
+use serde::Serialize;
+
+use super::{Context, with_progress};
+use crate::args::ConfigCommand;
+use crate::exit::ExitStatus;
+use crate::printer::{Cell, Style, Table, paint};
+use crate::text::problems;
+
+pub(crate) async fn run(context: &Context, command: ConfigCommand) -> Result<ExitStatus> {
+    match command {
+        ConfigCommand::Init { path, from_docker, docker_host, force } => {
+            let text = if from_docker {
+                containers(docker_host.as_deref()).await?
+            } else {
+                config::ai_dawg()
+            };
+            init(context, &path, &text, force)
+        }
+        ConfigCommand::Check { deep } => check(context, deep).await,
+        ConfigCommand::Show => show(context),
+    }
+}
+
+async fn containers(host: Option<&str>) -> Result<String> {
+    let clock: SharedClock = Arc::new(SystemClock::new());
+    let found = with_progress("asking the container engine", discover(host, clock)).await?;
+    let containers: Vec<Container> = found
+        .into_iter()
+        .map(|found| {
+            let mut container = Container::new(found.name, found.image);
+            container.compose = found.compose;
+            container.has_healthcheck = found.has_healthcheck;
+            container.restart_policy = found.restart_policy;
+            let tcp = found.ports.into_iter().filter(|port| port.protocol == "tcp");
+            container.ports =
+                tcp.map(|port| (port.host_ip, port.host_port, port.container_port)).collect();
+            // The same port on IPv4 and IPv6 is one port to a probe.
+            container.ports.sort_by_key(|port| port.1);
+            container.ports.dedup_by_key(|port| port.1);
+            container
+        })
+        .collect();
+    Ok(config::from_containers(&containers, host))
+}
+
+fn init(context: &Context, path: &Path, text: &str, force: bool) -> Result<ExitStatus> {
+    if path == Path::new("-") {
+        context.printer.raw(text)?;
+        return Ok(ExitStatus::Done);
+    }
+    write(path, text, force).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{} is there already; --force overwrites it, - prints to standard output",
+                path.display()
+            ),
+        ),
+        _ => Error::from(error).with_operation("config.init").with_context("path", path.display()),
+    })?;
+    #[derive(Debug, Serialize)]
+    struct Written<'a> {
+        written: &'a Path,
+    }
+    context.printer.print(&Written { written: path }, |written, _| {
+        let path = written.written.display();
+        format!("{path} is written. Next: `jarvis config check`, `jarvis check`, `jarvis up --dry-run`.\n")
+    })?;
+    Ok(ExitStatus::Done)
+}
+
+/// Only its owner may read it: secrets will stand in it, or names of commands that run as root.
+fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    if !force {
+        return options.open(path)?.write_all(text.as_bytes());
+    }
+    // Replaced as a whole, so that a running `jarvis up` never reads half a file.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    let new = path.with_file_name(name);
+    let result = options
+        .open(&new)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&new, path));
+    if result.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    result
+}
+
+async fn check(context: &Context, deep: bool) -> Result<ExitStatus> {
+    let (config, mut report) = Config::inspect(&context.source());
+    let clock: SharedClock = Arc::new(SystemClock::new());
+    let mut managed = Vec::new();
+    if let Some(config) = &config {
+        let (wiring, more) = Registry::with_defaults().wire(config, &clock);
+        report.extend(more);
+        managed = wiring.map(|wiring| wiring.managed).unwrap_or_default();
+    }
+    let targets = if deep { look(&managed).await } else { Vec::new() };
+    let answer = Checked {
+        valid: !report.is_refused(),
+        file: config.as_ref().and_then(Config::file).map(|file| file.display().to_string()),
+        services: managed.len(),
+        restartable: managed.iter().filter(|service| service.restarter.is_some()).count(),
+        report,
+        targets,
+    };
+    context.printer.print(&answer, Checked::text)?;
+    let missing = answer.targets.iter().any(|target| target.error.is_some());
+    Ok(match (answer.valid, missing) {
+        (false, _) => ExitStatus::Usage,
+        (true, true) => ExitStatus::Failed,
+        (true, false) => ExitStatus::Done,
+    })
+}
+
+/// The answer to `config check`.
+#[derive(Debug, Serialize)]
+struct Checked {
+    valid: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    services: usize,
+    restartable: usize,
+    #[serde(flatten)]
+    report: Report,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<Target>,
+}
+
+/// What is to be restarted, as its platform sees it.
+#[derive(Debug, Serialize)]
+struct Target {
+    service: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Checked {
+    fn text(&self, colored: bool) -> String {
+        let mut text = problems::list(&self.report, colored);
+        for target in &self.targets {
+            if let Some(error) = &target.error {
+                let line = format!("service.{}.restart: {error}\n", target.service);
+                text.push_str(&paint(&line, Style::Bad, colored));
+            }
+        }
+        let count = problems::count(&self.report);
+        let count = if count.is_empty() { "nothing is wrong".to_owned() } else { count };
+        let file = self.file.as_deref().unwrap_or("the built-in map");
+        let (verdict, style) = if self.valid {
+            let Self { services, restartable, .. } = self;
+            (
+                format!(
+                    "{file}: {services} services, {restartable} of them may be restarted; {count}"
+                ),
+                Style::Good,
+            )
+        } else {
+            (format!("The configuration is refused: {count}"), Style::Bad)
+        };
+        text.push_str(&paint(&verdict, style, colored));
+        text.push('\n');
+        text
+    }
+}
+
+/// Asks the platforms whether what is to be restarted is there. Changes nothing.
+async fn look(managed: &[ManagedService]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for service in managed {
+        let Some(restarter) = &service.restarter else { continue };
+        let what = format!("looking at {}", service.id);
+        let error = with_progress(&what, restarter.observe()).await.err();
+        targets.push(Target {
+            service: service.id.to_string(),
+            error: error.map(|error| error.to_string()),
+        });
+    }
+    targets
+}
+
+fn show(context: &Context) -> Result<ExitStatus> {
+    let config = Config::load(&context.source())?;
+    let width = context.width();
+    context.printer.print(&config.effective(), |_, colored| {
+        let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
+        for shown in config.show() {
+            let value = Cell::new(shown.value.to_string());
+            table.row(vec![Cell::new(shown.key), value, Cell::styled(shown.origin, Style::Faint)]);
+        }
+        table.render(colored, width)
+    })?;
+    Ok(ExitStatus::Done)
+}

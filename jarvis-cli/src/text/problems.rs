@@ -1,0 +1,32 @@
+//! What is wrong with a configuration.
+
+use std::fmt::Write as _;
+
+use jarvis_core::config::{Report, Weight};
+
+use crate::printer::{Style, paint};
+
+/// Every problem on a line of its own: file, line, key, what is wrong, the nearest valid name.
+pub(crate) fn list(report: &Report, colored: bool) -> String {
+    let mut text = String::new();
+    for problem in &report.problems {
+        let style = match problem.weight {
+            Weight::Error => Style::Bad,
+            Weight::Warning => Style::Warn,
+        };
+        let _ = writeln!(text, "{}", paint(&problem.to_string(), style, colored));
+    }
+    text
+}
+
+/// `2 errors, 1 warning`; nothing when nothing is wrong.
+pub(crate) fn count(report: &Report) -> String {
+    let counted = |count: usize, word: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {word}")),
+        count => Some(format!("{count} {word}s")),
+    };
+    let parts =
+        [counted(report.errors().count(), "error"), counted(report.warnings().count(), "warning")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
