@@ -1,0 +1,26 @@
+//! The `jarvis` command end to end: the real binary on real processes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that can't set its stage has to stop"
+)]
+
+#[path = "cli/alone.rs"]
+mod alone;
+#[path = "cli/beside.rs"]
+mod beside;
+#[path = "cli/containers.rs"]
+mod containers;
+#[path = "cli/demo.rs"]
+mod demo;
+#[path = "cli/leaving.rs"]
+mod leaving;
+#[path = "cli/reload.rs"]
+mod reload;
+#[path = "cli/served.rs"]
+mod served;
+#[path = "cli/snapshots.rs"]
+mod snapshots;
+#[path = "cli/stage.rs"]
+mod stage;

@@ -1,0 +1,86 @@
+//! How the output looks. Times, ports and process ids are left out.
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::stage::House;
+
+/// The text without what changes from run to run.
+fn settled(text: &str) -> String {
+    let patterns = [
+        (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[time]"),
+        (r"127\.0\.0\.1:\d+", "[address]"),
+        (r"pid \d+( started \d+ boot [0-9a-f-]+)?", "[process]"),
+        (r"\b\d+(\.\d+)? ?(µs|ms|min|s|%)( \d+ s)?", "[span]"),
+        (r"[▁▄█·]+", "[results]"),
+        (r" +\d+ +\d+  ", "  [counts]  "),
+        (r"/\S*/(?P<file>jarvis\.toml)", "$file"),
+        (r" {2,}", "  "),
+    ];
+    patterns.iter().fold(text.to_owned(), |text, (pattern, name)| {
+        Regex::new(pattern).unwrap().replace_all(&text, *name).into_owned()
+    })
+}
+
+/// The shape of a document: names and words, no numbers and no times.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Number(_) => Value::from(0),
+        Value::String(text) => Value::from(settled(text)),
+        Value::Array(items) => items.iter().take(1).map(shape).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{:#}", shape(value))
+}
+
+#[test]
+fn answers_look_like_this() {
+    let house = House::of(&["api"]);
+    let _up = house.up(&["api"]);
+    insta::assert_snapshot!("status", settled(&house.run(&["status"]).stdout));
+    insta::assert_snapshot!("status_of_one", settled(&house.run(&["status", "api"]).stdout));
+    insta::assert_snapshot!("check", settled(&house.run(&["check"]).stdout));
+    insta::assert_snapshot!(
+        "check_json",
+        pretty(&house.run(&["check", "--output", "json"]).json())
+    );
+    insta::assert_snapshot!(
+        "status_json",
+        pretty(&house.run(&["status", "--output", "json"]).json())
+    );
+    insta::assert_snapshot!(
+        "uptime_json",
+        pretty(&house.run(&["uptime", "--output", "json"]).json())
+    );
+    insta::assert_snapshot!("restart", settled(&house.run(&["restart", "api"]).stdout));
+    let incident: Vec<String> =
+        house.run(&["events", "action"]).stdout.lines().map(|line| settled(line) + "\n").collect();
+    insta::assert_snapshot!("events_of_a_restart", incident.concat());
+}
+
+#[test]
+fn help_looks_like_this() {
+    let place = jarvis_tests::cli::Workplace::empty();
+    for command in ["up", "check", "events", "restart", "config", "demo"] {
+        insta::assert_snapshot!(format!("help_{command}"), place.run(&[command, "--help"]).stdout);
+    }
+    insta::assert_snapshot!("help", place.run(&["--help"]).stdout);
+}
+
+#[test]
+fn a_refused_configuration_looks_like_this() {
+    let house = House::of(&["api"]);
+    house.configure("[jarvis]\nstate_dir = \"STATE\"\n[service.api]\ncritcal = true\n[[service.api.check]]\ntype = \"htp\"\n");
+    let finished = house.run(&["check"]);
+    insta::assert_snapshot!("refused", settled(&finished.stderr));
+    insta::assert_snapshot!(
+        "config_check_refused",
+        settled(&house.run(&["config", "check"]).stdout)
+    );
+}
