@@ -117,7 +117,7 @@ impl DockerConfig {
 
 /// Restarts one container, found by its name or by docker compose's labels.
 ///
-/// An [`InstanceId`] is the container's id with its start; a [`VersionId`] is the image's id.
+/// An [`InstanceId`](crate::vocabulary::InstanceId) is the container's id with its start; a [`VersionId`] is the image's id.
 #[derive(Debug, Clone)]
 pub struct DockerRestarter(Arc<Inner>);
 
