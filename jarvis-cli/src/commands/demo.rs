@@ -162,7 +162,10 @@ impl Story<'_> {
         let passed = self.clock.monotonic().saturating_since(self.began);
         let uptime = self.jarvis.attach().await.uptime(&[], passed).await?;
         let page = text::uptime::report(&uptime, self.colored, None);
-        Ok(format!("\n{page}"))
+        let watched = human_duration(passed);
+        Ok(format!(
+            "\n{page}\nThe books begin at the full minute; {watched} of it were observed. What nobody saw is\nunknown, never up.\n"
+        ))
     }
 
     fn chapter(&self, title: &str) {

@@ -146,16 +146,22 @@ fn strip(service: &ServiceSnapshot, length: usize) -> String {
         .collect()
 }
 
+/// Has it no restart section? Then no gate is worth a word.
+const fn is_only_watched(status: &ServiceStatus) -> bool {
+    !status.restartable && matches!(status.lifecycle, Lifecycle::Steady | Lifecycle::Held { .. })
+}
+
 fn lifecycle(acting: Option<&ServiceStatus>) -> Cell {
     let Some(status) = acting else { return Cell::new("–") };
     let style = match &status.lifecycle {
+        _ if is_only_watched(status) => Style::Faint,
         Lifecycle::Steady => Style::Faint,
         Lifecycle::CoolingDown => Style::Bad,
         Lifecycle::Held { .. } | Lifecycle::BackingOff => Style::Warn,
         _ => Style::Bold,
     };
     let word = match &status.lifecycle {
-        Lifecycle::Steady if !status.restartable => "watched".to_owned(),
+        _ if is_only_watched(status) => "watched".to_owned(),
         Lifecycle::Held { hold } => format!("held: {}", hold.gate),
         other => other.as_str().replace('_', " "),
     };
@@ -180,7 +186,10 @@ fn why(service: &ServiceSnapshot, acting: Option<&ServiceStatus>) -> String {
         text = format!("{called}{}; {text}", attempts(incident.attempts));
         text.truncate(text.trim_end_matches([';', ' ']).len());
     }
-    if let Some(Lifecycle::Held { hold }) = acting.map(|status| &status.lifecycle) {
+    if let Some(status) = acting
+        && !is_only_watched(status)
+        && let Lifecycle::Held { hold } = &status.lifecycle
+    {
         let _ = write!(text, "{}{}", if text.is_empty() { "" } else { "; " }, hold.reason);
     }
     text
@@ -277,7 +286,7 @@ fn loop_lines(text: &mut String, status: &ServiceStatus) {
 
 fn lifecycle_words(status: &ServiceStatus) -> String {
     match &status.lifecycle {
-        Lifecycle::Steady if !status.restartable => "watched only".into(),
+        _ if is_only_watched(status) => "watched only".into(),
         Lifecycle::Held { hold } => format!("held by {}: {}", hold.gate, hold.reason),
         other => other.as_str().replace('_', " "),
     }

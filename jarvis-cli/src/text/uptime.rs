@@ -17,7 +17,9 @@ pub(crate) fn report(answer: &UptimeAnswer, colored: bool, width: Option<usize>)
     if report.services.len() > 1 {
         table.row(row("all", &report.overall));
     }
-    let title = format!("The last {}", human_duration(report.window));
+    // It begins where the books begin: at a full minute, hour or day.
+    let span = report.to.saturating_since(report.from);
+    let title = format!("The last {}", human_duration(span));
     format!(
         "{}{}\n\n{}",
         freshness(&answer.source, colored),

@@ -10,7 +10,9 @@ fn settled(text: &str) -> String {
     let patterns = [
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[time]"),
         (r"127\.0\.0\.1:\d+", "[address]"),
-        (r"pid \d+( started \d+ boot [0-9a-f-]+)?", "[process]"),
+        (r"pid \d+( started \d+ boot [0-9a-f-]+| [0-9a-f]{8})?", "[process]"),
+        (r"asked for by (root|user \d+)", "asked for by [user]"),
+        (r"\b\d+m\d+s\b", "[span]"),
         (r"\b\d+(\.\d+)? ?(µs|ms|min|s|%)( \d+ s)?", "[span]"),
         (r"[▁▄█·]+", "[results]"),
         (r" +\d+ +\d+  ", "  [counts]  "),
@@ -28,9 +30,12 @@ fn shape(value: &Value) -> Value {
         Value::Number(_) => Value::from(0),
         Value::String(text) => Value::from(settled(text)),
         Value::Array(items) => items.iter().take(1).map(shape).collect(),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect()
-        }
+        Value::Object(fields) => fields
+            .iter()
+            // What the very first probes saw depends on who was faster.
+            .filter(|(name, _)| *name != "recent")
+            .map(|(name, value)| (name.clone(), shape(value)))
+            .collect(),
         other => other.clone(),
     }
 }
