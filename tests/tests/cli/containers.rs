@@ -54,7 +54,9 @@ fn up_heals_a_container_that_was_killed_and_one_that_hangs() {
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
     restarted(&container, &before);
     house.settled("web");
-    assert_eq!(house.events_of("incident_resolved").len(), 2);
+    // The log is written beside the loop, a moment later.
+    let resolved = || (house.events_of("incident_resolved").len() == 2).then_some(());
+    assert!(wait_until(LONG, resolved).is_some(), "two incidents, both resolved");
 
     // What a person stops stays stopped, and nobody is paged.
     docker(&["stop", "-t", "1", &container.name]);
