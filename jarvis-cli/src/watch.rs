@@ -42,12 +42,19 @@ impl ConfigWatch {
         watch
     }
 
-    /// Watches these files from now on, as they are now.
+    /// Watches these files from now on.
     pub(crate) async fn follow(&mut self, files: &[PathBuf]) {
-        if self.files != files || self.watcher.is_none() {
-            files.clone_into(&mut self.files);
-            self.watcher = watcher(&folders(files), self.sender.clone());
+        if self.files == files {
+            return;
         }
+        files.clone_into(&mut self.files);
+        self.watcher = watcher(&folders(files), self.sender.clone());
+        self.look().await;
+    }
+
+    /// Takes the files as they are now for known. To be called before they are read, never after:
+    /// what changes in between must be noticed.
+    pub(crate) async fn look(&mut self) {
         self.known = print_of(self.files.clone()).await;
     }
 

@@ -203,6 +203,7 @@ impl Supervision<'_> {
 
     async fn reload(&mut self, watch: &mut ConfigWatch) {
         service_manager::reloading();
+        watch.look().await;
         if let Err(error) = self.jarvis.reload().await {
             // The event names the first error; a person wants them all.
             if let Some(report) = Report::of(&error) {
