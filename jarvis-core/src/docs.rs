@@ -26,4 +26,6 @@ pub mod decisions {
     pub mod adr_0008_at_least_once {}
     #[doc = include_str!("docs/adr/0009_linux.md")]
     pub mod adr_0009_linux {}
+    #[doc = include_str!("docs/adr/0010_no_unsafe_code.md")]
+    pub mod adr_0010_no_unsafe_code {}
 }
