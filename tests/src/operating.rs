@@ -1,6 +1,8 @@
 //! A running operator with short waits, for tests of the real loop.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,9 +65,16 @@ impl HealthProbe for Runs {
 pub struct Recorder {
     events: Mutex<Vec<Event>>,
     arrived: Notify,
+    aloud: AtomicBool,
 }
 
 impl Recorder {
+    /// From now on each event is also a line of JSON on standard output, before it counts as
+    /// announced.
+    pub fn aloud(&self) {
+        self.aloud.store(true, Ordering::SeqCst);
+    }
+
     /// All of them, in order.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
@@ -92,6 +101,11 @@ pub fn name(event: &Event) -> String {
 #[async_trait]
 impl Outlet for Recorder {
     async fn announce(&self, event: &Event) -> Result<()> {
+        if self.aloud.load(Ordering::SeqCst) {
+            let mut line = serde_json::to_string(event).expect("an event is JSON");
+            line.push('\n');
+            std::io::stdout().lock().write_all(line.as_bytes())?;
+        }
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
         self.arrived.notify_waiters();
         Ok(())
