@@ -209,8 +209,10 @@ impl Machine {
     /// Keeps the hold for the status, and tells it once for each gate and incident.
     pub(super) fn tell(&mut self, id: &ServiceId, action: &ActionKind, hold: Hold) {
         let Some(service) = self.services.get_mut(id) else { return };
-        // Both follow from an event that was told already.
-        let silent = matches!(hold.gate, Gate::Cooldown | Gate::Backoff);
+        // Both follow from an event that was told already; and that a service is only watched is
+        // no news.
+        let silent =
+            matches!(hold.gate, Gate::Cooldown | Gate::Backoff) || !service.plan.actionable;
         if !silent && service.record.told.insert(hold.gate) {
             let (service, action, hold) = (id.clone(), action.clone(), hold.clone());
             self.events.push(Event::ActionHeld { service, action, hold });

@@ -6,8 +6,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::task::AbortHandle;
 
 use super::{Message, Shared, lock};
@@ -41,7 +42,7 @@ const LOG_LINES: usize = 20;
 pub(super) struct Actions {
     lanes: Mutex<HashMap<ServiceId, oneshot::Receiver<()>>>,
     running: Mutex<HashMap<ServiceId, AbortHandle>>,
-    ledger: tokio::sync::Mutex<()>,
+    ledger: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Actions {
@@ -52,6 +53,19 @@ impl Actions {
 
     fn hangs(&self, id: &ServiceId) -> bool {
         lock(&self.running).get(id).is_some_and(|call| !call.is_finished())
+    }
+
+    /// Our place behind what was asked of the ledger before. It is taken at this call, not when a
+    /// task gets to run: a reservation must not overtake the reset that it follows.
+    fn ledger_turn(&self) -> impl Future<Output = OwnedMutexGuard<()>> + Send + use<> {
+        let mut turn = Box::pin(Arc::clone(&self.ledger).lock_owned());
+        let taken = (&mut turn).now_or_never();
+        async move {
+            match taken {
+                Some(turn) => turn,
+                None => turn.await,
+            }
+        }
     }
 
     /// Our place behind what was asked of this service before.
@@ -77,13 +91,18 @@ pub(super) fn execute(shared: &Arc<Shared>, effect: Effect, issued: Monotonic) {
         Effect::Observe { service, with_log, dependencies } => {
             spawn(shared, observe(Arc::clone(shared), service, with_log, dependencies));
         }
-        Effect::Reserve(attempt) => spawn(shared, reserve(Arc::clone(shared), attempt)),
+        Effect::Reserve(attempt) => {
+            let turn = shared.actions.ledger_turn();
+            spawn(shared, reserve(Arc::clone(shared), attempt, turn));
+        }
         Effect::ResetLedger { service } => {
-            spawn(shared, ledger(Arc::clone(shared), service, None));
+            let turn = shared.actions.ledger_turn();
+            spawn(shared, ledger(Arc::clone(shared), service, None, turn));
         }
         Effect::RenameLedger { from, to } => {
             rename(shared, &from, &to);
-            spawn(shared, ledger(Arc::clone(shared), from, Some(to)));
+            let turn = shared.actions.ledger_turn();
+            spawn(shared, ledger(Arc::clone(shared), from, Some(to), turn));
         }
         Effect::Act { service, intent, action, token, timeout, finishing } => {
             let order = Order { service, intent, action, token, timeout, finishing, issued };
@@ -209,10 +228,14 @@ async fn verify(shared: Arc<Shared>, service: ServiceId, intent: IntentId) {
     shared.input(Input::Verified { service, intent, running, fresh });
 }
 
-async fn reserve(shared: Arc<Shared>, attempt: Attempt) {
+async fn reserve(
+    shared: Arc<Shared>,
+    attempt: Attempt,
+    turn: impl Future<Output = OwnedMutexGuard<()>> + Send,
+) {
     let (service, intent) = (attempt.service.clone(), attempt.intent.clone());
     let token = attempt.token;
-    let turn = shared.actions.ledger.lock().await;
+    let turn = turn.await;
     let ledger = Arc::clone(&shared.parts.ledger);
     let answer = guarded(&shared, LEDGER, async move { ledger.reserve(attempt).await }).await;
     drop(turn);
@@ -232,8 +255,13 @@ async fn reserve(shared: Arc<Shared>, attempt: Attempt) {
 }
 
 /// Forgets, or moves, the attempts of a service.
-async fn ledger(shared: Arc<Shared>, service: ServiceId, to: Option<ServiceId>) {
-    let turn = shared.actions.ledger.lock().await;
+async fn ledger(
+    shared: Arc<Shared>,
+    service: ServiceId,
+    to: Option<ServiceId>,
+    turn: impl Future<Output = OwnedMutexGuard<()>> + Send,
+) {
+    let turn = turn.await;
     let ledger = Arc::clone(&shared.parts.ledger);
     let call = async move {
         match to {
