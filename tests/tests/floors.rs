@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["error", "vocabulary", "clock", "secret", "money", "units", "resilience"],
     &["store", "subprocess"],
     &["events"],
-    &["health", "restart", "lease"],
+    &["health", "restart", "lease", "session", "cache"],
     &["alert", "operator"],
     &["config"],
     &["registry"],

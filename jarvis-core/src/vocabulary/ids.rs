@@ -126,6 +126,10 @@ identifier!(
     /// Names who holds a lease: one running operator.
     HolderId, "holder id", check_text, 128
 );
+identifier!(
+    /// Names a user, as the application that made the sessions does.
+    UserId, "user id", check_text, 256
+);
 
 /// Grows with every change of the lease's holder. What is fenced refuses a lower token than the
 /// highest it has seen.
