@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::stage::{
     LONG, Stage, kill, next, pid, pid_after, read, request, restart, run_state, script_config,
-    state, until,
+    started_at, state, until,
 };
 
 #[tokio::test]
@@ -71,9 +71,9 @@ async fn fault_20_a_reused_number_is_another_life_and_is_never_signalled() {
     stage.until_alive(0).await;
 
     // A stranger has the number now, as far as the record can tell.
-    let mut stranger = std::process::Command::new("sleep").arg("600").spawn().unwrap();
     until("the end on record", || (read(&stage.record())["phase"] == "ended").then_some(())).await;
     let mut record = read(&stage.record());
+    let mut stranger = stranger_born_after(record["identity"]["start"].as_u64().unwrap()).await;
     record["phase"] = "running".into();
     record["identity"]["pid"] = stranger.id().into();
     std::fs::write(stage.record(), record.to_string()).unwrap();
@@ -86,6 +86,21 @@ async fn fault_20_a_reused_number_is_another_life_and_is_never_signalled() {
     assert_eq!(stranger.try_wait().unwrap(), None, "the stranger lives");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+/// A process that JARVIS has never seen, started in a later tick of the kernel than that one: the
+/// kernel counts in hundredths of a second, and what it starts within one can't be told apart.
+async fn stranger_born_after(tick: u64) -> std::process::Child {
+    until("a start in a later tick", || {
+        let mut stranger = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        if started_at(stranger.id()) > tick {
+            return Some(stranger);
+        }
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        None
+    })
+    .await
 }
 
 #[tokio::test]

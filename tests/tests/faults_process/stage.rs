@@ -108,6 +108,13 @@ pub(crate) fn state(pid: u32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// When it was started, in clock ticks since boot. It has to be there.
+pub(crate) fn started_at(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(19).unwrap().parse().unwrap()
+}
+
 /// Polls until there is an answer.
 pub(crate) async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let clock = SystemClock::new();
