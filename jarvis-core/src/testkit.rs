@@ -42,6 +42,8 @@ pub mod bus;
 pub mod health;
 pub mod lease;
 pub mod ledger;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod restart;
 #[cfg(feature = "sqlite")]
 pub mod rows;

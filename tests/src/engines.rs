@@ -76,6 +76,22 @@ impl RedisServer {
         Self { folder, port, child }
     }
 
+    /// Kills it, as a crash would, and starts it again in the same place with these options. Does
+    /// not wait until it answers.
+    pub fn restart(&mut self, options: &[&str]) {
+        self.crash();
+        let folder = std::mem::replace(&mut self.folder, TempDir::new().expect("a folder"));
+        let (again, port) = (Self::spawn(folder, self.port, options), self.port);
+        let before = std::mem::replace(self, again);
+        assert_eq!(before.port, port);
+    }
+
+    /// Kills it, as a crash would.
+    pub fn crash(&mut self) {
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
+    }
+
     async fn answers(&self) {
         // A loop by hand: a closure that borrows would keep this future from being `Send`.
         for _ in 0..1_000 {

@@ -1,0 +1,163 @@
+//! What a server's refusal, or its silence, means: the one place where errors of Redis become
+//! ours.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use redis::{RedisError, ServerError};
+
+use super::command::Effect;
+use crate::{Error, ErrorKind, Result, Retry};
+
+/// A refusal by a server: it was not applied.
+pub(super) fn refused(server: &dyn Display, error: &ServerError) -> Error {
+    let detail = error.details().unwrap_or_default();
+    // The arguments of an unknown command would follow, and they may be secrets.
+    let detail = detail.split(", with args").next().unwrap_or_default();
+    let (kind, advice) = meaning(error.code(), detail);
+    let safe = match kind {
+        ErrorKind::Unavailable | ErrorKind::Exhausted => Retry::Safe { after: None },
+        _ => Retry::Never,
+    };
+    let colon = if detail.is_empty() { "" } else { ": " };
+    Error::new(
+        kind,
+        format!("Redis at {server} refuses with {}{colon}{detail}; {advice}", error.code()),
+    )
+    .with_retry(safe)
+}
+
+fn meaning(code: &str, detail: &str) -> (ErrorKind, &'static str) {
+    match code {
+        "LOADING" => (ErrorKind::Unavailable, "it reads its data after a start, try again soon"),
+        "READONLY" => (ErrorKind::Unavailable, "it is a replica, the master is looked up again"),
+        "CLUSTERDOWN" => (ErrorKind::Unavailable, "the cluster lacks a master, see CLUSTER INFO"),
+        "TRYAGAIN" => (ErrorKind::Unavailable, "its slot is being moved, try again"),
+        "MASTERDOWN" => (ErrorKind::Unavailable, "its master is gone, see INFO replication"),
+        "NOREPLICAS" => (ErrorKind::Unavailable, "it has too few replicas to take writes"),
+        "BUSY" => (ErrorKind::Unavailable, "a script runs too long there, see SCRIPT KILL"),
+        "MOVED" | "ASK" => (
+            ErrorKind::Unavailable,
+            "the slot moved again and again; if it is a cluster, open it as redis+cluster://",
+        ),
+        "NOAUTH" | "WRONGPASS" => (ErrorKind::Unauthorized, "check user and password in its URL"),
+        "NOPERM" => (ErrorKind::Forbidden, "allow it to this user with ACL SETUSER"),
+        "OOM" => (ErrorKind::Exhausted, "raise its maxmemory, or let it evict"),
+        "MISCONF" => (ErrorKind::Exhausted, "it can't save to its disk, see its log"),
+        "WRONGTYPE" => {
+            (ErrorKind::Corrupt, "something else wrote under this key, choose another prefix")
+        }
+        "ERR" if detail.contains("max number of clients") => {
+            (ErrorKind::Exhausted, "raise its maxclients, or look for who leaves connections open")
+        }
+        "ERR" if detail.contains("unknown") => {
+            (ErrorKind::Unsupported, "Redis 7.0 or newer is needed")
+        }
+        "ERR" if detail.contains("not an integer") || detail.contains("would overflow") => {
+            (ErrorKind::InvalidInput, "the value stored there can't be counted with")
+        }
+        "ERR" if detail.contains("not a valid float") || detail.contains("out of range") => {
+            (ErrorKind::InvalidInput, "the value is no number that it takes")
+        }
+        "ERR" if detail.contains("DB index") => {
+            (ErrorKind::InvalidInput, "choose a database that it has (the number after the last /)")
+        }
+        _ => (ErrorKind::Internal, "this is a bug, please report it"),
+    }
+}
+
+/// The connection broke before the answer came.
+pub(super) fn lost(server: &dyn Display, effect: Effect, error: &RedisError) -> Error {
+    let (retry, applied) = match effect {
+        Effect::Read => (Retry::Safe { after: None }, ""),
+        Effect::Write | Effect::Idempotent => {
+            (Retry::Indeterminate, "; it may have been applied or not")
+        }
+    };
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the connection to Redis at {server} was lost before its answer{applied}"),
+    )
+    .with_retry(retry)
+    .with_source(error.clone())
+}
+
+/// The deadline came before the answer.
+pub(super) fn late(server: &dyn Display, effect: Effect, deadline: Duration) -> Error {
+    let (retry, applied) = match effect {
+        Effect::Read => (Retry::Safe { after: None }, ""),
+        Effect::Write | Effect::Idempotent => {
+            (Retry::Indeterminate, "; it may have been applied or not")
+        }
+    };
+    Error::new(
+        ErrorKind::Timeout,
+        format!("Redis at {server} gave no answer within {deadline:?}{applied}"),
+    )
+    .with_retry(retry)
+}
+
+/// No connection could be made.
+pub(super) fn unreachable(server: &dyn Display, error: &RedisError) -> Error {
+    if let Some(code) = error.code().filter(|code| *code != "ERR") {
+        return named(server, error, code);
+    }
+    let text = error.to_string();
+    for code in ["NOAUTH", "WRONGPASS", "NOPERM", "LOADING"] {
+        if text.contains(code) {
+            return named(server, error, code);
+        }
+    }
+    if error.kind() == redis::ErrorKind::AuthenticationFailed {
+        return named(server, error, "WRONGPASS");
+    }
+    let (kind, hint) = match &text {
+        text if text.contains("DB index") => {
+            (ErrorKind::InvalidInput, "; choose a database that it has")
+        }
+        text if text.contains("max number of clients") => {
+            (ErrorKind::Exhausted, "; raise its maxclients")
+        }
+        _ if error.kind() == redis::ErrorKind::RESP3NotSupported => {
+            (ErrorKind::Unsupported, "; Redis 7.0 or newer is needed")
+        }
+        _ => (ErrorKind::Unavailable, ""),
+    };
+    Error::new(kind, format!("Redis at {server} can't be reached: {text}{hint}"))
+        .with_retry(Retry::Safe { after: None })
+        .with_source(error.clone())
+}
+
+fn named(server: &dyn Display, error: &RedisError, code: &str) -> Error {
+    let (kind, advice) = meaning(code, "");
+    Error::new(kind, format!("Redis at {server} lets nobody in ({code}); {advice}"))
+        .with_retry(if kind == ErrorKind::Unavailable {
+            Retry::Safe { after: None }
+        } else {
+            Retry::Never
+        })
+        .with_source(error.clone())
+}
+
+/// A value of the shape that the command promises.
+pub(super) fn read<T: redis::FromRedisValue>(
+    server: &dyn Display,
+    value: redis::Value,
+) -> Result<T> {
+    redis::from_redis_value(value).map_err(|error| {
+        Error::new(
+            ErrorKind::Corrupt,
+            format!("Redis at {server} answered with something of another type than promised"),
+        )
+        .with_source(error)
+    })
+}
+
+/// The same error again, for another caller that shares its fate.
+pub(super) fn again(error: &Error) -> Error {
+    let same = Error::new(error.kind(), error.message().to_owned()).with_retry(error.retry());
+    match std::error::Error::source(error) {
+        Some(source) => same.with_source(source.to_string()),
+        None => same,
+    }
+}

@@ -1,0 +1,459 @@
+//! [`Link`]: the connections to one server, and what happens when it stops answering.
+//!
+//! ```text
+//!          first call            connected
+//!   Idle ------------> Connecting ---------> Up
+//!                        |     ^             |  | an answer is late, and nothing else came
+//!          not connected |     '-------------'  | over that connection since
+//!                        v     connection lost  v
+//!                       Down <------------------'
+//! ```
+//!
+//! From the moment it leaves `Up`, one background task tries to connect, at once and then with a
+//! growing, random wait, until it succeeds or the handle is gone. Callers wait for the first try
+//! (`Connecting`) and are refused at once from then on (`Down`).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::board::Board;
+use super::command::Effect;
+use super::dial::{Dialer, OnPush, Target, slow};
+use super::failure;
+use super::sentinel::Sentinels;
+use crate::clock::{ClockExt, Monotonic};
+use crate::resilience::{Backoff, BackoffPolicy};
+use crate::{Error, ErrorKind, Result};
+
+const BACKOFF: BackoffPolicy = BackoffPolicy {
+    initial: Duration::from_millis(100),
+    factor: 2.0,
+    max: Duration::from_secs(2),
+    jitter: true,
+};
+
+/// Until when a call waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    pub(super) at: Monotonic,
+    /// How long that was when the call began.
+    pub(super) within: Duration,
+}
+
+/// Whom a link connects to.
+#[derive(Debug)]
+pub(super) enum Dial {
+    /// Always the same server.
+    Fixed(Target),
+    /// Whoever is the master now.
+    Sentinel(Sentinels),
+}
+
+impl Dial {
+    async fn target(&self, dialer: &Dialer) -> Result<Target> {
+        match self {
+            Self::Fixed(target) => Ok(target.clone()),
+            Self::Sentinel(sentinels) => sentinels.master(dialer).await,
+        }
+    }
+
+    /// Connects; what the Sentinels call the master has to call itself that too.
+    pub(super) async fn connect(
+        &self,
+        dialer: &Dialer,
+        on_push: Option<OnPush>,
+    ) -> Result<(Target, MultiplexedConnection)> {
+        let target = self.target(dialer).await?;
+        let mut connection = dialer.connect(&target, on_push).await?;
+        if let Self::Sentinel(sentinels) = self {
+            sentinels.check_role(dialer, &target, &mut connection).await?;
+        }
+        Ok((target, connection))
+    }
+}
+
+/// Who wants to know that a server can't be reached.
+#[async_trait]
+pub(super) trait Owner: std::fmt::Debug + Send + Sync {
+    /// Called after each failed try.
+    async fn unreachable(&self);
+}
+
+#[derive(Debug)]
+struct Line {
+    connection: MultiplexedConnection,
+    /// How many answers came over it.
+    answers: AtomicU64,
+}
+
+/// The connections of one stay in `Up`.
+#[derive(Debug)]
+struct Lines {
+    id: u64,
+    lines: Box<[Line]>,
+    closed: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Clone)]
+enum Phase {
+    Idle,
+    Connecting,
+    Up(Arc<Lines>),
+    Down(Arc<Error>),
+}
+
+/// What is sent at once.
+#[derive(Debug, Clone, Copy)]
+enum Request<'a> {
+    One(&'a Cmd),
+    Many(&'a Pipeline),
+}
+
+/// What comes back. A server's refusal is a [`Value::ServerError`] in here.
+#[derive(Debug)]
+enum Reply {
+    One(Value),
+    Many(Vec<Value>),
+}
+
+/// An answer, and in which stay it was given.
+#[derive(Debug)]
+pub(super) struct Answer<T> {
+    pub(super) stay: u64,
+    pub(super) value: T,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    name: String,
+    dial: Dial,
+    dialer: Arc<Dialer>,
+    board: Arc<Board>,
+    owner: Option<Weak<dyn Owner>>,
+    phase: watch::Sender<Phase>,
+    stays: AtomicU64,
+    turn: AtomicUsize,
+    waiting: AtomicUsize,
+    me: Weak<Self>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.board.forget(&self.name);
+    }
+}
+
+/// Counts a call for as long as it waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Puts a link whose task was dropped with its runtime back to `Idle`, so that the next call
+/// starts another.
+struct Trying {
+    link: Weak<Link>,
+    done: bool,
+}
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.upgrade().filter(|_| !self.done) {
+            link.phase.send_replace(Phase::Idle);
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn new(
+        name: String,
+        dial: Dial,
+        dialer: Arc<Dialer>,
+        board: Arc<Board>,
+        owner: Option<Weak<dyn Owner>>,
+    ) -> Arc<Self> {
+        let (phase, _) = watch::channel(Phase::Idle);
+        Arc::new_cyclic(|me| Self {
+            name,
+            dial,
+            dialer,
+            board,
+            owner,
+            phase,
+            stays: AtomicU64::new(0),
+            turn: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            me: me.clone(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &String {
+        &self.name
+    }
+
+    pub(super) const fn dial(&self) -> &Dial {
+        &self.dial
+    }
+
+    /// May the server be another one the next time?
+    pub(super) const fn may_move(&self) -> bool {
+        matches!(self.dial, Dial::Sentinel(_))
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Up(_))
+    }
+
+    /// Sends a command, and waits for the answer until then.
+    pub(super) async fn send(
+        &self,
+        cmd: &Cmd,
+        effect: Effect,
+        deadline: Deadline,
+    ) -> Result<Answer<Value>> {
+        let (stay, reply) = self.request(Request::One(cmd), effect, deadline).await?;
+        let value = match reply {
+            Reply::One(value) => value,
+            Reply::Many(mut values) => values.pop().unwrap_or(Value::Nil),
+        };
+        Ok(Answer { stay, value })
+    }
+
+    /// Sends a pipeline, and waits for all of its answers until then.
+    pub(super) async fn send_all(
+        &self,
+        pipeline: &Pipeline,
+        effect: Effect,
+        deadline: Deadline,
+    ) -> Result<Answer<Vec<Value>>> {
+        let (stay, reply) = self.request(Request::Many(pipeline), effect, deadline).await?;
+        let value = match reply {
+            Reply::One(value) => vec![value],
+            Reply::Many(values) => values,
+        };
+        Ok(Answer { stay, value })
+    }
+
+    /// After a lost connection it is sent once more where that can do no harm.
+    async fn request(
+        &self,
+        request: Request<'_>,
+        effect: Effect,
+        deadline: Deadline,
+    ) -> Result<(u64, Reply)> {
+        let _waiting = self.wait_in_line()?;
+        let mut repeatable = effect != Effect::Write;
+        loop {
+            let lines = self.lines(deadline).await?;
+            match self.exchange(&lines, request, deadline.at).await {
+                Some(Ok(reply)) => return Ok((lines.id, reply)),
+                Some(Err(error)) => {
+                    self.lost(lines.id, &failure::lost(&self.name, effect, &error));
+                    if !std::mem::take(&mut repeatable) {
+                        return Err(failure::lost(&self.name, effect, &error));
+                    }
+                }
+                None => return Err(failure::late(&self.name, effect, deadline.within)),
+            }
+        }
+    }
+
+    /// One exchange; `None` when the deadline came first.
+    async fn exchange(
+        &self,
+        lines: &Lines,
+        request: Request<'_>,
+        deadline: Monotonic,
+    ) -> Option<Result<Reply, RedisError>> {
+        let turn = match lines.lines.len() {
+            1 => 0,
+            count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
+        };
+        let line = &lines.lines[turn];
+        let before = line.answers.load(Ordering::Relaxed);
+        let mut connection = line.connection.clone();
+        let exchange = async move {
+            match request {
+                Request::One(cmd) => connection.send_packed_command(cmd).await.map(Reply::One),
+                Request::Many(pipeline) => {
+                    let count = pipeline.len();
+                    connection.send_packed_commands(pipeline, 0, count).await.map(Reply::Many)
+                }
+            }
+        };
+        let outcome = self.dialer.clock.until(deadline, exchange).await;
+        match &outcome {
+            Some(Ok(_)) => {
+                line.answers.fetch_add(1, Ordering::Relaxed);
+            }
+            None if line.answers.load(Ordering::Relaxed) == before => self.hung(lines.id),
+            Some(Err(_)) | None => {}
+        }
+        outcome
+    }
+
+    fn wait_in_line(&self) -> Result<Waiting<'_>> {
+        let waiting = Waiting(&self.waiting);
+        let limit = self.dialer.options.max_waiting;
+        if self.waiting.fetch_add(1, Ordering::Relaxed) < limit {
+            return Ok(waiting);
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("{limit} calls wait for Redis at {} already; ask less at once", self.name),
+        ))
+    }
+
+    /// The connections, waiting for those that are being made.
+    async fn lines(&self, deadline: Deadline) -> Result<Arc<Lines>> {
+        loop {
+            let phase = self.phase.borrow().clone();
+            match phase {
+                Phase::Up(lines) if !lines.closed.load(Ordering::Relaxed) => return Ok(lines),
+                Phase::Up(lines) => self.lost(lines.id, &self.closed()),
+                Phase::Down(error) => return Err(self.refuse(&error)),
+                Phase::Idle => {
+                    let idle = |phase: &Phase| matches!(phase, Phase::Idle);
+                    self.start(idle, &Phase::Connecting, None)?;
+                }
+                Phase::Connecting => {
+                    let mut changes = self.phase.subscribe();
+                    let settled = changes.wait_for(|phase| !matches!(phase, Phase::Connecting));
+                    if self.dialer.clock.until(deadline.at, settled).await.is_none() {
+                        return Err(slow(&self.name, deadline.within));
+                    }
+                }
+            }
+        }
+    }
+
+    fn closed(&self) -> Error {
+        Error::new(ErrorKind::Unavailable, format!("Redis at {} closed the connection", self.name))
+    }
+
+    /// What callers hear while it is down. Nothing was sent.
+    fn refuse(&self, error: &Error) -> Error {
+        let error = failure::again(error);
+        match self.board.since(&self.name) {
+            Some(since) => error.with_context("down_since", since),
+            None => error,
+        }
+    }
+
+    /// A connection of that stay is gone, or its server is not what it was.
+    pub(super) fn lost(&self, stay: u64, error: &Error) {
+        let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == stay);
+        // Without a runtime the next call finds it idle and says so.
+        drop(self.start(up, &Phase::Connecting, Some(error)));
+    }
+
+    /// An answer is late, and none came over that connection since it was asked.
+    fn hung(&self, stay: u64) {
+        let within = self.dialer.options.deadline;
+        let error = Error::new(
+            ErrorKind::Unavailable,
+            format!("Redis at {} gave no answer within {within:?}", self.name),
+        );
+        let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == stay);
+        let down = Phase::Down(Arc::new(failure::again(&error)));
+        drop(self.start(up, &down, Some(&error)));
+    }
+
+    /// Leaves a phase and starts the task that brings the link up again. What the board says
+    /// changes under the same lock, so that the two never disagree.
+    fn start(
+        &self,
+        from: impl Fn(&Phase) -> bool,
+        to: &Phase,
+        trouble: Option<&Error>,
+    ) -> Result<()> {
+        let runtime = Handle::try_current();
+        let started = self.phase.send_if_modified(|phase| {
+            let leaves = from(phase);
+            if leaves {
+                *phase = if runtime.is_ok() { to.clone() } else { Phase::Idle };
+                if let Some(error) = trouble {
+                    self.board.down(&self.name, error);
+                }
+            }
+            leaves
+        });
+        let runtime = runtime.map_err(|error| {
+            Error::new(ErrorKind::Internal, "Redis is used outside of a tokio runtime")
+                .with_source(error)
+        })?;
+        if started {
+            runtime.spawn(keep_trying(Trying { link: self.me.clone(), done: false }));
+        }
+        Ok(())
+    }
+
+    /// Makes all connections.
+    async fn connect(&self) -> Result<Arc<Lines>> {
+        let id = self.stays.fetch_add(1, Ordering::Relaxed);
+        let closed = Arc::new(AtomicBool::new(false));
+        let on_push = self.on_push(id, &closed);
+        let (target, first) = self.dial.connect(&self.dialer, Some(on_push.clone())).await?;
+        let mut lines = vec![Line { connection: first, answers: AtomicU64::new(0) }];
+        for _ in 1..self.dialer.options.connections {
+            let connection = self.dialer.connect(&target, Some(on_push.clone())).await?;
+            lines.push(Line { connection, answers: AtomicU64::new(0) });
+        }
+        Ok(Arc::new(Lines { id, lines: lines.into(), closed }))
+    }
+
+    /// Hears when a connection closes, also when nobody waits for an answer.
+    fn on_push(&self, stay: u64, closed: &Arc<AtomicBool>) -> OnPush {
+        let (link, closed) = (self.me.clone(), Arc::clone(closed));
+        Arc::new(move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                closed.store(true, Ordering::Relaxed);
+                if let Some(link) = link.upgrade() {
+                    link.lost(stay, &link.closed());
+                }
+            }
+        })
+    }
+}
+
+async fn keep_trying(mut trying: Trying) {
+    let mut backoff = Backoff::new(BACKOFF);
+    while let Some(link) = trying.link.upgrade() {
+        match link.connect().await {
+            Ok(lines) => {
+                trying.done = true;
+                link.phase.send_modify(|phase| {
+                    link.board.up(&link.name);
+                    *phase = Phase::Up(Arc::clone(&lines));
+                });
+                if lines.closed.load(Ordering::Relaxed) {
+                    link.lost(lines.id, &link.closed());
+                }
+                return;
+            }
+            Err(error) => {
+                link.phase.send_modify(|phase| {
+                    link.board.down(&link.name, &error);
+                    *phase = Phase::Down(Arc::new(error));
+                });
+            }
+        }
+        let wait = link.dialer.clock.sleep(backoff.failed());
+        let owner = link.owner.as_ref().and_then(Weak::upgrade);
+        drop(link);
+        if let Some(owner) = owner {
+            owner.unreachable().await;
+        }
+        wait.await;
+    }
+}

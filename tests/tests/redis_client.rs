@@ -1,0 +1,11 @@
+//! The shared client against real servers: what it does when one goes away, hangs, forgets its
+//! scripts or swallows an answer.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may")]
+
+#[path = "redis_client/one.rs"]
+mod one;
+#[path = "redis_client/stage.rs"]
+mod stage;
+#[path = "redis_client/subscriptions.rs"]
+mod subscriptions;
