@@ -14,6 +14,7 @@ pub mod store;
 // Floor 1 too: running programs, for the probes, restarters and sinks that do.
 mod subprocess;
 
+pub mod cache;
 pub mod health;
 pub mod lease;
 pub mod restart;
