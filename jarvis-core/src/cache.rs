@@ -3,6 +3,14 @@
 //! A cache is in the way of no one: when its storage is down it is a miss and a number in
 //! [`CacheStats`], unless it was opened `strict`. What must not be lost belongs into a store.
 
+mod ext;
+mod front;
+mod glob;
+mod load;
+mod memory;
+mod meter;
+mod policy;
+mod storage;
 mod types;
 mod value;
 
@@ -14,7 +22,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use types::{CachePolicy, CacheStats, Condition, Entry, Lifetime, LoadOptions, SetOptions};
+pub use ext::{CacheExt, json_loader};
+pub use glob::escape_pattern;
+pub use memory::MemoryCache;
+pub use policy::CachePolicy;
+pub use types::{CacheStats, Condition, Entry, Lifetime, LoadOptions, SetOptions};
 pub use value::CacheValue;
 
 use crate::Result;
@@ -39,14 +51,17 @@ where
 ///
 /// # Contract
 /// - Keys have 1 to 512 bytes, tags 1 to 128, values up to the policy's size; anything else is
-///   `InvalidInput` or `TooLarge`, also when the cache is not strict.
+///   `InvalidInput` or `TooLarge`, also when the cache is not strict. Only a *loaded* value over
+///   the size is given to its callers, is not stored, and counts as an error.
 /// - Two caches with different namespaces on one storage never see each other.
 /// - Not strict: a storage that can't be reached is a miss for reads, `false`, 0 or nothing done
 ///   for writes, and is counted in [`CacheStats::errors`]. Strict: it is the error.
 ///   [`increment`](Cache::increment) and the invalidations are errors in both: what they promise
 ///   can't be left out quietly.
-/// - An entry that ran out, was deleted or invalidated is never given again, except as a stale
-///   answer of [`get_or_load`](Cache::get_or_load) that was asked for.
+/// - An entry that was deleted or invalidated is never given again. One that ran out is given only
+///   as a stale answer of [`get_or_load`](Cache::get_or_load) that was asked for.
+/// - A load never overwrites what was written after it began, nor brings back what was deleted,
+///   invalidated or flushed after it began; its callers get what it loaded.
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Cache: Debug + Send + Sync + 'static {
@@ -127,13 +142,17 @@ pub trait Cache: Debug + Send + Sync + 'static {
     /// # Behavior
     /// - Looks at every key of the storage: O(keys). Never blocks it for others; tags are the
     ///   fast way.
-    /// - Keys are matched within the namespace only.
+    /// - Keys are matched within the namespace only, byte by byte: `?` is one byte. What people
+    ///   typed goes through [`escape_pattern`].
+    /// - A class without an end, and a `\` at the end, are `InvalidInput`.
+    /// - Entries that ran out or were invalidated, but still take room, may be counted.
     async fn invalidate_pattern(&self, pattern: &str) -> Result<u64>;
 
     /// Makes every entry of the namespace miss.
     ///
     /// # Behavior
     /// - Other namespaces are not touched.
+    /// - What is written while it runs may stay or go.
     async fn flush(&self) -> Result<()>;
 
     /// What this handle's process has seen since it was opened.
@@ -147,15 +166,18 @@ pub trait Cache: Debug + Send + Sync + 'static {
     /// # Behavior
     /// - However many callers ask at once, in this process and in others on the same storage,
     ///   one loads and the others get what it loaded.
-    /// - A failed load is given to all who waited, and nothing is stored. A caller that is
-    ///   dropped while it loads hands over to one who waits.
+    /// - Callers of one process with the same key share the options and the loader of the first.
+    /// - A failed load is given to all who waited in this process, and nothing is stored. A caller
+    ///   that is dropped while it loads hands over to one who waits.
     /// - Where another process loads, this one waits for it at most
     ///   [`LoadOptions::wait`], then loads itself.
     /// - With `stale`, a value that ran out no longer ago is given at once while one refresh
     ///   runs in the background; and it is given when a load fails.
+    /// - Without a tokio runtime to refresh in, and after [`close`](Cache::close), the caller
+    ///   refreshes by itself, and gets the old value when that fails.
     /// - With `early`, one caller refreshes in the background shortly before the value runs out,
-    ///   the sooner the longer a load takes, so that nobody has to wait (XFetch: Vattani, Chierichetti,
-    ///   Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+    ///   the sooner the longer a load takes, so that nobody has to wait (`XFetch`: Vattani,
+    ///   Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
     /// - A storage that is down makes it a load, not an error, unless strict.
     async fn get_or_load(
         &self,
@@ -164,10 +186,10 @@ pub trait Cache: Debug + Send + Sync + 'static {
         load: Loader,
     ) -> Result<CacheValue>;
 
-    /// Lets background work end, and stops listening for invalidations.
+    /// Lets background work end, for at most 5 seconds, and stops listening for invalidations.
     ///
     /// # Behavior
-    /// - Idempotent. Reading goes on to work.
+    /// - Idempotent. Reading and writing go on to work.
     async fn close(&self) -> Result<()>;
 }
 

@@ -39,6 +39,7 @@
 
 pub mod alert;
 pub mod bus;
+pub mod cache;
 pub mod health;
 pub mod lease;
 pub mod ledger;

@@ -7,6 +7,8 @@
 mod alert;
 #[path = "conformance/bus.rs"]
 mod bus;
+#[path = "conformance/cache.rs"]
+mod cache;
 #[path = "conformance/harness.rs"]
 mod harness;
 #[path = "conformance/health.rs"]
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let mut suite = harness::Suite::new();
     alert::add(&mut suite);
     bus::add(&mut suite);
+    cache::add(&mut suite);
     health::add(&mut suite);
     health_local::add(&mut suite);
     lease::add(&mut suite);

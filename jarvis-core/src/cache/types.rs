@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CacheValue, DEFAULT_TTL};
-use crate::units;
+use super::CacheValue;
 
 /// How long an entry lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,10 +104,11 @@ pub struct LoadOptions {
     /// How a loaded value is stored. Its condition is not looked at.
     pub set: SetOptions,
     /// How long after it ran out a value may still be given while a new one is loaded. Not at all
-    /// unless told.
+    /// unless told. The storage keeps a loaded value that much longer; one that was stored with
+    /// [`set`](super::Cache::set) is never given after its time.
     pub stale: Duration,
     /// Refreshes shortly before a value runs out; 1.0 is the usual weight of a load's duration,
-    /// 0 switches it off (the default).
+    /// 0 switches it off (the default). 0 to 100.
     pub early: f64,
     /// How long another process may take to load before this one does it itself. 2 s.
     pub wait: Duration,
@@ -198,42 +198,5 @@ impl CacheStats {
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
         let rate = self.hits as f64 / reads as f64;
         (reads > 0).then_some(rate)
-    }
-}
-
-/// What holds for a whole cache.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct CachePolicy {
-    /// Keeps the keys of two applications apart. Letters, digits, `-`, `_`, `.`.
-    pub namespace: String,
-    /// How long an entry lives. 5 minutes.
-    #[serde(with = "units::duration")]
-    pub ttl: Duration,
-    /// Makes lifetimes differ by up to this share, so that what was stored together does not run
-    /// out together. 0 to 0.5; none unless told.
-    #[serde(with = "units::percent")]
-    pub jitter: f64,
-    /// Are failures of the storage errors instead of misses?
-    pub strict: bool,
-    /// Values over this are refused. 1 MiB.
-    #[serde(with = "units::bytes")]
-    pub max_value_bytes: u64,
-    /// What the values in this process's memory may take together, keys included. 64 MiB.
-    #[serde(with = "units::bytes")]
-    pub max_memory_bytes: u64,
-}
-
-impl Default for CachePolicy {
-    fn default() -> Self {
-        Self {
-            namespace: "default".to_owned(),
-            ttl: DEFAULT_TTL,
-            jitter: 0.0,
-            strict: false,
-            max_value_bytes: 1 << 20,
-            max_memory_bytes: 64 << 20,
-        }
     }
 }
