@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p jarvis-benches --bench heal`: five kills; what is printed is the time over
 //! wait + (passes - 1) × verify_interval + the service's own start-up, measured in the same run.
-//! The first attempt has no backoff.
+//! The first attempt has no backoff. Ends with exit code 1 when the median is over 250 ms.
 
 #![expect(clippy::print_stdout, reason = "a bench says what it measured")]
 
@@ -45,6 +45,9 @@ fn main() -> Outcome<()> {
         median.as_secs_f64() / LIMIT.as_secs_f64(),
         LIMIT.as_millis(),
     );
+    if median > LIMIT {
+        return Err(format!("over the limit of {} ms", LIMIT.as_millis()).into());
+    }
     Ok(())
 }
 

@@ -51,12 +51,14 @@ impl fmt::Display for Spread {
 pub struct Usage {
     /// User and system time.
     pub cpu: Duration,
-    /// Resident memory in bytes.
+    /// Resident memory in bytes, the program's code included.
     pub resident: u64,
+    /// Of that, what no file backs: heap and stacks.
+    pub private: u64,
 }
 
 impl Usage {
-    /// Of a process, from `/proc/PID/stat`.
+    /// Of a process, from `/proc/PID/stat` and `/proc/PID/status`.
     ///
     /// # Errors
     /// When there is no such process.
@@ -69,9 +71,14 @@ impl Usage {
         };
         // utime and stime in ticks of 10 ms (USER_HZ is 100 on Linux), rss in pages.
         let page = u64::try_from(rustix::param::page_size())?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let private = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let private =
+            private.and_then(|rest| rest.trim().strip_suffix(" kB")).ok_or("no RssAnon")?;
         Ok(Self {
             cpu: Duration::from_millis((field(11)? + field(12)?) * 10),
             resident: field(21)? * page,
+            private: private.parse::<u64>()? * 1_024,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! `/healthz`, `/status` and `/metrics` for other machines and for Prometheus.
 
+mod written;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -16,10 +18,15 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jarvis_core::clock::{ClockExt, SharedClock};
 use jarvis_core::jarvis::Jarvis;
+use jarvis_core::metrics::Scrape;
 use jarvis_core::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+use written::Written;
+
+type Answer = Response<Either<Full<Bytes>, Written>>;
 
 /// Connections beyond this wait: a scraper that hangs must not eat the descriptors that the
 /// probes need.
@@ -40,8 +47,8 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn healthz(&self) -> (bool, String);
     /// Everything that is known, as JSON.
     fn status(&self) -> impl Future<Output = Result<String>> + Send;
-    /// The Prometheus text.
-    fn metrics(&self) -> impl Future<Output = Result<String>> + Send;
+    /// The numbers of the Prometheus text.
+    fn scrape(&self) -> impl Future<Output = Scrape> + Send;
 }
 
 impl Pages for Jarvis {
@@ -57,8 +64,8 @@ impl Pages for Jarvis {
         })
     }
 
-    async fn metrics(&self) -> Result<String> {
-        Self::metrics(self).await
+    async fn scrape(&self) -> Scrape {
+        Self::scrape(self).await
     }
 }
 
@@ -116,8 +123,9 @@ impl Server {
     }
 }
 
-async fn answer<P: Pages>(pages: &P, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer<P: Pages>(pages: &P, request: &Request<Incoming>) -> Answer {
     const JSON: &str = "application/json";
+    const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response =
             page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served\n".into());
@@ -130,10 +138,11 @@ async fn answer<P: Pages>(pages: &P, request: &Request<Incoming>) -> Response<Fu
             page(if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, JSON, body)
         }
         "/status" => page_or_error(pages.status().await, JSON),
-        "/metrics" => page_or_error(
-            pages.metrics().await,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        ),
+        "/metrics" => {
+            let scrape = pages.scrape().await;
+            let body = Either::Right(Written::by(move |to| scrape.write_to(to)));
+            respond(StatusCode::OK, METRICS, body)
+        }
         _ => page(
             StatusCode::NOT_FOUND,
             "text/plain",
@@ -142,15 +151,19 @@ async fn answer<P: Pages>(pages: &P, request: &Request<Incoming>) -> Response<Fu
     }
 }
 
-fn page_or_error(body: Result<String>, kind: &'static str) -> Response<Full<Bytes>> {
+fn page_or_error(body: Result<String>, kind: &'static str) -> Answer {
     match body {
         Ok(body) => page(StatusCode::OK, kind, body),
         Err(error) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{error}\n")),
     }
 }
 
-fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn page(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    respond(status, kind, Either::Left(Full::new(Bytes::from(body))))
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, Written>) -> Answer {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

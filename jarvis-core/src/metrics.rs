@@ -15,17 +15,18 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::alert::SinkStats;
-use crate::health::aggregator::{CheckSnapshot, PlatformSnapshot, ServiceSnapshot};
+use crate::health::aggregator::{Aggregator, CheckReading, LoopStats, ServiceReading};
 use crate::operator::{OperatorStatus, ServiceStatus};
-use crate::vocabulary::{Lifecycle, ServiceState};
+use crate::vocabulary::{Lifecycle, Platform, ServiceState};
 use crate::{Error, ErrorKind, Result};
 
 /// What a scrape shows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Scrape {
-    /// What the checks say.
-    pub health: PlatformSnapshot,
+    platform: Platform,
+    services: Vec<ServiceReading>,
+    loop_stats: LoopStats,
     /// Where each service stands in the loop; absent where nothing is acted on.
     pub operator: Option<OperatorStatus>,
     /// How the alerts go.
@@ -33,24 +34,40 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// Nothing but health.
+    /// What the checks say at this moment, and nothing else.
     #[must_use]
-    pub fn new(health: PlatformSnapshot) -> Self {
-        Self { health, operator: None, alerts: Vec::new() }
+    pub fn new(health: &Aggregator) -> Self {
+        Self {
+            platform: health.platform(),
+            services: health.readings(),
+            loop_stats: health.loop_stats(),
+            operator: None,
+            alerts: Vec::new(),
+        }
     }
 
-    /// The `OpenMetrics` text.
+    /// The `OpenMetrics` text, about 1 KB a service.
     ///
     /// # Errors
-    /// `Internal` when the text can't be written, which means memory has run out.
+    /// None in practice: a `String` takes all that is written.
     pub fn to_text(self) -> Result<String> {
+        let mut text = String::new();
+        self.write_to(&mut text)?;
+        Ok(text)
+    }
+
+    /// Writes the `OpenMetrics` text piece by piece, so that the text of many services need not
+    /// be in memory as a whole. Takes microseconds a service: run it where it may block.
+    ///
+    /// # Errors
+    /// `Unavailable` when `to` takes no more.
+    pub fn write_to(self, to: &mut impl fmt::Write) -> Result<()> {
         let mut registry = Registry::with_prefix("jarvis");
         registry.register_collector(Box::new(Snapshot(self)));
-        let mut text = String::new();
-        encode(&mut text, &registry).map_err(|error| {
-            Error::new(ErrorKind::Internal, "the metrics can't be written").with_source(error)
-        })?;
-        Ok(text)
+        encode(to, &registry).map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "the metrics were not taken to their end")
+                .with_source(error)
+        })
     }
 }
 
@@ -123,11 +140,11 @@ const fn number(value: usize) -> f64 {
 }
 
 impl Snapshot {
-    fn each_service(&self) -> impl Iterator<Item = &ServiceSnapshot> {
-        self.0.health.services.iter()
+    fn each_service(&self) -> impl Iterator<Item = &ServiceReading> {
+        self.0.services.iter()
     }
 
-    fn each_check(&self) -> impl Iterator<Item = ([(&str, &str); 2], &CheckSnapshot)> {
+    fn each_check(&self) -> impl Iterator<Item = ([(&str, &str); 2], &CheckReading)> {
         self.each_service().flat_map(|service| {
             service.checks.iter().map(|check| {
                 ([("service", service.service.as_str()), ("check", check.check.as_str())], check)
@@ -136,7 +153,7 @@ impl Snapshot {
     }
 
     fn services(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let platform = &self.0.health.platform;
+        let platform = &self.0.platform;
         writer.gauges(
             "platform_state",
             "1 for the state that the platform is in",
@@ -208,7 +225,7 @@ impl Snapshot {
     }
 
     fn aggregator(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let stats = &self.0.health.loop_stats;
+        let stats = &self.0.loop_stats;
         writer.counter("rounds", "Full rounds: every target was probed", stats.rounds)?;
         writer.gauge("targets", "Checks that are watched", None, number(stats.targets))?;
         writer.gauge(

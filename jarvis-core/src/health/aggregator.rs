@@ -57,13 +57,16 @@ pub use snapshot::{
     RecentResult, ServiceSnapshot, SuspicionFacts,
 };
 
+#[cfg(feature = "metrics")]
+pub(crate) use views::{CheckReading, ServiceReading};
+
 use crate::clock::{Monotonic, SharedClock};
 use crate::events::EventBus;
 use crate::health::uptime::{History, UptimeReport};
 use crate::vocabulary::{Platform, ServiceId, ServiceState};
 use crate::{Error, ErrorKind, Result};
 use measure::measure;
-use service::{Service, Target};
+use service::{Service, Shares, Target};
 use shared::{Services, Shared};
 
 /// Watches services. A cheap handle: clones share everything.
@@ -91,18 +94,18 @@ impl Aggregator {
         let shared = &self.0;
         let (now, resumes) = (shared.clock.monotonic(), shared.pulse.generation());
         let mut old = shared.services().clone();
-        let mut new = Services::new();
+        let (mut new, mut shares) = (Services::new(), Shares::default());
         let targets = services.iter().map(|service| service.checks.len()).sum();
         for spec in services {
             let kept = old.remove(&spec.id);
-            let service = kept
-                .clone()
-                .unwrap_or_else(|| Arc::new(Service::new(&spec, now, resumes, shared.offset_ms())));
-            if kept.is_some() {
-                self.reconfigure(&service, &spec, now, resumes);
+            let service = if let Some(service) = kept {
+                self.reconfigure(&service, &spec, now, resumes, &mut shares);
+                service
             } else {
                 shared.recount(|tally| tally.add(ServiceState::Unknown, spec.critical));
-            }
+                let offset_ms = shared.offset_ms();
+                Arc::new(Service::new(&spec, now, resumes, offset_ms, &mut shares))
+            };
             new.insert(spec.id, service);
         }
         shared.replace_services(new);
@@ -112,12 +115,19 @@ impl Aggregator {
         Ok(())
     }
 
-    fn reconfigure(&self, service: &Service, spec: &ServiceSpec, now: Monotonic, resumes: u32) {
+    fn reconfigure(
+        &self,
+        service: &Service,
+        spec: &ServiceSpec,
+        now: Monotonic,
+        resumes: u32,
+        shares: &mut Shares,
+    ) {
         let shared = &self.0;
         let mut state = service.state();
         let was = (state.reported.state, state.critical);
         state.settle(now, shared.offset_ms());
-        state.reconfigure(spec, now, resumes);
+        state.reconfigure(spec, now, resumes, shares);
         shared.recount(|tally| {
             tally.remove(was.0, was.1);
             tally.add(was.0, spec.critical);

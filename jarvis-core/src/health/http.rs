@@ -9,7 +9,7 @@ pub(crate) mod target;
 
 use std::fmt::{self, Debug};
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,22 +37,65 @@ const MOST_HOPS: u8 = 10;
 /// Measures one URL.
 pub struct HttpProbe {
     target: Target,
+    /// All plain probes share one.
+    plan: Arc<Plan>,
+    kept: Option<Box<Mutex<Option<Link>>>>,
+    resolver: Option<Box<Resolver>>,
+}
+
+/// What is asked and what is expected, wherever it goes.
+struct Plan {
     method: Method,
     headers: Box<[(HeaderName, HeaderValue)]>,
     body: Bytes,
-    rules: Option<Box<Rules>>,
-    tls: Option<Box<TlsClient>>,
+    rules: Option<Rules>,
+    tls: Option<TlsClient>,
     follow: u8,
     follow_other_hosts: bool,
     max_body: usize,
-    kept: Option<Box<Mutex<Option<Link>>>>,
-    resolver: Option<Box<Resolver>>,
+}
+
+impl Plan {
+    /// The plan of a configuration. The one of plain probes is made once: somebody may have
+    /// thousands of them.
+    fn of(config: &HttpConfig, target: &Target) -> Result<Arc<Self>> {
+        static PLAIN: OnceLock<Arc<Plan>> = OnceLock::new();
+        if target.secure || !config.is_plain() {
+            return Self::new(config, target).map(Arc::new);
+        }
+        if let Some(plain) = PLAIN.get() {
+            return Ok(Arc::clone(plain));
+        }
+        let plain = Arc::new(Self::new(config, target)?);
+        Ok(Arc::clone(PLAIN.get_or_init(|| plain)))
+    }
+
+    fn new(config: &HttpConfig, target: &Target) -> Result<Self> {
+        if config.follow > MOST_HOPS || config.max_body > MOST_BODY {
+            return Err(Error::new(
+                ErrorKind::ConfigInvalid,
+                "\"follow\" is at most 10 and \"max_body\" at most 16MiB",
+            ));
+        }
+        let wants_tls = target.secure || config.follow > 0;
+        let tls = wants_tls.then(|| TlsClient::new(&config.tls, &target.endpoint));
+        Ok(Self {
+            method: parse_method(&config.method)?,
+            headers: parse_headers(config)?,
+            body: config.body.as_ref().map_or_else(Bytes::new, |body| body.expose().clone().into()),
+            rules: config.expect.as_ref().map(Rules::new).transpose()?,
+            tls: tls.transpose()?,
+            follow: config.follow,
+            follow_other_hosts: config.follow_other_hosts,
+            max_body: usize::try_from(config.max_body).unwrap_or(usize::MAX),
+        })
+    }
 }
 
 impl Debug for HttpProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpProbe")
-            .field("method", &self.method)
+            .field("method", &self.plan.method)
             .field("target", &format_args!("{}", self.target))
             .finish_non_exhaustive()
     }
@@ -66,26 +109,8 @@ impl HttpProbe {
     /// `ca_file` that can't be read.
     pub fn new(config: &HttpConfig) -> Result<Self> {
         let target = Target::parse(&config.url)?;
-        if config.follow > MOST_HOPS || config.max_body > MOST_BODY {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "\"follow\" is at most 10 and \"max_body\" at most 16MiB",
-            ));
-        }
-        let tls = if target.secure || config.follow > 0 {
-            Some(Box::new(TlsClient::new(&config.tls, &target.endpoint)?))
-        } else {
-            None
-        };
         Ok(Self {
-            method: parse_method(&config.method)?,
-            headers: parse_headers(config)?,
-            body: config.body.as_ref().map_or_else(Bytes::new, |body| body.expose().clone().into()),
-            rules: config.expect.as_ref().map(Rules::new).transpose()?.map(Box::new),
-            tls,
-            follow: config.follow,
-            follow_other_hosts: config.follow_other_hosts,
-            max_body: usize::try_from(config.max_body).unwrap_or(usize::MAX),
+            plan: Plan::of(config, &target)?,
             kept: config.reuse.then(Box::default),
             resolver: None,
             target,
@@ -100,9 +125,9 @@ impl HttpProbe {
     }
 
     async fn run(&self, context: &ProbeContext, meter: &mut Meter) -> Step<Observation> {
-        let mut sheet = Sheet::new(self.max_body);
+        let mut sheet = Sheet::new(self.plan.max_body);
         let answered = self.ask(context, meter, &mut sheet).await?;
-        if self.follow > 0 && self.wants_to_follow(&answered.head) {
+        if self.plan.follow > 0 && self.wants_to_follow(&answered.head) {
             return self.follow(answered.head, meter).await;
         }
         Ok(self.judge(&answered.head, answered.validity.as_ref(), &sheet))
@@ -126,10 +151,10 @@ impl HttpProbe {
     fn call<'a>(&'a self, target: &'a Target, keep: bool) -> Call<'a> {
         Call {
             target,
-            method: &self.method,
-            headers: &self.headers,
-            body: self.body.clone(),
-            tls: self.tls.as_deref(),
+            method: &self.plan.method,
+            headers: &self.plan.headers,
+            body: self.plan.body.clone(),
+            tls: self.plan.tls.as_ref(),
             resolver: self.resolver.as_deref(),
             keep,
         }
@@ -140,7 +165,7 @@ impl HttpProbe {
     }
 
     fn judge(&self, head: &Parts, validity: Option<&Validity>, sheet: &Sheet) -> Observation {
-        let observation = judge(self.rules.as_deref(), head, &sheet.bytes, sheet.cut);
+        let observation = judge(self.plan.rules.as_ref(), head, &sheet.bytes, sheet.cut);
         match validity {
             Some(validity) => validity.judge(observation),
             None => observation,
@@ -149,7 +174,7 @@ impl HttpProbe {
 
     fn wants_to_follow(&self, head: &Parts) -> bool {
         let redirect = matches!(head.status.as_u16(), 301 | 302 | 303 | 307 | 308);
-        redirect && !self.rules.as_ref().is_some_and(|rules| rules.allows(head.status))
+        redirect && !self.plan.rules.as_ref().is_some_and(|rules| rules.allows(head.status))
     }
 
     /// Follows redirects to their end. A boxed future: most probes never come here.
@@ -163,8 +188,9 @@ impl HttpProbe {
             let mut hop = Hop::first(self);
             loop {
                 hop.next(self, &head)?;
-                let mut sheet = Sheet::new(self.max_body);
+                let mut sheet = Sheet::new(self.plan.max_body);
                 let tls = self
+                    .plan
                     .tls
                     .as_ref()
                     .map(|tls| tls.renamed(&self.target.endpoint, &hop.target.endpoint))
@@ -172,7 +198,7 @@ impl HttpProbe {
                 let call = Call {
                     target: &hop.target,
                     method: &hop.method,
-                    headers: if hop.trusted { &self.headers } else { &[] },
+                    headers: if hop.trusted { &self.plan.headers } else { &[] },
                     body: hop.body.clone(),
                     tls: tls.as_ref(),
                     resolver: self.resolver.as_deref(),
@@ -189,11 +215,12 @@ impl HttpProbe {
 
     /// Takes our own secrets out of what the other side may have echoed.
     fn scrub(&self, mut observation: Observation) -> Observation {
-        if observation.kind.is_none() || (self.headers.is_empty() && self.body.is_empty()) {
+        if observation.kind.is_none() || (self.plan.headers.is_empty() && self.plan.body.is_empty())
+        {
             return observation;
         }
-        let secrets = self.headers.iter().map(|(_, value)| value.as_bytes());
-        for secret in secrets.chain([&self.body[..]]) {
+        let secrets = self.plan.headers.iter().map(|(_, value)| value.as_bytes());
+        for secret in secrets.chain([&self.plan.body[..]]) {
             if let Ok(secret) = str::from_utf8(secret)
                 && secret.len() > 3
                 && observation.message.contains(secret)
@@ -228,8 +255,8 @@ impl Hop {
     fn first(probe: &HttpProbe) -> Self {
         Self {
             target: probe.target.clone(),
-            method: probe.method.clone(),
-            body: probe.body.clone(),
+            method: probe.plan.method.clone(),
+            body: probe.plan.body.clone(),
             trusted: true,
             seen: Vec::new(),
         }
@@ -247,11 +274,11 @@ impl Hop {
         if self.seen.contains(&format!("{}{}", next.endpoint, next.path)) {
             return wrong(format!("the redirects go in a circle, to {next}"));
         }
-        if self.seen.len() > usize::from(probe.follow) {
-            return wrong(format!("more than {} redirects", probe.follow));
+        if self.seen.len() > usize::from(probe.plan.follow) {
+            return wrong(format!("more than {} redirects", probe.plan.follow));
         }
         if !next.stays_with(&self.target) {
-            if !probe.follow_other_hosts {
+            if !probe.plan.follow_other_hosts {
                 return wrong(format!(
                     "redirects to another host, {next}; follow_other_hosts allows it"
                 ));

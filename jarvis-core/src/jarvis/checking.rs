@@ -156,18 +156,24 @@ fn state_of(checks: &[CheckResult]) -> ServiceState {
 
 #[cfg(feature = "metrics")]
 impl Jarvis {
-    /// The `OpenMetrics` text of this process.
+    /// The `OpenMetrics` text of this process. For many services
+    /// [`scrape`](Self::scrape) writes it piece by piece.
     ///
     /// # Errors
-    /// `Internal` when the text can't be written.
+    /// As [`Scrape::to_text`](crate::metrics::Scrape::to_text).
     pub async fn metrics(&self) -> Result<String> {
-        let mut scrape = crate::metrics::Scrape::new(self.inner.health.snapshot());
+        self.scrape().await.to_text()
+    }
+
+    /// The numbers of this moment, to be written as the `OpenMetrics` text.
+    pub async fn scrape(&self) -> crate::metrics::Scrape {
+        let mut scrape = crate::metrics::Scrape::new(&self.inner.health);
         if let Some(operator) = self.inner.operator.get() {
             scrape.operator = Some(operator.status().await);
         }
         if let Some(alerts) = self.inner.alerts.get() {
             scrape.alerts = alerts.stats();
         }
-        scrape.to_text()
+        scrape
     }
 }

@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, Result};
 /// assert_eq!(policy.failure_threshold, 3);
 /// # Ok::<(), toml::de::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckPolicy {
     /// From one probe to the next.

@@ -49,9 +49,7 @@ pub(super) async fn run(
     let mut until = pin!(until);
     loop {
         let reloaded = shared.reloaded.notified();
-        start_missing(shared, &mut tasks);
-        // Tasks of removed targets are reaped as they end.
-        while tasks.try_join_next().is_some() {}
+        start_missing(shared);
         match select(until.as_mut(), pin!(reloaded)).await {
             Either::Left(((), _)) => break,
             Either::Right(((), _)) => {}
@@ -68,13 +66,15 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn start_missing(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
+fn start_missing(shared: &Arc<Shared>) {
     for service in shared.services().values() {
         for check in &service.state().checks {
             let mut task = check.target.task.lock().unwrap_or_else(PoisonError::into_inner);
             if task.as_ref().is_none_or(tokio::task::AbortHandle::is_finished) {
                 let (shared, service) = (Arc::clone(shared), Arc::clone(service));
-                *task = Some(tasks.spawn(watch(shared, service, Arc::clone(&check.target))));
+                // Not in a set: `Running` stops it, and an entry for each target costs 64 bytes.
+                let watching = tokio::spawn(watch(shared, service, Arc::clone(&check.target)));
+                *task = Some(watching.abort_handle());
             }
         }
     }
@@ -94,7 +94,8 @@ async fn watch(shared: Arc<Shared>, service: Arc<Service>, target: Arc<Target>) 
         );
         let now = clock.monotonic();
         let late = if in_turn { now.saturating_since(due) } else { Duration::ZERO };
-        let interval = turn(&shared, &service, &target, late).await;
+        // Boxed: most of the time a target waits, and then it costs no room for a probe.
+        let interval = Box::pin(turn(&shared, &service, &target, late)).await;
         shared.had_its_turn(&target);
         let now = clock.monotonic();
         if in_turn {

@@ -1,5 +1,6 @@
 //! One service under watch: its checks, their judges, and what it all comes to.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,11 +19,38 @@ use crate::vocabulary::{
     Cause, CheckName, FailureKind, InstanceId, ServiceId, ServiceState, Verdict,
 };
 
+/// Equal parts of the checks of one configuration, kept once: thousands of targets have a handful
+/// of names and policies.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    names: HashSet<CheckName>,
+    policies: HashSet<Arc<CheckPolicy>>,
+}
+
+impl Shares {
+    fn name(&mut self, name: &CheckName) -> CheckName {
+        if let Some(shared) = self.names.get(name) {
+            return shared.clone();
+        }
+        self.names.insert(name.clone());
+        name.clone()
+    }
+
+    fn policy(&mut self, policy: &CheckPolicy) -> Arc<CheckPolicy> {
+        if let Some(shared) = self.policies.get(policy) {
+            return Arc::clone(shared);
+        }
+        let shared = Arc::new(policy.clone());
+        self.policies.insert(Arc::clone(&shared));
+        shared
+    }
+}
+
 /// What is probed. Shared by its task, by fresh probes and by the service.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) name: CheckName,
-    pub(super) policy: CheckPolicy,
+    pub(super) policy: Arc<CheckPolicy>,
     pub(super) fingerprint: u64,
     probe: Mutex<Arc<dyn HealthProbe>>,
     /// One probe at a time.
@@ -35,10 +63,10 @@ pub(super) struct Target {
 }
 
 impl Target {
-    fn new(spec: &CheckSpec) -> Self {
+    fn new(spec: &CheckSpec, shares: &mut Shares) -> Self {
         Self {
-            name: spec.name.clone(),
-            policy: spec.policy.clone(),
+            name: shares.name(&spec.name),
+            policy: shares.policy(&spec.policy),
             fingerprint: spec.fingerprint,
             probe: Mutex::new(Arc::clone(&spec.probe)),
             permit: Semaphore::new(1),
@@ -80,9 +108,14 @@ pub(super) struct Check {
 }
 
 impl Check {
-    fn new(spec: &CheckSpec, grace_until: Option<Monotonic>, resumes: u32) -> Self {
+    fn new(
+        spec: &CheckSpec,
+        grace_until: Option<Monotonic>,
+        resumes: u32,
+        shares: &mut Shares,
+    ) -> Self {
         Self {
-            target: Arc::new(Target::new(spec)),
+            target: Arc::new(Target::new(spec, shares)),
             host: spec.host.clone(),
             judge: Judge::new(false, grace_until),
             results: Results::default(),
@@ -102,7 +135,7 @@ impl Check {
     fn is_unchanged(&self, spec: &CheckSpec) -> bool {
         self.target.name == spec.name
             && self.target.fingerprint == spec.fingerprint
-            && self.target.policy == spec.policy
+            && *self.target.policy == spec.policy
     }
 }
 
@@ -164,14 +197,21 @@ pub(super) struct Outcome {
 }
 
 impl Service {
-    pub(super) fn new(spec: &ServiceSpec, now: Monotonic, resumes: u32, offset_ms: i64) -> Self {
+    pub(super) fn new(
+        spec: &ServiceSpec,
+        now: Monotonic,
+        resumes: u32,
+        offset_ms: i64,
+        shares: &mut Shares,
+    ) -> Self {
         let grace = grace(spec.start_grace, now);
+        let checks = spec.checks.iter().map(|check| Check::new(check, grace, resumes, shares));
         Self {
             id: spec.id.clone(),
             state: Mutex::new(State {
                 critical: spec.critical,
                 start_grace: spec.start_grace,
-                checks: spec.checks.iter().map(|check| Check::new(check, grace, resumes)).collect(),
+                checks: checks.collect(),
                 reported: Reported {
                     state: ServiceState::Unknown,
                     cause: None,
@@ -254,7 +294,13 @@ impl State {
     }
 
     /// Takes over a changed configuration. Checks that did not change keep what is known.
-    pub(super) fn reconfigure(&mut self, spec: &ServiceSpec, now: Monotonic, resumes: u32) {
+    pub(super) fn reconfigure(
+        &mut self,
+        spec: &ServiceSpec,
+        now: Monotonic,
+        resumes: u32,
+        shares: &mut Shares,
+    ) {
         (self.critical, self.start_grace) = (spec.critical, spec.start_grace);
         let mut old = std::mem::take(&mut self.checks);
         for spec in &spec.checks {
@@ -266,7 +312,7 @@ impl State {
                     check.host.clone_from(&spec.host);
                     check
                 }
-                None => Check::new(spec, grace(self.start_grace, now), resumes),
+                None => Check::new(spec, grace(self.start_grace, now), resumes, shares),
             });
         }
         old.iter().for_each(|check| check.target.abort());

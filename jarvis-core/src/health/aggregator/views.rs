@@ -3,15 +3,55 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
+use super::results::Recent;
 use super::service::{Check, Service, State};
 use super::shared::{Shared, is_suspicious};
 use super::{
-    Aggregator, CheckSnapshot, LatencyPercentiles, LoopStats, PlatformSnapshot, RecentResult,
-    ServiceSnapshot, SuspicionFacts,
+    Aggregator, CheckCounters, CheckSnapshot, LatencyPercentiles, LoopStats, PlatformSnapshot,
+    RecentResult, ServiceSnapshot, SuspicionFacts,
 };
-use crate::vocabulary::{ServiceId, Verdict};
+use crate::vocabulary::{CheckName, Platform, ServiceId, ServiceState, Verdict};
+
+/// A service in numbers: what a scrape needs of it.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceReading {
+    pub(crate) service: ServiceId,
+    pub(crate) state: ServiceState,
+    pub(crate) flapping: bool,
+    pub(crate) checks: Box<[CheckReading]>,
+}
+
+/// A check in numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckReading {
+    pub(crate) check: CheckName,
+    pub(crate) counters: CheckCounters,
+    /// Over the recent results that passed.
+    pub(crate) latency: Option<LatencyPercentiles>,
+}
 
 impl Aggregator {
+    /// The numbers of every service: a tenth of what a [`snapshot`](Self::snapshot) takes.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only a scrape reads them"))]
+    pub(crate) fn readings(&self) -> Vec<ServiceReading> {
+        let of_service = |service: &Service| {
+            let state = service.state();
+            ServiceReading {
+                service: service.id.clone(),
+                state: state.reported.state,
+                flapping: state.reported.flapping,
+                checks: state.checks.iter().map(reading).collect(),
+            }
+        };
+        self.0.services().values().map(|service| of_service(service)).collect()
+    }
+
+    /// The services as one.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        self.0.tally().platform().clone()
+    }
+
     /// Everything that is known, at this moment.
     #[must_use]
     pub fn snapshot(&self) -> PlatformSnapshot {
@@ -110,9 +150,21 @@ fn of_checks(shared: &Shared, state: &State) -> Vec<CheckSnapshot> {
     state.checks.iter().map(|check| of_check(shared, check)).collect()
 }
 
+fn reading(check: &Check) -> CheckReading {
+    CheckReading {
+        check: check.target.name.clone(),
+        counters: check.counters,
+        latency: latency(check),
+    }
+}
+
+fn latency(check: &Check) -> Option<LatencyPercentiles> {
+    let answered = |result: &Recent| matches!(result.verdict(), Verdict::Pass | Verdict::Warn);
+    let results = check.results.iter().filter(answered);
+    LatencyPercentiles::of(results.map(Recent::latency).collect())
+}
+
 fn of_check(shared: &Shared, check: &Check) -> CheckSnapshot {
-    let answered = |verdict| matches!(verdict, Verdict::Pass | Verdict::Warn);
-    let latencies = check.results.iter().filter(|result| answered(result.verdict()));
     CheckSnapshot {
         check: check.target.name.clone(),
         state: check.judge.state(),
@@ -121,7 +173,7 @@ fn of_check(shared: &Shared, check: &Check) -> CheckSnapshot {
         message: check.message.to_string(),
         consecutive_failures: check.judge.consecutive_failures(),
         interval: check.judge.interval(&check.target.policy),
-        latency: LatencyPercentiles::of(latencies.map(super::results::Recent::latency).collect()),
+        latency: latency(check),
         recent: check
             .results
             .iter()

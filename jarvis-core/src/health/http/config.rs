@@ -77,6 +77,19 @@ impl HttpConfig {
         }
     }
 
+    /// Does it ask and expect nothing of its own, as [`new`](Self::new) makes it? URL and `reuse`
+    /// aside.
+    pub(super) fn is_plain(&self) -> bool {
+        let Self { url: _, method, headers, body, expect, follow, follow_other_hosts, .. } = self;
+        *method == get()
+            && headers.is_empty()
+            && body.is_none()
+            && expect.is_none()
+            && *follow == 0
+            && !follow_other_hosts
+            && self.max_body == max_body()
+    }
+
     /// Adds a request header.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
