@@ -9,7 +9,11 @@ mod glob;
 mod load;
 mod memory;
 mod meter;
+#[cfg(feature = "redis")]
+mod near;
 mod policy;
+#[cfg(feature = "redis")]
+mod redis;
 mod storage;
 mod types;
 mod value;
@@ -22,9 +26,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisCache;
 pub use ext::{CacheExt, json_loader};
 pub use glob::escape_pattern;
 pub use memory::MemoryCache;
+#[cfg(feature = "redis")]
+pub use near::NearCache;
 pub use policy::CachePolicy;
 pub use types::{CacheStats, Condition, Entry, Lifetime, LoadOptions, SetOptions};
 pub use value::CacheValue;

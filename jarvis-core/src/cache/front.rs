@@ -106,6 +106,10 @@ impl<S: Storage> Front<S> {
         let started = self.clock.monotonic();
         let read = self.storage.read(key, Look::default()).await;
         self.read_took(started);
+        self.answered(read)
+    }
+
+    fn answered(&self, read: Result<Option<Found>>) -> Result<Option<CacheValue>> {
         let Some(found) = self.softened(read.map(Some), None)? else { return Ok(None) };
         let found = found.filter(Found::is_fresh);
         self.read_counted(found.as_ref());
@@ -120,15 +124,7 @@ impl<S: Storage> Front<S> {
         let started = self.clock.monotonic();
         let read = self.storage.read_many(keys).await;
         self.read_took(started);
-        let Some(found) = self.softened(read.map(Some), None)? else {
-            return Ok(vec![None; keys.len()]);
-        };
-        let values = found.into_iter().map(|found| {
-            let found = found.filter(Found::is_fresh);
-            self.read_counted(found.as_ref());
-            found.map(|found| found.value)
-        });
-        Ok(values.collect())
+        read.into_iter().map(|read| self.answered(read)).collect()
     }
 
     pub(super) async fn exists(&self, key: &str) -> Result<bool> {

@@ -26,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOK_AGAIN_SPREAD: Duration = Duration::from_millis(30);
 
 /// The same error for one more of those who waited.
-fn copied(error: &Arc<Error>) -> Error {
+pub(super) fn copied(error: &Arc<Error>) -> Error {
     let mut copy = Error::new(error.kind(), error.message().to_owned()).with_retry(error.retry());
     if let Some(operation) = error.operation() {
         copy = copy.with_operation(operation.to_owned());
@@ -125,7 +125,7 @@ impl<S: Storage> Front<S> {
     /// The value at once, while a new one is loaded in the background. Without a runtime to load
     /// in, the caller loads.
     async fn refreshed(self: &Arc<Self>, call: Call, found: &Found) -> Result<CacheValue> {
-        let id = found.id.clone();
+        let id = found.id;
         match Handle::try_current() {
             Ok(runtime) if self.is_open() => {
                 if let Some(claim) = Refreshing::claim(&self.refreshing, &call.key) {

@@ -1,5 +1,7 @@
 //! `memory:`: a cache in this process, the reference of the contract.
 
+#[cfg(feature = "redis")]
+mod copies;
 mod storage;
 mod tags;
 

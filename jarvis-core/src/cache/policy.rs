@@ -81,6 +81,13 @@ impl CachePolicy {
         Self { namespace: namespace.into(), ..Self::default() }
     }
 
+    /// For another namespace.
+    #[must_use]
+    pub fn with_namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
     /// With failures of the storage as errors.
     #[must_use]
     pub fn with_strict(mut self, strict: bool) -> Self {

@@ -9,12 +9,12 @@ use super::{CacheValue, Condition};
 use crate::{Error, ErrorKind, Result};
 
 /// Tells one writing of a key from the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteId {
     /// Drawn when it was written.
     Drawn(u64),
     /// A bare number: it is its own identity.
-    #[expect(dead_code, reason = "only storages elsewhere have bare numbers")]
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis has bare numbers"))]
     Number(i64),
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Write {
 
 /// What is known about an entry besides its value before it is read.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(dead_code, reason = "memory needs no second trip")]
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "memory needs no second trip"))]
 pub(super) struct Look<'a> {
     /// The tags it probably has, so that their versions come in the same trip.
     pub(super) tags: &'a [String],
@@ -100,9 +100,9 @@ pub(super) trait Storage: Debug + Send + Sync + 'static {
     fn read(&self, key: &str, look: Look<'_>)
     -> impl Future<Output = Result<Option<Found>>> + Send;
 
-    /// In the order of the keys.
+    /// In the order of the keys. Where there are several servers, some may fail.
     fn read_many(&self, keys: &[String])
-    -> impl Future<Output = Result<Vec<Option<Found>>>> + Send;
+    -> impl Future<Output = Vec<Result<Option<Found>>>> + Send;
 
     /// [`read`](Self::read) without the value.
     fn look(&self, key: &str) -> impl Future<Output = Result<Option<Age>>> + Send;

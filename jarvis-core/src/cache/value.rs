@@ -13,6 +13,13 @@ use crate::{Error, ErrorKind, Result};
 pub struct CacheValue(bytes::Bytes);
 
 impl CacheValue {
+    /// The bytes from there on, without copying them.
+    #[cfg(feature = "redis")]
+    pub(super) fn tail(bytes: Vec<u8>, at: usize) -> Self {
+        let mut bytes = bytes::Bytes::from(bytes);
+        Self(bytes.split_off(at.min(bytes.len())))
+    }
+
     /// As JSON.
     ///
     /// # Errors

@@ -25,18 +25,18 @@ const STRIPES: usize = 64;
 
 /// One entry. Times are on the clock's boot axis, which neither stops nor steps.
 #[derive(Debug, Clone)]
-struct Held {
-    value: CacheValue,
-    fresh_until: Option<Duration>,
-    kept_until: Option<Duration>,
+pub(super) struct Held {
+    pub(super) value: CacheValue,
+    pub(super) fresh_until: Option<Duration>,
+    pub(super) kept_until: Option<Duration>,
     /// How long after it was written moka may forget it.
-    kept_for: Option<Duration>,
-    load_took: Duration,
-    id: u64,
-    tags: Vec<Arc<Tag>>,
+    pub(super) kept_for: Option<Duration>,
+    pub(super) load_took: Duration,
+    pub(super) id: WriteId,
+    pub(super) tags: Vec<Arc<Tag>>,
 }
 
-type Entries = Moka<Box<str>, Arc<Held>>;
+pub(super) type Entries = Moka<Box<str>, Arc<Held>>;
 
 struct Reclaim;
 
@@ -77,12 +77,12 @@ fn entries(max_bytes: u64, evictions: &Arc<AtomicU64>) -> Arc<Entries> {
 /// Entries of one namespace in this process.
 #[derive(Debug)]
 pub(crate) struct MemoryStorage {
-    clock: SharedClock,
+    pub(super) clock: SharedClock,
     max_bytes: u64,
     /// A flush puts an empty one in its place.
     entries: RwLock<Arc<Entries>>,
     evictions: Arc<AtomicU64>,
-    tags: Tags,
+    pub(super) tags: Tags,
     /// Loads under way, by their key: a deletion invalidates them.
     loads: Tags,
     /// What looks at an entry and then writes it holds the lock of its key.
@@ -97,7 +97,7 @@ pub(crate) struct MemoryTicket {
     entries: Arc<Entries>,
     tags: Vec<Arc<Tag>>,
     load: Arc<Tag>,
-    seen: Option<u64>,
+    seen: Option<WriteId>,
 }
 
 impl MemoryStorage {
@@ -116,7 +116,7 @@ impl MemoryStorage {
         }
     }
 
-    fn entries(&self) -> RwLockReadGuard<'_, Arc<Entries>> {
+    pub(super) fn entries(&self) -> RwLockReadGuard<'_, Arc<Entries>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,8 +126,8 @@ impl MemoryStorage {
         stripe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next_id(&self) -> u64 {
-        self.ids.fetch_add(1, Ordering::Relaxed)
+    fn next_id(&self) -> WriteId {
+        WriteId::Drawn(self.ids.fetch_add(1, Ordering::Relaxed))
     }
 
     /// An entry that is kept and valid.
@@ -161,7 +161,7 @@ impl MemoryStorage {
         })
     }
 
-    fn hold_tags(&self, tags: &[String]) -> Vec<Arc<Tag>> {
+    pub(super) fn hold_tags(&self, tags: &[String]) -> Vec<Arc<Tag>> {
         tags.iter().map(|tag| self.tags.hold(tag)).collect()
     }
 
@@ -260,7 +260,7 @@ impl MemoryStorage {
         }
     }
 
-    fn remove_matching_here(&self, pattern: &str) -> u64 {
+    pub(super) fn remove_matching_here(&self, pattern: &str) -> u64 {
         self.loads.invalidate_where(|key| glob::matches(pattern, key));
         let entries = Arc::clone(&self.entries());
         let keys = entries.iter().map(|(key, _)| key).filter(|key| glob::matches(pattern, key));
@@ -304,7 +304,7 @@ impl Held {
             value: self.value.clone(),
             age,
             load_took: self.load_took,
-            id: WriteId::Drawn(self.id),
+            id: self.id,
             near: false,
         }
     }
@@ -317,8 +317,8 @@ impl Storage for MemoryStorage {
         Ok(self.find(key))
     }
 
-    async fn read_many(&self, keys: &[String]) -> Result<Vec<Option<Found>>> {
-        Ok(keys.iter().map(|key| self.find(key)).collect())
+    async fn read_many(&self, keys: &[String]) -> Vec<Result<Option<Found>>> {
+        keys.iter().map(|key| Ok(self.find(key))).collect()
     }
 
     async fn look(&self, key: &str) -> Result<Option<Age>> {
