@@ -18,6 +18,7 @@ pub mod cache;
 pub mod health;
 pub mod lease;
 pub mod restart;
+pub mod session;
 
 pub mod alert;
 pub mod operator;
