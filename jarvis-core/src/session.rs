@@ -14,8 +14,20 @@
 //! | `clearUserSessions` | [`clear`](SessionStore::clear) |
 
 mod data;
+mod front;
 mod id;
+mod memory;
+mod policy;
+mod record;
+mod seal;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod store;
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+mod stored;
+mod turns;
 mod types;
+mod update;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -24,9 +36,11 @@ use async_trait::async_trait;
 
 pub use data::SessionData;
 pub use id::{SessionHandle, SessionId, SessionRef};
-pub use types::{
-    NewSession, Save, SaveOutcome, Session, SessionMeta, SessionPolicy, SessionSummary,
-};
+pub use memory::MemorySessions;
+pub use policy::{LONGEST_TTL, SessionPolicy};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteSessions;
+pub use types::{NewSession, Save, SaveOutcome, Session, SessionMeta, SessionSummary};
 
 use crate::Result;
 use crate::clock::WallTime;
@@ -60,7 +74,8 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     ///   operating system.
     /// - An id that is taken is `Conflict`, and what is there stays as it is.
     /// - It lives for `ttl`, else for the policy's, but never longer than the absolute cap.
-    /// - A zero `ttl` is `InvalidInput`.
+    /// - A `ttl` under a millisecond or over ten years is `InvalidInput`, here and wherever one is
+    ///   given.
     /// - Data over the policy's size is `TooLarge`; data that is no JSON object, or nested too
     ///   deep, is `InvalidInput`. Nothing is stored then.
     async fn create(&self, new: NewSession) -> Result<Session>;
@@ -162,8 +177,8 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     /// [`save`](SessionStore::save) for many, answered in their order.
     ///
     /// # Behavior
-    /// - Each for itself: one that is refused does not stop the others.
-    async fn save_many(&self, saves: Vec<Save>) -> Result<Vec<SaveOutcome>>;
+    /// - Each for itself: one that is refused or fails does not stop the others.
+    async fn save_many(&self, saves: Vec<Save>) -> Vec<Result<SaveOutcome>>;
 
     /// [`delete`](SessionStore::delete) for many; how many there were.
     ///

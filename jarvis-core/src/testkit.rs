@@ -48,6 +48,7 @@ pub mod redis;
 pub mod restart;
 #[cfg(feature = "sqlite")]
 pub mod rows;
+pub mod session;
 
 use std::fmt;
 use std::future::Future;

@@ -21,6 +21,8 @@ mod lease;
 mod ledger;
 #[path = "conformance/restart.rs"]
 mod restart;
+#[path = "conformance/session.rs"]
+mod session;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     lease::add(&mut suite);
     ledger::add(&mut suite);
     restart::add(&mut suite);
+    session::add(&mut suite);
     suite.complete(&jarvis_core::registry::Registry::with_defaults());
     suite.run()
 }

@@ -63,10 +63,6 @@ impl SessionData {
     }
 
     /// From text that this crate has checked before it was stored.
-    #[cfg_attr(
-        not(any(feature = "sqlite", feature = "redis")),
-        expect(dead_code, reason = "what is in memory is never read back")
-    )]
     pub(super) fn trusted(text: Arc<str>) -> Self {
         Self(text)
     }

@@ -40,6 +40,10 @@ impl Bucket {
         Self::of_hash(&hash.finalize())
     }
 
+    pub(super) fn number(self) -> usize {
+        usize::from(self.0)
+    }
+
     fn random() -> Result<Self> {
         let mut bytes = [0; 2];
         fill(&mut bytes)?;
@@ -66,7 +70,7 @@ impl fmt::Display for Bucket {
     }
 }
 
-fn fill(bytes: &mut [u8]) -> Result<()> {
+pub(super) fn fill(bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes).map_err(|error| {
         Error::new(ErrorKind::Exhausted, "the operating system has no random numbers to give")
             .with_source(error)
@@ -78,7 +82,7 @@ fn fill(bytes: &mut [u8]) -> Result<()> {
 ///
 /// Ours are 34 characters of base64url: 192 random bits, and two characters that name a bucket of
 /// keys. Ids that a web framework made are taken as they are, 1 to 128 bytes.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
@@ -232,16 +236,6 @@ pub enum SessionRef {
     Id(SessionId),
     /// By what a listing gave.
     Handle(SessionHandle),
-}
-
-impl SessionRef {
-    /// What storage files it under.
-    pub(crate) fn handle(&self, hash_ids: bool) -> SessionHandle {
-        match self {
-            Self::Id(id) => id.handle(hash_ids),
-            Self::Handle(handle) => handle.clone(),
-        }
-    }
 }
 
 impl From<SessionId> for SessionRef {

@@ -36,7 +36,7 @@ pub(crate) use failure::SqlResult;
 pub(crate) use schema::Schema;
 
 use crate::{Error, ErrorKind, Result};
-use readers::Readers;
+use readers::{Length, Readers};
 use writer::Writer;
 
 /// How a file is opened. The first opening of a file in a process decides for all of them.
@@ -181,10 +181,18 @@ impl Sqlite {
         T: Send + 'static,
         F: FnOnce(&Connection) -> SqlResult<T> + Send + 'static,
     {
+        self.ask(operation, Length::Any, work).await
+    }
+
+    async fn ask<T, F>(&self, operation: &'static str, length: Length, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> SqlResult<T> + Send + 'static,
+    {
         let (sender, answer) = oneshot::channel();
         self.check_process()
             .and_then(|()| {
-                self.shared.readers.submit(work, move |result| drop(sender.send(result)))
+                self.shared.readers.submit(length, work, move |result| drop(sender.send(result)))
             })
             .map_err(|error| error.with_operation(operation))?;
         answer.await.unwrap_or_else(|_| Err(self.gone())).map_err(|e| e.with_operation(operation))
@@ -249,6 +257,17 @@ impl Tables {
     {
         self.ready().await?;
         self.sqlite.read(operation, work).await
+    }
+
+    /// A read of some rows by their key. Those that wait together share a snapshot, which makes
+    /// them several times cheaper.
+    pub(crate) async fn look_up<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> SqlResult<T> + Send + 'static,
+    {
+        self.ready().await?;
+        self.sqlite.ask(operation, Length::Short, work).await
     }
 }
 

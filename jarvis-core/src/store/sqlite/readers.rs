@@ -1,4 +1,7 @@
 //! The reader threads: started when there is something to read, as many as are allowed.
+//!
+//! Short reads that wait together share one snapshot, which is taken after the last of them came:
+//! each sees what was committed before it was asked, and a look-up costs no transaction of its own.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::create::{Access, connect};
-use super::failure::explain;
+use super::failure::{duplicate, explain};
 use super::writer::no_thread;
 use super::{Options, SqlResult};
 use crate::{Error, ErrorKind, Result};
@@ -17,7 +20,24 @@ use crate::{Error, ErrorKind, Result};
 /// How many reads may wait.
 const QUEUE: usize = 4_096;
 
-type Job = Box<dyn FnOnce(Result<&Connection>) + Send>;
+/// How many short reads share a snapshot at most.
+const BATCH: usize = 64;
+
+type Work = Box<dyn FnOnce(&Path, Result<&Connection>) + Send>;
+
+struct Job {
+    short: bool,
+    work: Work,
+}
+
+/// How long a read takes, and so whether it may share a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Some rows by their key.
+    Short,
+    /// Anything.
+    Any,
+}
 
 #[derive(Default)]
 struct Queue {
@@ -66,15 +86,14 @@ impl Readers {
         }))
     }
 
-    pub(super) fn submit<T, F, R>(&self, work: F, reply: R) -> Result<()>
+    pub(super) fn submit<T, F, R>(&self, length: Length, work: F, reply: R) -> Result<()>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> SqlResult<T> + Send + 'static,
         R: FnOnce(Result<T>) + Send + 'static,
     {
-        let path = self.0.path.clone();
-        let job: Job = Box::new(move |connection| {
-            reply(connection.and_then(|connection| in_snapshot(&path, connection, work)));
+        let work: Work = Box::new(move |path, connection| {
+            reply(connection.and_then(|connection| run(path, connection, work)));
         });
         let mut queue = self.0.queue();
         if queue.jobs.len() >= QUEUE {
@@ -90,9 +109,13 @@ impl Readers {
                 Err(_) => {}
             }
         }
-        queue.jobs.push_back(job);
+        queue.jobs.push_back(Job { short: length == Length::Short, work });
+        let idle = queue.idle > 0;
         drop(queue);
-        self.0.ready.notify_one();
+        // Waking is a system call; a thread that is busy looks at the queue anyway.
+        if idle {
+            self.0.ready.notify_one();
+        }
         Ok(())
     }
 
@@ -106,14 +129,12 @@ impl Readers {
     }
 }
 
-fn in_snapshot<T>(
+fn run<T>(
     path: &Path,
     connection: &Connection,
     work: impl FnOnce(&Connection) -> SqlResult<T>,
 ) -> Result<T> {
-    let tx = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)
-        .map_err(|error| explain(path, error))?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| work(&tx)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| work(connection)));
     outcome.map_or_else(
         |_| {
             Err(Error::new(
@@ -127,30 +148,55 @@ fn in_snapshot<T>(
 
 fn serve(state: &State) {
     let mut connection: Option<Connection> = None;
-    while let Some(job) = next(state) {
+    let mut jobs = Vec::with_capacity(BATCH);
+    while next(state, &mut jobs) {
         if connection.is_none() {
             match connect(&state.path, &state.options, Access::Read) {
                 Ok(fresh) => connection = Some(fresh),
                 Err(error) => {
-                    job(Err(error));
+                    refuse(&state.path, jobs.drain(..), &error);
                     continue;
                 }
             }
         }
         if let Some(connection) = &connection {
-            job(Ok(connection));
+            in_snapshot(&state.path, connection, jobs.drain(..));
         }
     }
 }
 
-fn next(state: &State) -> Option<Job> {
+fn refuse(path: &Path, jobs: impl Iterator<Item = Job>, error: &Error) {
+    for job in jobs {
+        (job.work)(path, Err(duplicate(error)));
+    }
+}
+
+fn in_snapshot(path: &Path, connection: &Connection, jobs: impl Iterator<Item = Job>) {
+    match Transaction::new_unchecked(connection, TransactionBehavior::Deferred) {
+        Ok(snapshot) => {
+            for job in jobs {
+                (job.work)(path, Ok(&snapshot));
+            }
+        }
+        Err(error) => refuse(path, jobs, &explain(path, error)),
+    }
+}
+
+/// Takes the next read, and the short ones that wait behind a short one. `false` at the end.
+fn next(state: &State, jobs: &mut Vec<Job>) -> bool {
     let mut queue = state.queue();
     loop {
         if let Some(job) = queue.jobs.pop_front() {
-            return Some(job);
+            let short = job.short;
+            jobs.push(job);
+            while short && jobs.len() < BATCH {
+                let Some(job) = queue.jobs.pop_front_if(|job| job.short) else { break };
+                jobs.push(job);
+            }
+            return true;
         }
         if queue.closed {
-            return None;
+            return false;
         }
         queue.idle += 1;
         queue = state.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);

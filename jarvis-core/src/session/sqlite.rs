@@ -1,0 +1,355 @@
+//! [`SqliteSessions`]: in one file, for all processes of a machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::front::{Front, damaged};
+use super::record::{Draft, Expect, Kept, Listed, Name, Record, Records, Swapped, Terms, Verdict};
+use super::store::store;
+use super::{SessionHandle, SessionId, SessionPolicy};
+use crate::Result;
+use crate::clock::{SharedClock, WallTime};
+use crate::store::sqlite::{Schema, SqlResult, Sqlite, Tables};
+use crate::vocabulary::UserId;
+
+/// How many expired sessions one write clears away, and how long after the last time. As long as
+/// there are more than that, every write does, and so they go faster than they come.
+const SWEPT: i64 = 100;
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+static SCHEMA: Schema = Schema {
+    component: "session",
+    steps: &["
+        CREATE TABLE session (
+            handle TEXT PRIMARY KEY,
+            user TEXT,
+            version INTEGER NOT NULL,
+            created_ms INTEGER NOT NULL,
+            updated_ms INTEGER NOT NULL,
+            expires_ms INTEGER NOT NULL,
+            ttl_ms INTEGER NOT NULL,
+            data BLOB NOT NULL,
+            meta BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX session_expires ON session (expires_ms);
+        CREATE INDEX session_user ON session (user) WHERE user IS NOT NULL;
+    "],
+};
+
+/// Sessions in a SQLite file, shared by all processes that open it. Clones share everything.
+///
+/// Durable: a session is acknowledged when it is on disk; callers that arrive together share one
+/// sync. Reading never waits for writing. What expired is cleared away by later writes.
+#[derive(Debug, Clone)]
+pub struct SqliteSessions(Front<File>);
+
+store!(SqliteSessions, "session.sqlite");
+
+impl SqliteSessions {
+    /// The sessions of a file. Its tables are made at the first use.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` for a policy that can't be kept; the message names the field.
+    pub fn new(sqlite: &Sqlite, policy: SessionPolicy, clock: SharedClock) -> Result<Self> {
+        let tables = sqlite.tables(&SCHEMA);
+        Front::new(policy, clock, |terms| File {
+            tables,
+            terms,
+            sweep_at: Arc::new(AtomicI64::new(i64::MIN)),
+        })
+        .map(Self)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct File {
+    tables: Tables,
+    terms: Terms,
+    /// From when on, in wall milliseconds, the next write sweeps.
+    sweep_at: Arc<AtomicI64>,
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<WallTime> {
+    row.get(column).map(WallTime::from_millis)
+}
+
+fn blob<'a>(row: &'a Row<'_>, column: usize) -> SqlResult<&'a [u8]> {
+    let blob = row.get_ref(column)?.as_blob();
+    blob.map_err(|_| damaged().into())
+}
+
+fn user_of(row: &Row<'_>, column: usize) -> SqlResult<Option<UserId>> {
+    let text = row.get_ref(column)?.as_str_or_null().map_err(|_| damaged())?;
+    Ok(text.map(UserId::new).transpose().map_err(|_| damaged())?)
+}
+
+const RECORD: &str = "SELECT user, version, created_ms, updated_ms, expires_ms, ttl_ms, data, meta
+     FROM session WHERE handle = ?1 AND expires_ms > ?2";
+
+fn find(
+    connection: &Connection,
+    handle: &SessionHandle,
+    now: WallTime,
+) -> SqlResult<Option<Record>> {
+    let mut statement = connection.prepare_cached(RECORD)?;
+    let mut rows = statement.query(params![handle.as_str(), now.millis()])?;
+    rows.next()?.map(record).transpose()
+}
+
+fn record(row: &Row<'_>) -> SqlResult<Record> {
+    Ok(Record {
+        user: user_of(row, 0)?,
+        version: row.get::<_, i64>(1)?.unsigned_abs(),
+        created_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        expires_at: time(row, 4)?,
+        ttl: Duration::from_millis(row.get::<_, i64>(5)?.unsigned_abs()),
+        data: Kept::<super::SessionData>::read(blob(row, 6)?)?,
+        meta: Kept::<super::SessionMeta>::read(blob(row, 7)?)?,
+    })
+}
+
+const LISTED: &str = "SELECT handle, user, version, created_ms, updated_ms, expires_ms, meta
+     FROM session WHERE ";
+
+fn listed(row: &Row<'_>) -> SqlResult<Listed> {
+    let handle: String = row.get(0)?;
+    Ok(Listed {
+        handle: SessionHandle::new(handle).map_err(|_| damaged())?,
+        user: user_of(row, 1)?,
+        version: row.get::<_, i64>(2)?.unsigned_abs(),
+        created_at: time(row, 3)?,
+        updated_at: time(row, 4)?,
+        expires_at: time(row, 5)?,
+        meta: Kept::<super::SessionMeta>::read(blob(row, 6)?)?,
+    })
+}
+
+fn lines(
+    connection: &Connection,
+    which: &str,
+    parameters: &[&dyn rusqlite::ToSql],
+) -> SqlResult<Vec<Listed>> {
+    let mut statement = connection.prepare_cached(&format!("{LISTED}{which}"))?;
+    let mut rows = statement.query(parameters)?;
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next()? {
+        lines.push(listed(row)?);
+    }
+    Ok(lines)
+}
+
+fn put(tx: &Transaction<'_>, handle: &SessionHandle, record: &Record) -> SqlResult<()> {
+    let version = i64::try_from(record.version).unwrap_or(i64::MAX);
+    tx.prepare_cached(
+        "INSERT INTO session
+            (handle, user, version, created_ms, updated_ms, expires_ms, ttl_ms, data, meta)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (handle) DO UPDATE SET user = excluded.user, version = excluded.version,
+            created_ms = excluded.created_ms, updated_ms = excluded.updated_ms,
+            expires_ms = excluded.expires_ms, ttl_ms = excluded.ttl_ms, data = excluded.data,
+            meta = excluded.meta",
+    )?
+    .execute(params![
+        handle.as_str(),
+        record.user.as_ref().map(UserId::as_str),
+        version,
+        record.created_at.millis(),
+        record.updated_at.millis(),
+        record.expires_at.millis(),
+        millis(record.ttl),
+        record.data.bytes(),
+        record.meta.bytes()?,
+    ])?;
+    Ok(())
+}
+
+/// Removes a session, whether it lives or not; was it there and alive?
+fn take(tx: &Transaction<'_>, handle: &SessionHandle, now: WallTime) -> SqlResult<bool> {
+    let expires: Option<i64> = tx
+        .prepare_cached("DELETE FROM session WHERE handle = ?1 RETURNING expires_ms")?
+        .query_row([handle.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(expires.is_some_and(|expires| now.millis() < expires))
+}
+
+impl File {
+    /// The time is asked when the write is run: one that waited must not meet a session that
+    /// expired meanwhile.
+    fn sweep(&self, tx: &Transaction<'_>, now: WallTime) -> SqlResult<()> {
+        if now.millis() < self.sweep_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let swept = tx
+            .prepare_cached(
+                "DELETE FROM session WHERE handle IN
+                    (SELECT handle FROM session WHERE expires_ms <= ?1 LIMIT ?2)",
+            )?
+            .execute([now.millis(), SWEPT])?;
+        let more = i64::try_from(swept).unwrap_or(SWEPT) >= SWEPT;
+        let next = if more { now } else { now + SWEEP_EVERY };
+        self.sweep_at.store(next.millis(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>, WallTime, &Terms) -> SqlResult<T> + Send + 'static,
+    {
+        let file = self.clone();
+        self.tables
+            .write(operation, move |tx| {
+                let now = file.terms.now();
+                let done = work(tx, now, &file.terms)?;
+                file.sweep(tx, now)?;
+                Ok(done)
+            })
+            .await
+    }
+}
+
+impl Records for File {
+    const AT_REST: bool = true;
+
+    async fn swap(&self, id: &SessionId, expect: Expect, draft: Draft) -> Result<Swapped> {
+        let handle = id.handle(self.terms.hash_ids);
+        self.write("session.sqlite.swap", move |tx, now, terms| {
+            let before = find(tx, &handle, now)?;
+            match (expect.judge(before.as_ref().map(|before| before.version)), before) {
+                (Verdict::Store, before) => {
+                    let record = Record::over(before.as_ref(), draft, now, terms);
+                    put(tx, &handle, &record)?;
+                    Ok(Swapped::Stored(record.stored()))
+                }
+                (Verdict::Conflict, Some(before)) => Ok(Swapped::Conflict(Box::new(before))),
+                (Verdict::Conflict | Verdict::Missing, _) => Ok(Swapped::Missing),
+            }
+        })
+        .await
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<Record>> {
+        let handle = id.handle(self.terms.hash_ids);
+        let now = self.terms.now();
+        self.tables
+            .look_up("session.sqlite.load", move |connection| find(connection, &handle, now))
+            .await
+    }
+
+    async fn remove(&self, name: Name<'_>) -> Result<bool> {
+        let handle = self.terms.handle(name);
+        self.write("session.sqlite.remove", move |tx, now, _| take(tx, &handle, now)).await
+    }
+
+    async fn extend(&self, name: Name<'_>, ttl: Option<Duration>) -> Result<Option<WallTime>> {
+        let handle = self.terms.handle(name);
+        self.write("session.sqlite.extend", move |tx, now, terms| {
+            let Some((own, created_at)) = tx
+                .prepare_cached(
+                    "SELECT ttl_ms, created_ms FROM session WHERE handle = ?1 AND expires_ms > ?2",
+                )?
+                .query_row(params![handle.as_str(), now.millis()], |row| {
+                    Ok((row.get::<_, i64>(0)?, time(row, 1)?))
+                })
+                .optional()?
+            else {
+                return Ok(None);
+            };
+            let ttl = ttl.unwrap_or(Duration::from_millis(own.unsigned_abs()));
+            let expires_at = terms.expiry(now, ttl, created_at);
+            tx.prepare_cached("UPDATE session SET expires_ms = ?2 WHERE handle = ?1")?
+                .execute(params![handle.as_str(), expires_at.millis()])?;
+            Ok(Some(expires_at))
+        })
+        .await
+    }
+
+    async fn replace(
+        &self,
+        old: &SessionId,
+        version: u64,
+        new: &SessionId,
+        draft: Draft,
+    ) -> Result<Swapped> {
+        let hash_ids = self.terms.hash_ids;
+        let (old, new) = (old.handle(hash_ids), new.handle(hash_ids));
+        self.write("session.sqlite.replace", move |tx, now, terms| {
+            let Some(before) = find(tx, &old, now)? else { return Ok(Swapped::Missing) };
+            if before.version != version {
+                return Ok(Swapped::Conflict(Box::new(before)));
+            }
+            let record = Record::over(Some(&before), draft, now, terms);
+            put(tx, &new, &record)?;
+            take(tx, &old, now)?;
+            Ok(Swapped::Stored(record.stored()))
+        })
+        .await
+    }
+
+    async fn list(&self, user: &UserId) -> Result<Vec<Listed>> {
+        let (user, now) = (user.clone(), self.terms.now().millis());
+        self.tables
+            .read("session.sqlite.list", move |connection| {
+                lines(connection, "user = ?1 AND +expires_ms > ?2", &[&user.as_str(), &now])
+            })
+            .await
+    }
+
+    async fn clear(&self, user: &UserId, except: Option<SessionHandle>) -> Result<u64> {
+        let user = user.clone();
+        self.write("session.sqlite.clear", move |tx, now, _| {
+            let except = except.as_ref().map_or("", SessionHandle::as_str);
+            let cleared = tx
+                .prepare_cached(
+                    "DELETE FROM session WHERE user = ?1 AND handle <> ?2 AND +expires_ms > ?3",
+                )?
+                .execute(params![user.as_str(), except, now.millis()])?;
+            Ok(u64::try_from(cleared).unwrap_or(u64::MAX))
+        })
+        .await
+    }
+
+    async fn count(&self) -> Result<u64> {
+        let now = self.terms.now().millis();
+        self.tables
+            .read("session.sqlite.count", move |connection| {
+                let count: i64 = connection
+                    .prepare_cached("SELECT COUNT(*) FROM session WHERE expires_ms > ?1")?
+                    .query_row([now], |row| row.get(0))?;
+                Ok(count.unsigned_abs())
+            })
+            .await
+    }
+
+    /// The cursor is the last handle of the page.
+    async fn page(
+        &self,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        let after = cursor.map(SessionHandle::new).transpose()?;
+        let after = after.map_or_else(String::new, |after| after.as_str().to_owned());
+        let (now, rows) = (self.terms.now().millis(), i64::try_from(limit).unwrap_or(i64::MAX));
+        let which = "handle > ?1 AND +expires_ms > ?2 ORDER BY handle LIMIT ?3";
+        let page = self
+            .tables
+            .read("session.sqlite.scan", move |connection| {
+                lines(connection, which, &[&after, &now, &rows])
+            })
+            .await?;
+        let next = page.last().filter(|_| page.len() >= limit);
+        let next = next.map(|last| last.handle.as_str().to_owned());
+        Ok((page, next))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! [`Turns`]: one at a time for each session, within this process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::SessionId;
+
+type Queue = Arc<tokio::sync::Mutex<()>>;
+
+/// Who wants to change which session. Holds nothing for a session that nobody changes.
+#[derive(Default)]
+pub(super) struct Turns(Mutex<HashMap<SessionId, Queue>>);
+
+impl std::fmt::Debug for Turns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Turns({})", self.queues().len())
+    }
+}
+
+impl Turns {
+    fn queues(&self) -> MutexGuard<'_, HashMap<SessionId, Queue>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place in the session's queue, kept until it is dropped.
+    pub(super) fn enter<'a>(&'a self, id: &'a SessionId) -> Place<'a> {
+        let queue = Arc::clone(self.queues().entry(id.clone()).or_default());
+        Place { turns: self, id, queue }
+    }
+}
+
+/// A place in a queue.
+pub(super) struct Place<'a> {
+    turns: &'a Turns,
+    id: &'a SessionId,
+    queue: Queue,
+}
+
+impl Place<'_> {
+    /// Complete when all who came before are done. First come, first served.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.queue.lock().await
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut queues = self.turns.queues();
+        // Places are taken under this lock, so that two are the map's and ours: nobody else waits.
+        if Arc::strong_count(&self.queue) == 2 {
+            queues.remove(self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn the_second_waits_for_the_first_and_nothing_is_left_behind() {
+        let turns = Turns::default();
+        let id = SessionId::new("a").unwrap();
+        let (first, second) = (turns.enter(&id), turns.enter(&id));
+        let held = first.turn().now_or_never().unwrap();
+        assert!(second.turn().now_or_never().is_none());
+        let other = SessionId::new("b").unwrap();
+        assert!(turns.enter(&other).turn().now_or_never().is_some());
+        drop(held);
+        assert!(second.turn().now_or_never().is_some());
+        drop(first);
+        assert_eq!(format!("{turns:?}"), "Turns(1)");
+        drop(second);
+        assert_eq!(format!("{turns:?}"), "Turns(0)");
+    }
+}
