@@ -14,11 +14,14 @@
 //! | `clearUserSessions` | [`clear`](SessionStore::clear) |
 
 mod data;
+mod deadline;
 mod front;
 mod id;
 mod memory;
 mod policy;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod seal;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -27,13 +30,14 @@ mod store;
 mod stored;
 mod turns;
 mod types;
-mod update;
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisSessions;
 pub use data::SessionData;
 pub use id::{SessionHandle, SessionId, SessionRef};
 pub use memory::MemorySessions;
@@ -186,7 +190,8 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     /// - One named twice counts once.
     async fn delete_many(&self, sessions: &[SessionRef]) -> Result<u64>;
 
-    /// Every living session, a page at a time, in no order; `None` asks for the first page.
+    /// Every living session, a page of about `limit` at a time, in no order; `None` asks for the
+    /// first page.
     ///
     /// # Behavior
     /// - What lives from the first page to the last is in one page at least; where the storage

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 
-use super::record::{Draft, Expect, Kept, Listed, Name, Record, Records, Swapped, Terms};
+use super::deadline::Deadline;
+use super::record::{
+    Draft, Expect, Kept, Listed, Name, Origin, Record, Records, Replaced, Swapped, Terms,
+};
 use super::seal::{Place, Seal, no_key};
 use super::turns::Turns;
-use super::update::{Deadline, pause};
 use super::{
     Change, NewSession, Save, SaveOutcome, Session, SessionData, SessionHandle, SessionId,
     SessionMeta, SessionPage, SessionPolicy, SessionRef, SessionSummary, UPDATE_DEADLINE,
@@ -22,8 +24,11 @@ use crate::{Error, ErrorKind, Result};
 /// How often a large session is told of at most.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// The longest page, and how many of a batch are under way at once.
-const AT_ONCE: usize = 1_000;
+/// How many of a batch are under way at once.
+const AT_ONCE: usize = 256;
+
+/// The longest page.
+const LONGEST_PAGE: usize = 1_000;
 
 #[derive(Debug)]
 struct Shared<R> {
@@ -150,12 +155,13 @@ impl<R: Records> Front<R> {
         let place = self.0.turns.enter(id);
         let _turn = deadline.cut(place.turn()).await?;
         let mut stored = deadline.cut(self.fetch(id)).await??;
-        let mut collisions = 0;
         loop {
             let Some(mut session) = stored else { return Ok(None) };
             let version = session.version;
             change(&mut session)?;
-            // A save may not be cut short: nobody would know whether it was applied.
+            // A save may not be cut short: nobody would know whether it was applied. And there is
+            // no pause between two: of those who collide one always gets through, and there is
+            // one from each process at most.
             deadline.check()?;
             let session = Session { id: id.clone(), version, ..session };
             stored = match self.save(Save::new(session)).await? {
@@ -163,11 +169,6 @@ impl<R: Records> Front<R> {
                 SaveOutcome::NotFound => None,
                 SaveOutcome::Conflict(session) => Some(*session),
             };
-            collisions += 1;
-            if let Some(wait) = pause(&self.0.terms.clock, collisions) {
-                deadline.cut(wait).await?;
-                stored = deadline.cut(self.fetch(id)).await??;
-            }
         }
     }
 
@@ -194,6 +195,8 @@ impl<R: Records> Front<R> {
         let deadline = Deadline::new(&self.0.terms.clock, UPDATE_DEADLINE);
         loop {
             let Some(mut session) = self.fetch(id).await? else { return Ok(None) };
+            let (version, created_at) = (session.version, session.created_at);
+            let origin = Origin { version, created_at, user: session.user.clone() };
             session.user = user.clone().or(session.user);
             session.id = SessionId::generate(session.user.as_ref())?;
             let draft = self.draft(
@@ -203,9 +206,9 @@ impl<R: Records> Front<R> {
                 session.ttl,
                 &session.meta,
             )?;
-            match self.0.records.replace(id, session.version, &session.id, draft).await? {
-                Swapped::Missing => return Ok(None),
-                Swapped::Stored(stored) => {
+            match self.0.records.replace(id, origin, &session.id, draft).await? {
+                Replaced::Missing => return Ok(None),
+                Replaced::Stored(stored) => {
                     return Ok(Some(Session {
                         version: stored.version,
                         updated_at: stored.updated_at,
@@ -213,7 +216,7 @@ impl<R: Records> Front<R> {
                         ..session
                     }));
                 }
-                Swapped::Conflict(_) => deadline.check()?,
+                Replaced::Changed => deadline.check()?,
             }
         }
     }
@@ -270,7 +273,7 @@ impl<R: Records> Front<R> {
     }
 
     pub(super) async fn scan(&self, cursor: Option<&str>, limit: usize) -> Result<SessionPage> {
-        let (listed, next) = self.0.records.page(cursor, limit.clamp(1, AT_ONCE)).await?;
+        let (listed, next) = self.0.records.page(cursor, limit.clamp(1, LONGEST_PAGE)).await?;
         Ok(SessionPage::new(self.summaries(listed)?, next))
     }
 

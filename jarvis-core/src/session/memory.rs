@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::front::Front;
 use super::record::{
-    Draft, Expect, Listed, Name, Record, Records, Stored, Swapped, Terms, Verdict,
+    Draft, Expect, Listed, Name, Origin, Record, Records, Replaced, Stored, Swapped, Terms, Verdict,
 };
 use super::store::store;
 use super::{SessionHandle, SessionId, SessionPolicy};
@@ -242,7 +242,13 @@ impl Memory {
         })
     }
 
-    fn replace_now(&self, old: &SessionId, version: u64, new: &SessionId, draft: Draft) -> Swapped {
+    fn replace_now(
+        &self,
+        old: &SessionId,
+        version: u64,
+        new: &SessionId,
+        draft: Draft,
+    ) -> Replaced {
         let now = self.terms.now();
         let (from, to) = (Self::place(old), Self::place(new));
         // Locks of one kind are taken in their order, so that two never wait for each other.
@@ -254,10 +260,8 @@ impl Memory {
         };
         self.settle(shard, old, now);
         let record = match shard.get(old).map(|entry| &entry.record) {
-            None => return Swapped::Missing,
-            Some(before) if before.version != version => {
-                return Swapped::Conflict(Box::new(before.clone()));
-            }
+            None => return Replaced::Missing,
+            Some(before) if before.version != version => return Replaced::Changed,
             Some(before) => Record::over(Some(before), draft, now, &self.terms),
         };
         self.take(shard, old);
@@ -265,7 +269,7 @@ impl Memory {
             Some(upper) if to > from => upper,
             _ => &mut lower,
         };
-        Swapped::Stored(self.put(shard, new, record))
+        Replaced::Stored(self.put(shard, new, record))
     }
 
     fn ids_of(&self, user: &UserId) -> Vec<SessionId> {
@@ -358,11 +362,11 @@ impl Records for Memory {
     async fn replace(
         &self,
         old: &SessionId,
-        version: u64,
+        origin: Origin,
         new: &SessionId,
         draft: Draft,
-    ) -> Result<Swapped> {
-        Ok(self.replace_now(old, version, new, draft))
+    ) -> Result<Replaced> {
+        Ok(self.replace_now(old, origin.version, new, draft))
     }
 
     async fn list(&self, user: &UserId) -> Result<Vec<Listed>> {

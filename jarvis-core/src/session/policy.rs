@@ -117,9 +117,9 @@ impl SessionPolicy {
 
     /// What a store asks when it is made.
     pub(super) fn check(&self) -> Result<()> {
-        check_ttl("ttl", self.ttl).map_err(as_config)?;
+        check_ttl("ttl", self.ttl).map_err(|error| as_config(&error))?;
         if let Some(cap) = self.absolute_ttl {
-            check_ttl("absolute_ttl", cap).map_err(as_config)?;
+            check_ttl("absolute_ttl", cap).map_err(|error| as_config(&error))?;
         }
         if self.max_bytes < 2 {
             return Err(config("max_bytes must be at least 2, which is what {} takes"));
@@ -163,7 +163,7 @@ fn config(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::ConfigInvalid, message)
 }
 
-fn as_config(error: Error) -> Error {
+fn as_config(error: &Error) -> Error {
     config(error.message().to_owned())
 }
 

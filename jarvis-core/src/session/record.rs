@@ -92,6 +92,25 @@ pub(super) enum Swapped {
     Missing,
 }
 
+/// What a session that moves to another id was when it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) version: u64,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "others read it again"))]
+    pub(super) created_at: WallTime,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "others read it again"))]
+    pub(super) user: Option<UserId>,
+}
+
+/// How a move ended.
+#[derive(Debug)]
+pub(super) enum Replaced {
+    Stored(Stored),
+    /// It has another version by now.
+    Changed,
+    Missing,
+}
+
 /// One line of a listing.
 #[derive(Debug)]
 pub(super) struct Listed {
@@ -177,7 +196,8 @@ impl Record {
     }
 }
 
-/// Storage for records. Each method is atomic, and sees no record that expired.
+/// Storage for records. Each method is atomic (but where a backend's own docs tell how it is not),
+/// and sees no record that expired.
 pub(super) trait Records: Debug + Send + Sync + 'static {
     /// Does it leave this process, so that encryption applies?
     const AT_REST: bool;
@@ -203,14 +223,14 @@ pub(super) trait Records: Debug + Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> impl Future<Output = Result<Option<WallTime>>> + Send;
 
-    /// Stores `draft` under `new` in place of `old`, if that has this version.
+    /// Stores `draft` under `new` in place of `old`, if that is still what it was.
     fn replace(
         &self,
         old: &SessionId,
-        version: u64,
+        origin: Origin,
         new: &SessionId,
         draft: Draft,
-    ) -> impl Future<Output = Result<Swapped>> + Send;
+    ) -> impl Future<Output = Result<Replaced>> + Send;
 
     /// The records of a user, in any order.
     fn list(&self, user: &UserId) -> impl Future<Output = Result<Vec<Listed>>> + Send;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::front::{Front, damaged};
-use super::record::{Draft, Expect, Kept, Listed, Name, Record, Records, Swapped, Terms, Verdict};
+use super::record::{
+    Draft, Expect, Kept, Listed, Name, Origin, Record, Records, Replaced, Swapped, Terms, Verdict,
+};
 use super::store::store;
 use super::{SessionHandle, SessionId, SessionPolicy};
 use crate::Result;
@@ -275,21 +277,21 @@ impl Records for File {
     async fn replace(
         &self,
         old: &SessionId,
-        version: u64,
+        origin: Origin,
         new: &SessionId,
         draft: Draft,
-    ) -> Result<Swapped> {
+    ) -> Result<Replaced> {
         let hash_ids = self.terms.hash_ids;
         let (old, new) = (old.handle(hash_ids), new.handle(hash_ids));
         self.write("session.sqlite.replace", move |tx, now, terms| {
-            let Some(before) = find(tx, &old, now)? else { return Ok(Swapped::Missing) };
-            if before.version != version {
-                return Ok(Swapped::Conflict(Box::new(before)));
+            let Some(before) = find(tx, &old, now)? else { return Ok(Replaced::Missing) };
+            if before.version != origin.version {
+                return Ok(Replaced::Changed);
             }
             let record = Record::over(Some(&before), draft, now, terms);
             put(tx, &new, &record)?;
             take(tx, &old, now)?;
-            Ok(Swapped::Stored(record.stored()))
+            Ok(Replaced::Stored(record.stored()))
         })
         .await
     }

@@ -1,18 +1,22 @@
 //! Backends of `SessionStore`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jarvis_core::Result;
-use jarvis_core::clock::ManualClock;
-use jarvis_core::session::{MemorySessions, SessionPolicy, SessionStore, SqliteSessions};
+use jarvis_core::clock::{ManualClock, SystemClock};
+use jarvis_core::session::{
+    MemorySessions, RedisSessions, SessionPolicy, SessionStore, SqliteSessions,
+};
+use jarvis_core::store::redis::{self, Redis};
 use jarvis_core::store::sqlite::{Options, Sqlite};
 use jarvis_core::testkit::session::{CASES, SessionEnv};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use crate::harness::Suite;
+use crate::harness::{self, Suite};
 
 /// Memory has no storage to open anew: all handles are clones of the first.
 #[derive(Debug, Default)]
@@ -51,6 +55,38 @@ impl SessionEnv for File {
     }
 }
 
+/// Each environment has a prefix of its own.
+#[derive(Debug)]
+struct Server {
+    clock: ManualClock,
+    url: String,
+    prefix: String,
+}
+
+impl Server {
+    fn new(variable: &str) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let prefix =
+            format!("test-session-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Ok(Self { clock: ManualClock::new(), url: harness::server(variable)?, prefix })
+    }
+}
+
+#[async_trait]
+impl SessionEnv for Server {
+    async fn open(&self, policy: SessionPolicy) -> Result<Arc<dyn SessionStore>> {
+        // What the sessions go by is moved by hand, the connection's deadlines are not.
+        let system = Arc::new(SystemClock::new());
+        let redis = Redis::open(&self.url, &redis::Options::new(), system)?;
+        let clock = Arc::new(self.clock.clone());
+        Ok(Arc::new(RedisSessions::with_prefix(&redis, &self.prefix, policy, clock)?))
+    }
+
+    async fn pass(&self, duration: Duration) {
+        self.clock.advance(duration);
+    }
+}
+
 pub(crate) fn add(suite: &mut Suite) {
     suite.backend(
         "session",
@@ -66,4 +102,17 @@ pub(crate) fn add(suite: &mut Suite) {
         |env: &File| env,
         || async { Ok(File { clock: ManualClock::new(), folder: tempfile::tempdir()? }) },
     );
+    for (backend, variable) in [
+        ("redis", "JARVIS_TEST_REDIS_URL"),
+        ("redis-cluster", "JARVIS_TEST_REDIS_CLUSTER_URL"),
+        ("redis-sentinel", "JARVIS_TEST_REDIS_SENTINEL_URL"),
+    ] {
+        suite.backend(
+            "session",
+            backend,
+            CASES,
+            |env: &Server| env,
+            move || async move { Server::new(variable) },
+        );
+    }
 }

@@ -131,3 +131,40 @@ fn a_file_has_one_writer_in_a_process() {
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(!folder.path().join("y.db").exists());
 }
+
+#[tokio::test]
+async fn look_ups_that_wait_together_see_what_was_committed_before_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::new().with_readers(1);
+    let sqlite = Sqlite::open(folder.path().join("x.db"), &options).unwrap();
+    let tables = sqlite.tables(&NOTES);
+    tables.write("test", |tx| note(tx, "one")).await.unwrap();
+    // Keeps the only reader busy, so that what comes next waits together.
+    let (go, wait) = mpsc::channel::<()>();
+    let (started, running) = oneshot::channel();
+    let mut first = Box::pin(sqlite.read("test.first", move |_| {
+        let _ = started.send(());
+        let _ = wait.recv();
+        Ok(())
+    }));
+    assert!(first.as_mut().now_or_never().is_none());
+    running.await.unwrap();
+    let count = |connection: &Connection| {
+        let count: i64 = connection.query_row("SELECT COUNT(*) FROM note", [], |row| row.get(0))?;
+        Ok(count)
+    };
+    let panics = |_: &Connection| -> SqlResult<i64> { panic!("on purpose") };
+    let mut before = Box::pin(tables.look_up("test.before", count));
+    let mut broken = Box::pin(tables.look_up("test.broken", panics));
+    assert!(before.as_mut().now_or_never().is_none());
+    assert!(broken.as_mut().now_or_never().is_none());
+    tables.write("test", |tx| note(tx, "two")).await.unwrap();
+    let mut after = Box::pin(tables.look_up("test.after", count));
+    assert!(after.as_mut().now_or_never().is_none());
+    go.send(()).unwrap();
+    first.await.unwrap();
+    assert_eq!(after.await.unwrap(), 2);
+    assert_eq!(before.await.unwrap(), 2, "the snapshot is taken when the read is run");
+    assert_eq!(broken.await.unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(tables.look_up("test", count).await.unwrap(), 2, "the reader lives");
+}

@@ -1,4 +1,4 @@
-//! The waiting in an update: a deadline that cuts what may be cut, and a pause between collisions.
+//! The waiting in an update: a [`Deadline`] that cuts what may be cut.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -6,18 +6,7 @@ use std::time::Duration;
 use futures_util::future::poll_immediate;
 
 use crate::clock::{ClockExt, Monotonic, SharedClock};
-use crate::resilience::{BackoffPolicy, random_fraction};
 use crate::{Error, ErrorKind, Result, Retry};
-
-/// How many collisions are answered at once, with what they told.
-const AT_ONCE: u32 = 2;
-
-const PAUSE: BackoffPolicy = BackoffPolicy {
-    initial: Duration::from_millis(1),
-    factor: 2.0,
-    max: Duration::from_millis(50),
-    jitter: true,
-};
 
 /// When an update ends.
 pub(super) struct Deadline<'a> {
@@ -52,10 +41,4 @@ fn late() -> Error {
         "others kept changing the session until the deadline; nothing of this update was stored",
     )
     .with_retry(Retry::Safe { after: None })
-}
-
-/// What to wait for after so many collisions.
-pub(super) fn pause(clock: &SharedClock, collisions: u32) -> Option<crate::clock::Sleep> {
-    let failures = collisions.checked_sub(AT_ONCE)?;
-    (failures > 0).then(|| clock.sleep(PAUSE.wait(failures, random_fraction())))
 }

@@ -1,0 +1,169 @@
+//! Listings: of a user by its index, of all by looking through all keys.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use redis::Value;
+
+use super::super::front::damaged;
+use super::super::record::Listed;
+use super::super::{SessionHandle, SessionId};
+use super::answer::{self, LISTED};
+use super::{Store, millis, scripts};
+use crate::clock::WallTime;
+use crate::store::redis::{Command, Effect};
+use crate::vocabulary::UserId;
+use crate::{Error, ErrorKind, Result};
+
+/// How many sessions are asked for, or removed, in one round trip.
+pub(super) const AT_ONCE: usize = 500;
+
+/// How many keys one step through all of them looks at.
+const STEP: usize = 1_000;
+
+/// How many steps a page takes at most when other keys lie between.
+const STEPS: usize = 64;
+
+impl Store {
+    /// Enters a session into the index of its user in another slot.
+    pub(super) async fn enter(
+        &self,
+        user: &UserId,
+        handle: &SessionHandle,
+        now: WallTime,
+        ttl: Duration,
+    ) -> Result<()> {
+        let keys = [self.index_key(user), self.mark_key(user, handle)];
+        let call = scripts::ENTER.call(&keys).arg(now.millis()).arg(handle.as_str());
+        let call = call.arg((now + ttl).millis()).arg(millis(Some(ttl)));
+        self.run("session.redis.enter", call).await.map(drop)
+    }
+
+    /// Takes handles out of a user's index, but those that are being written now.
+    pub(super) async fn leave(&self, user: &UserId, handles: &[SessionHandle]) -> Result<()> {
+        let mut keys = vec![self.index_key(user)];
+        keys.extend(handles.iter().map(|handle| self.mark_key(user, handle)));
+        let call = scripts::DROP.call(&keys);
+        let call = handles.iter().fold(call, |call, handle| call.arg(handle.as_str()));
+        self.run("session.redis.leave", call).await.map(drop)
+    }
+
+    /// The living sessions of a user. What the index knows too much is taken out.
+    pub(super) async fn of_user(&self, user: &UserId) -> Result<Vec<Listed>> {
+        let now = self.terms.now();
+        let call = scripts::MEMBERS.call(&[self.index_key(user)]).arg(now.millis());
+        let members: Vec<String> =
+            self.redis.query("session.redis.list", call, Effect::Idempotent).await?;
+        let mut sessions = Vec::with_capacity(members.len());
+        for members in members.chunks(AT_ONCE) {
+            let handles = members.iter().map(SessionHandle::new);
+            let handles = handles.collect::<Result<Vec<_>>>().map_err(|_| damaged())?;
+            let mut strangers = Vec::new();
+            for (handle, listed) in handles.iter().zip(self.look_at(&handles).await?) {
+                match listed.filter(|it| it.expires_at > now && it.user.as_ref() == Some(user)) {
+                    Some(listed) => sessions.push(listed),
+                    None => strangers.push(handle.clone()),
+                }
+            }
+            if !strangers.is_empty() {
+                // The answer is right without it; it is tried again the next time.
+                drop(self.leave(user, &strangers).await);
+            }
+        }
+        Ok(sessions)
+    }
+
+    /// What is stored under these handles, in their order.
+    async fn look_at(&self, handles: &[SessionHandle]) -> Result<Vec<Option<Listed>>> {
+        let ask = |handle: &SessionHandle| {
+            Command::new("HMGET").arg(self.session_key(handle)).arg(&LISTED)
+        };
+        let commands: Vec<Command> = handles.iter().map(ask).collect();
+        let values = self.redis.pipeline::<Value>("session.redis.list", &commands, Effect::Read);
+        let values = values.await.into_iter().zip(handles);
+        values.map(|(value, handle)| answer::listed(handle.clone(), value?)).collect()
+    }
+
+    fn pattern(&self) -> String {
+        format!("{}:{{??}}:s:*", self.prefix)
+    }
+
+    /// The handle in the key of a session; `None` for a key of something else.
+    fn handle_in(&self, key: &[u8]) -> Option<SessionHandle> {
+        let rest = std::str::from_utf8(key).ok()?.strip_prefix(&*self.prefix)?;
+        let (bucket, name) = rest.strip_prefix(":{")?.split_once("}:s:")?;
+        let handle = SessionHandle::new(format!("{bucket}{name}")).ok()?;
+        // Without hashing the bucket follows from the id; another one is not ours.
+        let id = (!self.terms.hash_ids).then(|| SessionId::new(name)).transpose().ok()?;
+        let ours = id.is_none_or(|id| id.handle(false) == handle);
+        ours.then_some(handle)
+    }
+
+    /// Looks through all keys of all masters.
+    pub(super) async fn count_all(&self) -> Result<u64> {
+        const OPERATION: &str = "session.redis.count";
+        let mut seen = HashSet::new();
+        let now = self.terms.now();
+        for master in self.redis.masters(OPERATION).await? {
+            let mut cursor = 0;
+            loop {
+                let at = (cursor, STEP);
+                let (next, keys) = self.redis.scan(&master, OPERATION, at, &self.pattern()).await?;
+                let handles: Vec<_> = keys.iter().filter_map(|key| self.handle_in(key)).collect();
+                let listed = self.look_at(&handles).await?.into_iter().flatten();
+                seen.extend(listed.filter(|it| it.expires_at > now).map(|it| it.handle));
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(u64::try_from(seen.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The cursor is the number of a master, a dot, and its own cursor.
+    pub(super) async fn page_of_all(
+        &self,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<String>)> {
+        const OPERATION: &str = "session.redis.scan";
+        let (mut at, mut inner) = cursor.map_or(Ok((0, 0)), read_cursor)?;
+        let masters = self.redis.masters(OPERATION).await?;
+        if at >= masters.len() {
+            return Err(strange_cursor());
+        }
+        let now = self.terms.now();
+        let mut sessions = Vec::new();
+        for _ in 0..STEPS {
+            let Some(master) = masters.get(at) else { break };
+            let from = (inner, limit);
+            let (next, keys) = self.redis.scan(master, OPERATION, from, &self.pattern()).await?;
+            let handles: Vec<_> = keys.iter().filter_map(|key| self.handle_in(key)).collect();
+            let listed = self.look_at(&handles).await?.into_iter().flatten();
+            sessions.extend(listed.filter(|it| it.expires_at > now));
+            inner = next;
+            at += usize::from(next == 0);
+            if !sessions.is_empty() {
+                break;
+            }
+        }
+        let next = (at < masters.len()).then(|| format!("{at}.{inner}"));
+        Ok((sessions, next))
+    }
+}
+
+fn read_cursor(text: &str) -> Result<(usize, u64)> {
+    let (master, inner) = text.split_once('.').ok_or_else(strange_cursor)?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+    if !digits(master) || !digits(inner) {
+        return Err(strange_cursor());
+    }
+    let read = (master.parse().ok(), inner.parse().ok());
+    let (Some(master), Some(inner)) = read else { return Err(strange_cursor()) };
+    Ok((master, inner))
+}
+
+fn strange_cursor() -> Error {
+    Error::new(ErrorKind::InvalidInput, "that is no cursor of this store; begin without one")
+}
