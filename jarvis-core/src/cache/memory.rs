@@ -55,4 +55,6 @@ impl MemoryCache {
 cache_over_front!(MemoryCache);
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -30,6 +30,9 @@ use crate::Result;
 use crate::clock::SharedClock;
 use crate::store::redis::{Command, Effect, Redis};
 
+/// So many commands go out together: what many keys need must not fill the queue of the others.
+const BATCH: usize = 1_000;
+
 /// A cache in Redis, shared by all processes with the same namespace. Clones share it.
 ///
 /// - An answer within [`CachePolicy::deadline`], and at once while the server is known to be down.
@@ -99,17 +102,21 @@ impl RedisStorage {
         self.keys.channel()
     }
 
+    /// Sends commands, at most [`BATCH`] at once, and gives the answers in their order.
     async fn ask_all(
         &self,
         operation: &'static str,
         commands: &[Command],
         effect: Effect,
     ) -> Vec<Result<redis::Value>> {
-        match commands {
-            [] => Vec::new(),
-            [one] => vec![self.redis.query(operation, one.clone(), effect).await],
-            _ => self.redis.pipeline(operation, commands, effect).await,
+        if let [one] = commands {
+            return vec![self.redis.query(operation, one.clone(), effect).await];
         }
+        let mut answers = Vec::with_capacity(commands.len());
+        for batch in commands.chunks(BATCH) {
+            answers.extend(self.redis.pipeline(operation, batch, effect).await);
+        }
+        answers
     }
 
     /// Several entries with their tags, in the order of the keys.

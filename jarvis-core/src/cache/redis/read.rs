@@ -81,7 +81,8 @@ struct Probe<'a> {
     known: Hint,
 }
 
-type Versions = HashMap<String, Option<TagVersion>>;
+/// What versions tags have; none where a tag has none.
+pub(super) type Versions = HashMap<String, Option<TagVersion>>;
 
 /// A [`Value`] as bytes; `None` of nil.
 pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>> {
@@ -175,10 +176,8 @@ impl RedisStorage {
         let mut next = || read.next().unwrap_or_else(|| Err(unexpected(&Value::Nil)));
         let raw: Vec<_> =
             probes.iter().map(|probe| (probe.wanted.timed.then(&mut next), next())).collect();
-        let versions: Result<Versions> = tags
-            .iter()
-            .map(|tag| Ok(((*tag).to_owned(), bytes(next()?)?.as_deref().and_then(version))))
-            .collect();
+        let versions: Result<Versions> =
+            tags.iter().map(|tag| Ok(((*tag).to_owned(), current(next())?))).collect();
         let versions = versions.map_err(Arc::new);
         let mut again = Vec::new();
         for (probe, (time, value)) in probes.into_iter().zip(raw) {
@@ -227,10 +226,8 @@ impl RedisStorage {
             probe.known = has;
             return Ok(Judged::Again(probe));
         }
-        let counts =
-            |(tag, version): &(String, TagVersion)| versions[tag].as_ref() == Some(version);
         let age = time.map_or(Some(Age::Fresh(None)), |time| stored.age(time));
-        let Some(age) = age.filter(|_| stored.tags.iter().all(counts)) else {
+        let Some(age) = age.filter(|_| all_count(&stored.tags, versions)) else {
             return Ok(Judged::Answer(None));
         };
         let found = Found {
@@ -243,21 +240,27 @@ impl RedisStorage {
         Ok(Judged::Answer(Some(Box::new(Tagged { found, tags: has.tags, stored }))))
     }
 
-    /// Do the tags of an entry still count?
-    pub(super) async fn still_count(&self, tags: &[(String, TagVersion)]) -> Result<bool> {
-        if tags.is_empty() {
-            return Ok(true);
-        }
-        let ask = |(tag, _): &(String, TagVersion)| Command::new("GET").arg(self.keys.tag(tag));
+    /// The versions that these tags have now.
+    pub(super) async fn versions(&self, tags: impl Iterator<Item = &str>) -> Result<Versions> {
+        let mut tags: Vec<&str> = tags.collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let ask = |tag: &&str| Command::new("GET").arg(self.keys.tag(tag));
         let commands: Vec<Command> = tags.iter().map(ask).collect();
         let answers = self.ask_all("cache.tags", &commands, Effect::Read).await;
-        for ((_, expected), answer) in tags.iter().zip(answers) {
-            if bytes(answer?)?.as_deref().and_then(version).as_ref() != Some(expected) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let versions = tags.into_iter().zip(answers);
+        versions.map(|(tag, answer)| Ok((tag.to_owned(), current(answer)?))).collect()
     }
+}
+
+/// The version of a tag from the answer to its `GET`.
+fn current(answer: Result<Value>) -> Result<Option<TagVersion>> {
+    Ok(bytes(answer?)?.as_deref().and_then(version))
+}
+
+/// Do all these tags still have their version?
+pub(super) fn all_count(tags: &[(String, TagVersion)], versions: &Versions) -> bool {
+    tags.iter().all(|(tag, version)| versions.get(tag) == Some(&Some(*version)))
 }
 
 enum Judged<'a> {

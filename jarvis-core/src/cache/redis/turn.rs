@@ -7,7 +7,7 @@ use redis::Value;
 use super::RedisStorage;
 use super::announce::Change;
 use super::envelope::{Stored, TagVersion, px};
-use super::read::{bytes, integer, unexpected};
+use super::read::{all_count, bytes, integer, unexpected};
 use super::scripts::{ABANDON, BEGIN, FINISH, KEEP};
 use super::write::{Seen, time_arg};
 use crate::Result;
@@ -68,7 +68,8 @@ impl RedisStorage {
             .cloned()
             .partition(|(tag, _)| held.iter().any(|(its, _)| its == tag));
         let counts = known.iter().all(|tag| held.contains(tag));
-        if !counts || !self.still_count(&unknown).await? {
+        let names = unknown.iter().map(|(tag, _)| tag.as_str());
+        if !counts || !all_count(&unknown, &self.versions(names).await?) {
             return Ok(None);
         }
         Ok(Some(Found {

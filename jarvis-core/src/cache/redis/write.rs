@@ -7,9 +7,9 @@ use redis::Value;
 use super::RedisStorage;
 use super::announce::Change;
 use super::envelope::{MAX_HEADER, Stored, TagVersion, px};
-use super::read::{Part, bytes, integer, unexpected, version};
+use super::read::{Part, all_count, bytes, integer, unexpected, version};
 use super::scripts::{ADD, DROP_TAG, EXPIRE, HOLD_TAG, KEEP_TAG, PUT, REMOVE, SWAP};
-use crate::cache::storage::{Look, Write, WriteId, beyond_64_bits, no_number, whole_number};
+use crate::cache::storage::{Age, Look, Write, WriteId, beyond_64_bits, no_number, whole_number};
 use crate::cache::{CacheValue, Condition};
 use crate::store::redis::{Command, Effect};
 use crate::{Error, ErrorKind, Result};
@@ -243,7 +243,7 @@ impl RedisStorage {
                 .arg(message)
         };
         let commands: Vec<Command> = keys.iter().map(remove).collect();
-        let mut removed = 0;
+        let mut fresh = Vec::new();
         for answer in self.ask_all("cache.delete", &commands, Effect::Idempotent).await {
             let Value::Array(parts) = answer? else { return Err(unexpected(&Value::Nil)) };
             let [time, header] =
@@ -251,14 +251,11 @@ impl RedisStorage {
             let time = integer(&time)?;
             // What nobody here stored is removed all the same.
             let stored = bytes(header)?.and_then(|header| Stored::decode(header).ok().flatten());
-            if let Some(stored) = stored
-                && let Some(crate::cache::storage::Age::Fresh(_)) = stored.age(time)
-                && self.still_count(&stored.tags).await?
-            {
-                removed += 1;
-            }
+            fresh.extend(stored.filter(|stored| matches!(stored.age(time), Some(Age::Fresh(_)))));
         }
-        Ok(removed)
+        let tags = fresh.iter().flat_map(|stored| &stored.tags).map(|(tag, _)| tag.as_str());
+        let versions = self.versions(tags).await?;
+        Ok(fresh.iter().map(|stored| u64::from(all_count(&stored.tags, &versions))).sum())
     }
 
     pub(super) async fn add_to(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64> {

@@ -259,8 +259,8 @@ pub(super) async fn an_early_refresh_spares_the_wait(env: &dyn CacheEnv) -> Resu
     let cache = env.open(policy()).await?;
     let source = Source::gated();
     // So heavy a weight, on a load of 20 ms, that of a few readers one refreshes: the chance of a
-    // reader is exp(-left / (took * weight)), at least exp(-5 s / 2 s).
-    let set = SetOptions::new().with_ttl(Duration::from_secs(5));
+    // reader is exp(-left / (took * weight)), at least exp(-10 s / 2 s).
+    let set = SetOptions::new().with_ttl(Duration::from_secs(10));
     let options = LoadOptions::new().with_set(set).with_early(100.0);
     let (first, ()) = join(load(&cache, "k", options.clone(), source.values()), async {
         source.begun().await;
