@@ -3,6 +3,8 @@
 
 mod axis;
 mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -14,6 +16,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use memory::{MemoryLease, MemoryLedger};
+#[cfg(feature = "redis")]
+pub use redis::{RedisLease, RedisLeaseConfig, RedisLedger};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteLease, SqliteLedger};
 

@@ -10,5 +10,7 @@ pub mod cli;
 pub mod docker;
 pub mod engines;
 pub mod operating;
+pub mod proxy;
 pub mod receiver;
+pub mod redis_sets;
 pub mod targets;

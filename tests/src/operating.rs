@@ -16,6 +16,7 @@ use jarvis_core::lease::{SqliteLease, SqliteLedger};
 use jarvis_core::operator::{
     ManagedService, Operator, OperatorParts, OperatorSettings, Outlet, RestartPolicy, StateStore,
 };
+use jarvis_core::registry::Leadership;
 use jarvis_core::restart::ServiceRestarter;
 use jarvis_core::store::sqlite::{Options, Sqlite};
 use jarvis_core::vocabulary::{CheckName, FailureKind, ServiceId};
@@ -129,16 +130,31 @@ pub struct Stage {
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
+fn operator_db(folder: &Path) -> Sqlite {
+    let options = Options::new().with_busy_timeout(Duration::from_millis(500));
+    Sqlite::open(folder.join("operator.db"), &options).expect("operator.db")
+}
+
 impl Stage {
-    /// Nothing runs yet.
+    /// Nothing runs yet. Lease and ledger are in the folder.
     #[must_use]
     pub fn new(folder: &Path, change: impl FnOnce(&mut OperatorSettings)) -> Self {
         let clock: SharedClock = Arc::new(SystemClock::new());
-        let sqlite = Sqlite::open(
-            folder.join("operator.db"),
-            &Options::new().with_busy_timeout(Duration::from_millis(500)),
-        )
-        .expect("operator.db");
+        let sqlite = operator_db(folder);
+        let lease = Arc::new(SqliteLease::new(&sqlite, Arc::clone(&clock)));
+        let ledger = Arc::new(SqliteLedger::new(&sqlite, clock));
+        Self::with_leadership(folder, (lease, ledger), change)
+    }
+
+    /// Nothing runs yet. Lease and ledger are these.
+    #[must_use]
+    pub fn with_leadership(
+        folder: &Path,
+        (lease, ledger): Leadership,
+        change: impl FnOnce(&mut OperatorSettings),
+    ) -> Self {
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let sqlite = operator_db(folder);
         let mut settings = OperatorSettings::default();
         settings.kill_switch = Some(folder.join("STOP"));
         settings.lease_ttl = Duration::from_secs(3);
@@ -153,8 +169,8 @@ impl Stage {
         let parts = OperatorParts {
             clock: Arc::clone(&clock),
             health: health.clone(),
-            lease: Arc::new(SqliteLease::new(&sqlite, Arc::clone(&clock))),
-            ledger: Arc::new(SqliteLedger::new(&sqlite, Arc::clone(&clock))),
+            lease,
+            ledger,
             state: StateStore::sqlite(&sqlite),
             outlet: Arc::clone(&events) as Arc<dyn Outlet>,
         };

@@ -17,6 +17,8 @@ mod health;
 mod health_local;
 #[path = "conformance/lease.rs"]
 mod lease;
+#[path = "conformance/lease_redis.rs"]
+mod lease_redis;
 #[path = "conformance/ledger.rs"]
 mod ledger;
 #[path = "conformance/restart.rs"]
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     health::add(&mut suite);
     health_local::add(&mut suite);
     lease::add(&mut suite);
+    lease_redis::add(&mut suite);
     ledger::add(&mut suite);
     restart::add(&mut suite);
     session::add(&mut suite);

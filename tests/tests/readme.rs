@@ -29,7 +29,8 @@ fn every_configuration_loads() {
         let text = text.replace("/run/secrets/slack", &secret);
         let source = Source::empty()
             .with_text(text.clone())
-            .with_variable("HEARTBEAT_URL", "https://beat.example.org/");
+            .with_variable("HEARTBEAT_URL", "https://beat.example.org/")
+            .with_variable("REDIS_URL", "redis://127.0.0.1:6379");
         let (config, report) = Config::inspect(&source);
         assert!(config.is_some(), "{report}\n{text}");
     }

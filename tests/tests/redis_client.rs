@@ -3,8 +3,12 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may")]
 
+#[path = "redis_client/lost.rs"]
+mod lost;
 #[path = "redis_client/one.rs"]
 mod one;
+#[path = "redis_client/sets.rs"]
+mod sets;
 #[path = "redis_client/stage.rs"]
 mod stage;
 #[path = "redis_client/subscriptions.rs"]

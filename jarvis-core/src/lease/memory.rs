@@ -63,7 +63,7 @@ impl Lease for MemoryLease {
             held.expires = expires;
             return Ok(Some(held.grant.clone()));
         }
-        state.highest += 1;
+        state.highest = rules::next_token(state.highest, self.clock.wall());
         let token = FencingToken::new(state.highest);
         let grant = Grant::new(holder.clone(), token, self.clock.wall());
         state.held = Some(Held { grant: grant.clone(), expires });

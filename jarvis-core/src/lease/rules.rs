@@ -3,12 +3,20 @@
 use std::time::Duration;
 
 use super::{Attempt, Limit, Reservation, Usage};
+use crate::clock::WallTime;
 use crate::resilience::SlidingWindow;
 use crate::vocabulary::{FencingToken, Gate, ServiceId};
 use crate::{Error, ErrorKind};
 
 /// An intent is remembered at least this long, so that asking again is answered alike.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// The token of a new grant. At least the wall clock's milliseconds: so it is new also for who
+/// remembers tokens of another lease, as the operator's state does when the configuration names
+/// another kind of lease from now on.
+pub(super) fn next_token(highest: u64, wall: WallTime) -> u64 {
+    (highest + 1).max(u64::try_from(wall.millis()).unwrap_or(0))
+}
 
 /// The longest window of an attempt.
 pub(super) fn longest(attempt: &Attempt) -> Duration {

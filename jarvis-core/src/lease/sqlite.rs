@@ -157,7 +157,7 @@ impl Lease for SqliteLease {
                 extend(tx, expires)?;
                 return Ok(Some(grant));
             }
-            let token = highest(tx)? + 1;
+            let token = rules::next_token(highest(tx)?, clock.wall());
             raise(tx, token)?;
             let grant = Grant::new(holder, FencingToken::new(token), clock.wall());
             tx.prepare_cached(

@@ -25,6 +25,12 @@ pub(super) fn register(registry: &mut Registry) {
         section.parse::<Nothing>()?;
         file_lease(context)
     });
+    #[cfg(feature = "redis")]
+    registry.lease("redis", |section, context| {
+        let config: crate::lease::RedisLeaseConfig = section.parse()?;
+        let (lease, ledger) = config.open(context.clock.clone())?;
+        Ok((Arc::new(lease), Arc::new(ledger)))
+    });
     registry.bus("memory", |_url, context| {
         Ok(Arc::new(MemoryBus::new(context.clock.clone(), instance()?)) as Arc<dyn EventBus>)
     });

@@ -335,7 +335,7 @@ impl Wirer<'_> {
         let acts_elsewhere =
             |service: &&ServiceSettings| service.host.is_some() && service.restart.is_some();
         if let Some(service) = config.services.iter().find(acts_elsewhere) {
-            let message = "it is restarted on another machine, and the lease is a file of this one: a second JARVIS elsewhere would not see it; run one JARVIS for this service";
+            let message = "it is restarted on another machine, and the lease is a file of this one: a second JARVIS elsewhere would not see it; run one JARVIS for this service, or share a lease with [lease] type = \"redis\"";
             self.warn(&service.section, "host", message);
         }
     }

@@ -188,7 +188,7 @@ impl Redis {
         commands: &[Command],
         effect: Effect,
     ) -> Vec<Result<T>> {
-        self.ask_all(commands, effect)
+        Box::pin(self.ask_all(commands, effect))
             .await
             .into_iter()
             .map(|answer| {
@@ -230,7 +230,10 @@ impl Redis {
         self.check_process()?;
         match &self.shared.servers {
             Servers::One(link) => ask_one(link, command, effect, self.deadline()).await,
-            Servers::Cluster(cluster) => cluster.ask(command, effect, self.deadline()).await,
+            // Boxed, so that a call of one server need not carry its state along.
+            Servers::Cluster(cluster) => {
+                Box::pin(cluster.ask(command, effect, self.deadline())).await
+            }
         }
     }
 

@@ -17,7 +17,6 @@ use libtest_mimic::{Arguments, Failed, Trial};
 const CASE_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The address of a real server that `tests/run` started.
-#[allow(dead_code, clippy::allow_attributes, reason = "for backends that need a server")]
 pub(crate) fn server(variable: &str) -> Result<String> {
     std::env::var(variable).map_err(|_| {
         Error::new(
