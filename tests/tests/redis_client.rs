@@ -13,3 +13,5 @@ mod sets;
 mod stage;
 #[path = "redis_client/subscriptions.rs"]
 mod subscriptions;
+#[path = "redis_client/tls.rs"]
+mod tls;

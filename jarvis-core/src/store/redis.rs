@@ -334,3 +334,6 @@ async fn ask_one(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! `Lease` and `RestartLedger` in Redis: a server, Redis 8, a Cluster and what Sentinels watch.
 
+#![expect(clippy::expect_used, reason = "an environment that can't move its server has to stop")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

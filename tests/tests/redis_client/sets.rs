@@ -207,3 +207,38 @@ async fn a_master_that_is_demoted_is_left() {
     .await;
     assert_eq!(present(&redis, key, &after).await, after.len());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sentinels_are_believed_even_while_the_old_master_answers() {
+    let set_of = RedisSet::sentinel();
+    let redis = open(set_of.url());
+    set(&redis, "before", "1").await.expect("set");
+    let sentinels = set_of.ports();
+    let address = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"];
+    let old = RedisSet::cli(sentinels[0], &address);
+    let old: u16 = old.lines().nth(1).expect("a port").parse().expect("a port");
+    let replicas = RedisSet::cli(old, &["INFO", "replication"]);
+    let new = replicas.lines().find_map(|line| line.strip_prefix("slave0:")).expect("a replica");
+    let new = new.split(',').find_map(|part| part.strip_prefix("port=")).expect("its port");
+    // As after a partition: they watch another master, and the old one does not know.
+    assert_eq!(RedisSet::cli(new.parse().expect("a port"), &["REPLICAOF", "NO", "ONE"]), "OK");
+    for &sentinel in &sentinels {
+        assert_eq!(RedisSet::cli(sentinel, &["SENTINEL", "REMOVE", "main"]), "OK");
+    }
+    for &sentinel in &sentinels {
+        let words = ["SENTINEL", "MONITOR", "main", "127.0.0.1", new, "2"];
+        assert_eq!(RedisSet::cli(sentinel, &words), "OK");
+    }
+    let there = async {
+        loop {
+            let port = call(&redis, &["CONFIG", "GET", "port"], Repeat::Read).await;
+            if port.is_ok_and(|port| port.is_some_and(|port| port.contains(new))) {
+                return;
+            }
+            settle(Duration::from_millis(20)).await;
+        }
+    };
+    let clock = SystemClock::new();
+    let deadline = clock.monotonic() + FAILOVER;
+    assert!(clock.until(deadline, there).await.is_some(), "it stays with the old one");
+}

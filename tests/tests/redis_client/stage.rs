@@ -53,3 +53,16 @@ pub(crate) async fn recovers(redis: &Redis) -> Duration {
     };
     timed(trying).await.1
 }
+
+/// A hundred calls fail, and hardly any of them waits: on a busy machine a single one may.
+pub(crate) async fn fail_at_once(redis: &Redis) -> Vec<Error> {
+    let (mut errors, mut times) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let (error, took) = fails(set(redis, "a", "never")).await;
+        errors.push(error);
+        times.push(took);
+    }
+    times.sort_unstable();
+    assert!(times[89] < Duration::from_millis(5), "the slow ones took {:?}", &times[89..]);
+    errors
+}

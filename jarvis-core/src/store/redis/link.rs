@@ -28,10 +28,13 @@ use super::command::Effect;
 use super::dial::{Dialer, OnPush, Target, slow};
 use super::failure;
 use super::sentinel::Sentinels;
-use crate::clock::{ClockExt, Monotonic};
+use crate::clock::{ClockExt, Monotonic, SharedClock};
 use crate::resilience::{Backoff, BackoffPolicy};
 use crate::{Error, ErrorKind, Result};
 
+/// How often the Sentinels are asked whether the master is still the same. A master that is cut off
+/// from them, but not from us, would go on taking writes that are lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const BACKOFF: BackoffPolicy = BackoffPolicy {
     initial: Duration::from_millis(100),
     factor: 2.0,
@@ -97,6 +100,7 @@ struct Line {
 #[derive(Debug)]
 struct Lines {
     id: u64,
+    target: Target,
     lines: Box<[Line]>,
     closed: Arc<AtomicBool>,
 }
@@ -314,11 +318,14 @@ impl Link {
         ))
     }
 
+    fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
     /// The connections, waiting for those that are being made.
     async fn lines(&self, deadline: Deadline) -> Result<Arc<Lines>> {
         loop {
-            let phase = self.phase.borrow().clone();
-            match phase {
+            match self.phase() {
                 Phase::Up(lines) if !lines.closed.load(Ordering::Relaxed) => return Ok(lines),
                 Phase::Up(lines) => self.lost(lines.id, &self.closed()),
                 Phase::Down(error) => return Err(self.refuse(&error)),
@@ -409,7 +416,7 @@ impl Link {
             let connection = self.dialer.connect(&target, Some(on_push.clone())).await?;
             lines.push(Line { connection, answers: AtomicU64::new(0) });
         }
-        Ok(Arc::new(Lines { id, lines: lines.into(), closed }))
+        Ok(Arc::new(Lines { id, target, lines: lines.into(), closed }))
     }
 
     /// Hears when a connection closes, also when nobody waits for an answer.
@@ -439,7 +446,12 @@ async fn keep_trying(mut trying: Trying) {
                 if lines.closed.load(Ordering::Relaxed) {
                     link.lost(lines.id, &link.closed());
                 }
-                return;
+                if !link.may_move() {
+                    return;
+                }
+                let (clock, stay) = (link.dialer.clock.clone(), lines.id);
+                drop((link, lines));
+                return look_again(&clock, &trying.link, stay).await;
             }
             Err(error) => {
                 link.phase.send_modify(|phase| {
@@ -455,5 +467,27 @@ async fn keep_trying(mut trying: Trying) {
             owner.unreachable().await;
         }
         wait.await;
+    }
+}
+
+/// While a master is connected: is it still the one that the Sentinels name?
+async fn look_again(clock: &SharedClock, link: &Weak<Link>, stay: u64) {
+    loop {
+        clock.sleep(LOOK_AGAIN).await;
+        let Some(link) = link.upgrade() else { return };
+        let (Dial::Sentinel(sentinels), Phase::Up(lines)) = (&link.dial, link.phase()) else {
+            return;
+        };
+        if lines.id != stay {
+            return;
+        }
+        // Sentinels that don't answer say nothing about the master.
+        if let Ok(named) = sentinels.master(&link.dialer).await
+            && named != lines.target
+        {
+            let old = &lines.target;
+            let message = format!("Redis at {old} is no longer the master: it is {named}");
+            return link.lost(stay, &Error::new(ErrorKind::Unavailable, message));
+        }
     }
 }
