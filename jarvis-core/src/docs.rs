@@ -28,4 +28,6 @@ pub mod decisions {
     pub mod adr_0009_linux {}
     #[doc = include_str!("docs/adr/0010_no_unsafe_code.md")]
     pub mod adr_0010_no_unsafe_code {}
+    #[doc = include_str!("docs/adr/0011_redis_client.md")]
+    pub mod adr_0011_redis_client {}
 }

@@ -259,7 +259,7 @@ impl Link {
         let mut repeatable = effect != Effect::Write;
         loop {
             let lines = self.lines(deadline).await?;
-            match self.exchange(&lines, request, deadline.at).await {
+            match self.exchange(&lines, request, deadline).await {
                 Some(Ok(reply)) => return Ok((lines.id, reply)),
                 Some(Err(error)) => {
                     self.lost(lines.id, &failure::lost(&self.name, effect, &error));
@@ -277,7 +277,7 @@ impl Link {
         &self,
         lines: &Lines,
         request: Request<'_>,
-        deadline: Monotonic,
+        deadline: Deadline,
     ) -> Option<Result<Reply, RedisError>> {
         let turn = match lines.lines.len() {
             1 => 0,
@@ -295,12 +295,14 @@ impl Link {
                 }
             }
         };
-        let outcome = self.dialer.clock.until(deadline, exchange).await;
+        let outcome = self.dialer.clock.until(deadline.at, exchange).await;
         match &outcome {
             Some(Ok(_)) => {
                 line.answers.fetch_add(1, Ordering::Relaxed);
             }
-            None if line.answers.load(Ordering::Relaxed) == before => self.hung(lines.id),
+            None if line.answers.load(Ordering::Relaxed) == before => {
+                self.hung(lines.id, deadline.within);
+            }
             Some(Err(_)) | None => {}
         }
         outcome
@@ -365,8 +367,7 @@ impl Link {
     }
 
     /// An answer is late, and none came over that connection since it was asked.
-    fn hung(&self, stay: u64) {
-        let within = self.dialer.options.deadline;
+    fn hung(&self, stay: u64, within: Duration) {
         let error = Error::new(
             ErrorKind::Unavailable,
             format!("Redis at {} gave no answer within {within:?}", self.name),
