@@ -5,6 +5,8 @@ mod axis;
 mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "sqlite")]
+mod process;
 mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -56,7 +58,8 @@ pub trait Lease: Debug + Send + Sync + 'static {
     /// - A token is higher than every token before it, also after a release, an expiry or a
     ///   restart of the store.
     /// - The holder that asks again gets its own grant, with the same token, for `ttl` from now.
-    /// - A lease that ran out can be taken by anybody.
+    /// - A lease that ran out can be taken by anybody; one whose holder's process has ended for
+    ///   certain, where the backend can prove that, too.
     async fn acquire(&self, holder: &HolderId, ttl: Duration) -> Result<Option<Grant>>;
 
     /// Keeps the lease for `ttl` from now.

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::axis::Axis;
+use super::process::Process;
 use super::rules::{self, REMEMBERED};
 use super::{Attempt, Grant, Lease, Limit, Reservation, RestartLedger, Usage};
 use crate::Result;
@@ -20,7 +21,8 @@ use crate::vocabulary::{FencingToken, HolderId, ServiceId};
 
 static SCHEMA: Schema = Schema {
     component: "lease",
-    steps: &["
+    steps: &[
+        "
         CREATE TABLE lease_axis (
             only INTEGER PRIMARY KEY CHECK (only = 1),
             at_ns INTEGER NOT NULL,
@@ -47,7 +49,11 @@ static SCHEMA: Schema = Schema {
             at_ns INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX ledger_attempt_at ON ledger_attempt (at_ns);
-    "],
+    ",
+        "
+        ALTER TABLE lease_held ADD COLUMN process TEXT;
+    ",
+    ],
 };
 
 fn nanos(duration: Duration) -> i64 {
@@ -122,6 +128,17 @@ fn held(connection: &Connection, now: Duration) -> SqlResult<Option<Grant>> {
     Ok(Some(Grant::new(HolderId::new(holder)?, token, WallTime::from_millis(since))))
 }
 
+/// Has the process that holds the lease ended for certain?
+fn holder_is_gone(tx: &Transaction<'_>, clock: &SharedClock) -> rusqlite::Result<bool> {
+    let process: Option<String> = tx
+        .prepare_cached("SELECT process FROM lease_held")?
+        .query_row([], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let process = process.and_then(|text| text.parse::<Process>().ok());
+    Ok(process.is_some_and(|process| process.is_gone(&**clock)))
+}
+
 fn extend(tx: &Transaction<'_>, expires: Duration) -> rusqlite::Result<()> {
     tx.prepare_cached("UPDATE lease_held SET expires_ns = ?1")?
         .execute([nanos(expires)])
@@ -129,6 +146,10 @@ fn extend(tx: &Transaction<'_>, expires: Duration) -> rusqlite::Result<()> {
 }
 
 /// A lease in a file: for all processes of one machine, never across machines.
+///
+/// A holder that was killed need not be waited for: when its process has ended for certain (the
+/// same boot, the same process namespace, and its number is nobody's or another process's), the
+/// lease can be taken at once. The new token fences the old one as after an expiry.
 #[derive(Debug, Clone)]
 pub struct SqliteLease {
     tables: Tables,
@@ -151,24 +172,28 @@ impl Lease for SqliteLease {
             let now = tick(tx, &clock)?;
             let expires = now.saturating_add(ttl);
             if let Some(grant) = held(tx, now)? {
-                if grant.holder != holder {
+                if grant.holder == holder {
+                    extend(tx, expires)?;
+                    return Ok(Some(grant));
+                }
+                if !holder_is_gone(tx, &clock)? {
                     return Ok(None);
                 }
-                extend(tx, expires)?;
-                return Ok(Some(grant));
             }
             let token = rules::next_token(highest(tx)?, clock.wall());
             raise(tx, token)?;
             let grant = Grant::new(holder, FencingToken::new(token), clock.wall());
             tx.prepare_cached(
-                "INSERT OR REPLACE INTO lease_held (only, holder, token, since_ms, expires_ns)
-                 VALUES (1, ?1, ?2, ?3, ?4)",
+                "INSERT OR REPLACE INTO lease_held
+                    (only, holder, token, since_ms, expires_ns, process)
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![
                 grant.holder.as_str(),
                 token.cast_signed(),
                 grant.since.millis(),
-                nanos(expires)
+                nanos(expires),
+                Process::own(&*clock).map(|process| process.to_string()),
             ])?;
             Ok(Some(grant))
         };
