@@ -279,4 +279,6 @@ pub fn platform_of(services: impl IntoIterator<Item = (ServiceState, bool)>) -> 
 }
 
 #[cfg(test)]
+mod keeper_tests;
+#[cfg(test)]
 mod tests;

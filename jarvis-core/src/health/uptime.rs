@@ -3,7 +3,8 @@
 //! Each result of a probe owns the time until the next result, and at most two intervals (or two
 //! timeouts where those are longer); what no result owns is unknown and never counts as up. So
 //! down begins at the first failing result of a streak and ends at its first pass, whatever the
-//! thresholds. Memory holds the open minute; closed minutes go to a [`History`].
+//! thresholds. Failures before anybody could judge it at all count for nothing: it may not have
+//! been started yet. Memory holds the open minute; closed minutes go to a [`History`].
 
 mod account;
 mod histogram;

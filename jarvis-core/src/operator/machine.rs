@@ -99,7 +99,9 @@ impl Machine {
             Input::Configure(plans) => self.configure(plans, now),
             Input::Activate { holder, token, saved } => self.activate(holder, token, saved, now),
             Input::Deactivate { reason } => self.deactivate(&reason),
-            Input::Health { service, report } => self.health(&service, report, now),
+            Input::Health { service, report, began } => {
+                self.health(&service, report, &began, now);
+            }
             Input::Observed { service, look } => self.observed(&service, look, now),
             Input::Instance { service, event } => self.instance_event(&service, &event),
             Input::Reserved { service, intent, answer } => {

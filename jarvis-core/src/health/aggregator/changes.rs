@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::clock::WallTime;
+use crate::clock::{Stamp, WallTime};
 use crate::vocabulary::{Cause, InstanceId, ServiceId, ServiceState};
 
 /// A service is judged to be something, or something else about it is new.
 ///
 /// It is told when the state, its cause (by check and kind), `ever_passed`, `flapping` or the
-/// instance changed, and when the first judgement after an action is made, also when that is the
-/// same as before.
+/// instance changed. After an action a service counts as down only once its failures since then
+/// say so: that it still is what it was before is not told. The first judgement after an action is
+/// told also when it is the same as before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
@@ -32,6 +33,8 @@ pub struct Change {
     pub watched: bool,
     /// When it was judged.
     pub at: WallTime,
+    /// When the probe began whose result it follows from.
+    pub began: Stamp,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +125,7 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{ClockExt, ManualClock};
 
     fn change(service: &str, state: ServiceState) -> Change {
         Change {
@@ -133,6 +137,7 @@ mod tests {
             instance: None,
             watched: true,
             at: WallTime::default(),
+            began: ManualClock::new().stamp(),
         }
     }
 

@@ -167,6 +167,8 @@ pub(super) struct State {
     pub(super) checks: Vec<Check>,
     pub(super) reported: Reported,
     pub(super) since: Monotonic,
+    /// When the last probe began whose result counts.
+    pub(super) probed: Monotonic,
     pub(super) instance: Option<InstanceId>,
     pub(super) maintenance: bool,
     /// Not judged yet since an action ended: the next judgement is told even when it is the same.
@@ -219,6 +221,7 @@ impl Service {
                     flapping: false,
                 },
                 since: now,
+                probed: now,
                 instance: None,
                 maintenance: false,
                 fresh: false,
@@ -281,16 +284,17 @@ impl State {
         if matches!(verdict, Verdict::Pass | Verdict::Warn) {
             account.latency.record(latency);
         }
+        let owns = target.policy.interval.max(target.policy.timeout) * 2;
+        let Some(check) = self.check_mut(target) else { return };
         let state = match verdict {
             Verdict::Pass => ServiceState::Healthy,
             Verdict::Warn => ServiceState::Degraded,
+            // Nobody has judged it yet: it may not have been started for the first time.
+            Verdict::Fail if check.judge.state() == ServiceState::Unknown => ServiceState::Unknown,
             Verdict::Fail => ServiceState::Down,
             Verdict::Unknown => ServiceState::Unknown,
         };
-        let owns = target.policy.interval.max(target.policy.timeout) * 2;
-        if let Some(check) = self.check_mut(target) {
-            check.owned = (state, millis(now + owns));
-        }
+        check.owned = (state, millis(now + owns));
     }
 
     /// Takes over a changed configuration. Checks that did not change keep what is known.
@@ -339,21 +343,36 @@ impl State {
     pub(super) fn judge(&mut self, now: Monotonic) -> Outcome {
         let reported = self.work_out();
         let before = &self.reported;
-        let settled =
-            reported.state != ServiceState::Unknown && self.checks.iter().all(Check::is_settled);
+        let settled = self.is_settled(reported.state);
+        // Down from before the action, and not contradicted often enough yet: no news.
+        let old = self.fresh && !settled && reported.state == ServiceState::Down;
         let outcome = Outcome {
             from: (before.state != reported.state).then_some(before.state),
             flapping: (before.flapping != reported.flapping).then_some(reported.flapping),
-            tell: before.differs(&reported) || (self.fresh && settled),
+            tell: (before.differs(&reported) && !old) || (self.fresh && settled),
         };
-        if outcome.tell {
-            self.fresh = false;
-        }
+        self.fresh &= !settled;
         if outcome.from.is_some() {
             self.since = now;
         }
         self.reported = reported;
         outcome
+    }
+
+    /// Is it that by what was seen since the last action?
+    fn is_settled(&self, state: ServiceState) -> bool {
+        let critical = self.checks.iter().any(|check| check.target.policy.critical);
+        match state {
+            ServiceState::Unknown => false,
+            ServiceState::Down => self
+                .checks
+                .iter()
+                .filter(|check| check.target.policy.critical || !critical)
+                .any(|check| check.judge.state() == ServiceState::Down && check.is_settled()),
+            ServiceState::Healthy | ServiceState::Degraded => {
+                self.checks.iter().all(Check::is_settled)
+            }
+        }
     }
 
     fn work_out(&self) -> Reported {

@@ -13,7 +13,7 @@ use super::keeper::Keeper;
 use super::measure::Measured;
 use super::pulse::{Pulse, TOO_LATE};
 use super::service::{Outcome, Service, State, Target};
-use crate::clock::{Clock, Monotonic, SharedClock, WallTime};
+use crate::clock::{Clock, ClockExt, Monotonic, SharedClock, Stamp, WallTime};
 use crate::events::{Event, EventBus};
 use crate::vocabulary::{FailureKind, ServiceId, ServiceState};
 
@@ -170,7 +170,15 @@ impl Shared {
             instance: state.instance.clone(),
             watched: !state.removed,
             at: self.clock.wall(),
+            began: self.stamp_of(state.probed),
         }
+    }
+
+    /// That moment of ours, as it is compared with others' stamps.
+    fn stamp_of(&self, at: Monotonic) -> Stamp {
+        let ago = self.clock.monotonic().saturating_since(at);
+        let Stamp { boot, boottime, wall } = self.clock.stamp();
+        Stamp { boot, boottime: boottime.saturating_sub(ago), wall: wall - ago }
     }
 
     /// Tells the operator. Called with the service's lock held, so that the order is right.
@@ -220,6 +228,7 @@ impl Shared {
             ours,
         };
         state.settle(now, self.offset_ms());
+        state.probed = began.at;
         let new_life = state.saw(observation.instance.as_ref(), now);
         let Some(check) = state.check_mut(target) else { return target.policy.interval };
         let passed_before = check.judge.ever_passed();
@@ -230,7 +239,7 @@ impl Shared {
         }
         state.account(target, verdict, sample.latency, now);
         let mut outcome = state.judge(now);
-        outcome.tell |= new_life;
+        outcome.tell |= new_life && !state.fresh;
         self.publish(service, state, &outcome);
         interval
     }

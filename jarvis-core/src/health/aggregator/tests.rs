@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::*;
-use crate::clock::{Clock, ManualClock, WallTime};
+use crate::clock::{Clock, ClockExt, ManualClock, WallTime};
 use crate::events::{Envelope, Event, Filter, Subscription};
 use crate::health::Observation;
 use crate::health::memory::{Answer, MemoryProbe};
 use crate::vocabulary::{FailureKind, InstanceId, Verdict};
 
-const fn secs(seconds: u64) -> Duration {
+pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// Keeps what was published.
 #[derive(Debug, Default)]
-struct Kept(Mutex<Vec<Event>>);
+pub(super) struct Kept(pub(super) Mutex<Vec<Event>>);
 
 #[async_trait]
 impl EventBus for Kept {
@@ -31,14 +31,14 @@ impl EventBus for Kept {
     }
 }
 
-struct World {
-    clock: ManualClock,
-    bus: Arc<Kept>,
-    aggregator: Aggregator,
+pub(super) struct World {
+    pub(super) clock: ManualClock,
+    pub(super) bus: Arc<Kept>,
+    pub(super) aggregator: Aggregator,
 }
 
 impl World {
-    fn new(services: Vec<ServiceSpec>) -> Self {
+    pub(super) fn new(services: Vec<ServiceSpec>) -> Self {
         let (clock, bus) = (ManualClock::new(), Arc::new(Kept::default()));
         let aggregator = Aggregator::new(Arc::new(clock.clone()), bus.clone());
         aggregator.apply(services).unwrap();
@@ -48,14 +48,14 @@ impl World {
     }
 
     /// Lets every task run until all wait for the clock.
-    async fn settle(&self) {
+    pub(super) async fn settle(&self) {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     }
 
     /// Time passes as it really does: each sleeper wakes at its time.
-    async fn pass(&self, duration: Duration) {
+    pub(super) async fn pass(&self, duration: Duration) {
         let end = self.clock.monotonic() + duration;
         self.settle().await;
         while self.clock.monotonic() < end {
@@ -65,32 +65,32 @@ impl World {
         }
     }
 
-    fn state(&self, service: &str) -> ServiceState {
+    pub(super) fn state(&self, service: &str) -> ServiceState {
         self.service(service).state
     }
 
-    fn service(&self, service: &str) -> ServiceSnapshot {
+    pub(super) fn service(&self, service: &str) -> ServiceSnapshot {
         self.aggregator.service(&id(service)).unwrap()
     }
 
-    fn events(&self) -> Vec<Event> {
+    pub(super) fn events(&self) -> Vec<Event> {
         std::mem::take(&mut self.bus.0.lock().unwrap())
     }
 }
 
-fn id(name: &str) -> ServiceId {
+pub(super) fn id(name: &str) -> ServiceId {
     ServiceId::new(name).unwrap()
 }
 
-fn service(name: &str, probe: &MemoryProbe) -> ServiceSpec {
+pub(super) fn service(name: &str, probe: &MemoryProbe) -> ServiceSpec {
     ServiceSpec::new(id(name), vec![check("main", probe)])
 }
 
-fn check(name: &str, probe: &MemoryProbe) -> CheckSpec {
+pub(super) fn check(name: &str, probe: &MemoryProbe) -> CheckSpec {
     CheckSpec::new(name.parse().unwrap(), Arc::new(probe.clone()))
 }
 
-fn fail(kind: FailureKind) -> Answer {
+pub(super) fn fail(kind: FailureKind) -> Answer {
     Answer::Say(Observation::fail(kind, "it is broken"))
 }
 
@@ -247,6 +247,43 @@ async fn a_new_life_is_told_and_resets_what_failed_before() {
     world.pass(secs(40)).await;
     let change = changes.next().await.unwrap();
     assert_eq!((change.instance, change.state), (life("second"), ServiceState::Healthy));
+}
+
+/// It was down before the restart and passes since: until it passed often enough nothing is told,
+/// above all not that it is down.
+#[tokio::test]
+async fn a_new_life_is_not_told_to_be_down_by_what_was_seen_of_the_old_one() {
+    let life = |name: &str| Some(InstanceId::new(name).unwrap());
+    let probe =
+        MemoryProbe::new(Answer::Say(Observation::pass("well").with_instance(life("first"))));
+    let world = World::new(vec![service("api", &probe)]);
+    world.pass(secs(6)).await;
+    probe.set(Answer::Say(Observation::fail(FailureKind::Timeout, "hangs")));
+    world.pass(secs(120)).await;
+    let mut changes = world.aggregator.changes();
+    assert_eq!(changes.next().await.unwrap().state, ServiceState::Down);
+    let acted = world.clock.stamp();
+    world.aggregator.action_began(&id("api"));
+    world.aggregator.action_ended(&id("api"), None);
+    probe.say(Observation::pass("well").with_instance(life("second")));
+    world.pass(secs(1)).await;
+    let seen = world.service("api");
+    assert_eq!(
+        (seen.state, seen.instance),
+        (ServiceState::Down, life("second")),
+        "one pass of two"
+    );
+    world.pass(secs(60)).await;
+    let change = changes.next().await.unwrap();
+    assert_eq!((change.state, change.instance), (ServiceState::Healthy, life("second")));
+    assert!(change.began.boottime >= acted.boottime);
+
+    // A critical check that is down by its own failures since then is told, whatever the others.
+    probe.set(Answer::Say(Observation::fail(FailureKind::Refused, "refused")));
+    world.aggregator.action_began(&id("api"));
+    world.aggregator.action_ended(&id("api"), None);
+    world.pass(secs(60)).await;
+    assert_eq!(changes.next().await.unwrap().state, ServiceState::Down);
 }
 
 #[tokio::test]

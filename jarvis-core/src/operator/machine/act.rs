@@ -85,6 +85,7 @@ impl Machine {
         });
         service.record.pending = None;
         service.record.phase = Phase::Acting { act };
+        service.begin_era();
         let live = &mut service.live;
         live.hold = None;
         live.retry = None;
@@ -128,6 +129,7 @@ impl Machine {
             (_, ActionOutcome::Done) => self.wait(id, act, now),
             (_, outcome) => {
                 let failed = outcome == ActionOutcome::Failed;
+                service.begin_era();
                 service.live.failure = failed.then_some(message);
                 service.live.reconcile = true;
                 service.live.look_errors = 0;
@@ -138,6 +140,7 @@ impl Machine {
 
     fn wait(&mut self, id: &ServiceId, act: Act, now: &Stamp) {
         let Some(service) = self.services.get_mut(id) else { return };
+        service.begin_era();
         service.live.reconcile = false;
         service.live.failure = None;
         service.live.passes = 0;
@@ -160,11 +163,15 @@ impl Machine {
         service.record.phase = Phase::Idle;
         let evidence = service.record.stopped.clone().unwrap_or_else(|| "stopped".to_owned());
         self.events.push(Event::StoppedByPerson { service: id.clone(), evidence });
-        self.ended(id, Duration::ZERO);
+        self.ended(id, Duration::ZERO, now);
         self.close_incident(id, now);
     }
 
-    fn ended(&mut self, id: &ServiceId, started_ago: Duration) {
+    fn ended(&mut self, id: &ServiceId, started_ago: Duration, now: &Stamp) {
+        if let Some(service) = self.services.get_mut(id) {
+            service.begin_era();
+            service.live.acted = Some(now.clone());
+        }
         self.effects.push(Effect::ActionEnded { service: id.clone(), started_ago });
         self.effects.push(Effect::Accelerate { service: id.clone() });
     }
@@ -197,7 +204,7 @@ impl Machine {
             message: format!("nothing was done: {reason}"),
         });
         self.tell(id, &act.action, Hold { gate, reason, until: None });
-        self.ended(id, Duration::ZERO);
+        self.ended(id, Duration::ZERO, now);
     }
 
     pub(super) fn waiting(&mut self, id: &ServiceId, now: &Stamp) {
@@ -230,7 +237,7 @@ impl Machine {
             return false;
         }
         service.record.phase = Phase::Idle;
-        self.ended(id, Duration::ZERO);
+        self.ended(id, Duration::ZERO, now);
         self.saw_stop(id, &look, now);
         true
     }
@@ -335,7 +342,8 @@ impl Machine {
             let (from, to) = (act.from.clone(), to.clone());
             self.events.push(Event::RolledBack { service: id.clone(), from, to });
         }
-        self.ended(id, since.age(now));
+        self.ended(id, since.age(now), now);
+        self.came_back(id);
         if act.renews() && act.trigger != Trigger::FirstStart {
             self.restart_dependents(id, now);
         }
@@ -425,7 +433,7 @@ impl Machine {
             self.tell_failure(id, act, reason.to_owned(), verify);
         }
         if in_flight {
-            self.ended(id, Duration::ZERO);
+            self.ended(id, Duration::ZERO, now);
         }
         self.next_attempt(id, act.is_some(), verify, reason, now);
     }
@@ -476,7 +484,7 @@ impl Machine {
     /// Nobody knows how the action ended: asks the platform, again and again.
     pub(super) fn reconcile_pace(&mut self, id: &ServiceId, now: &Stamp) {
         let Some(service) = self.services.get(id) else { return };
-        if !service.live.reconcile || service.live.looking {
+        if !service.live.reconcile || service.live.looking.is_some() {
             return;
         }
         if service.live.looked.as_ref().is_none_or(|at| at.age(now) >= ASK_AGAIN) {
@@ -504,7 +512,7 @@ impl Machine {
         let same = look.instance.is_some() && look.instance == act.before;
         match (&act.action, look.is_running()) {
             (ActionKind::Stop, false) => self.stopped(id, now),
-            (ActionKind::Stop, true) => self.still_runs(id),
+            (ActionKind::Stop, true) => self.still_runs(id, now),
             (_, true) if same && act.renews() => {
                 let reason = failure.unwrap_or_else(|| {
                     "nothing was restarted: the same instance still runs".to_owned()
@@ -515,18 +523,25 @@ impl Machine {
                 self.attempt_failed(id, &failure.unwrap_or_default(), false, now);
             }
             (_, true) => self.wait(id, act, now),
-            (_, false) => self.finish_start(id, act, failure, now),
+            (_, false) => {
+                // It did not run when this was decided, so there is nothing of ours to finish.
+                let ours = act.was_running || act.finishing > 0 || failure.is_some();
+                match self.global_gate().filter(|_| !ours) {
+                    Some(hold) => self.not_acted(id, &act.intent, hold.gate, hold.reason, now),
+                    None => self.finish_start(id, act, failure, now),
+                }
+            }
         }
     }
 
     /// A manual stop that did not stop it.
-    fn still_runs(&mut self, id: &ServiceId) {
+    fn still_runs(&mut self, id: &ServiceId, now: &Stamp) {
         let Some(service) = self.services.get_mut(id) else { return };
         service.record.stopped = None;
         service.record.phase = Phase::Idle;
         service.live.reconcile = false;
         service.live.look_fresh = false;
-        self.ended(id, Duration::ZERO);
+        self.ended(id, Duration::ZERO, now);
     }
 
     /// What we stopped, or may have stopped, is started, whatever the kill switch says now.

@@ -73,7 +73,7 @@ impl Machine {
             let error = Error::new(ErrorKind::Conflict, message);
             return self.answer(ticket, Err(error.with_operation("operator.command")));
         }
-        service.live.look_fresh = false;
+        service.outdate();
         service.live.manual = Some(Manual { ticket, action, by });
         if self.held.is_none() {
             let error = self.leading().err();
@@ -100,7 +100,7 @@ impl Machine {
                 .with_context("gate", hold.gate);
             return self.refuse_manual(id, Some(error));
         }
-        if service.needs_look() || service.live.looking {
+        if service.needs_look() || service.live.looking.is_some() {
             return self.observe(id);
         }
         let ticket = manual.ticket;

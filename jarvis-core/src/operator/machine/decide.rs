@@ -21,7 +21,7 @@ impl Machine {
         }
         self.keep_looking(id, now);
         let Some(service) = self.services.get(id) else { return };
-        if service.live.looking || (service.is_down() && service.needs_look()) {
+        if service.live.looking.is_some() || (service.is_down() && service.needs_look()) {
             return;
         }
         if service.is_down() && !self.open_incident(id, now) {

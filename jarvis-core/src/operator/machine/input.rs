@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::record::{Globals, Plan, Record, Ticket};
-use crate::clock::WallTime;
+use crate::clock::{Stamp, WallTime};
 use crate::events::Event;
 use crate::lease::{Attempt, Limit};
 use crate::operator::command::{Command, Reply};
@@ -79,6 +79,8 @@ pub(crate) enum Input {
     Health {
         service: ServiceId,
         report: HealthReport,
+        /// When the probe began that it follows from.
+        began: Stamp,
     },
     Observed {
         service: ServiceId,

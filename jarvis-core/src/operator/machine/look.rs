@@ -8,8 +8,12 @@ use crate::events::Event;
 use crate::restart::{InstanceEvent, RunState, Running};
 use crate::vocabulary::{Cause, CheckName, FailureKind, ServiceId, ServiceState};
 
-/// How often a platform that can't be asked is asked again while it matters.
+/// How often a platform that can't be asked, or a dependency that fails, is asked again while it
+/// matters.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How often in a row a look is repeated because something happened while it was under way.
+const LOOKS_REPEATED: u8 = 3;
 
 impl Service {
     /// The platform says that its life ended.
@@ -58,6 +62,22 @@ impl Service {
         }
     }
 
+    /// Something happened: what the last look found may be over.
+    pub(super) const fn outdate(&mut self) {
+        self.live.look_fresh = false;
+        self.live.look_again = self.live.looking.is_some();
+    }
+
+    /// An action on it begins, turns or is over: a look under way tells of what was before.
+    pub(super) const fn begin_era(&mut self) {
+        self.live.era += 1;
+    }
+
+    /// Did a probe that began then see the life before the last action?
+    fn was_before_the_action(&self, began: &Stamp, now: &Stamp) -> bool {
+        self.live.acted.as_ref().is_some_and(|acted| began.age(now) > acted.age(now))
+    }
+
     /// A look is under way or wanted before anything may be decided.
     pub(super) const fn needs_look(&self) -> bool {
         self.plan.actionable && !self.live.look_fresh
@@ -71,11 +91,18 @@ pub(super) fn own_cause(kind: Option<FailureKind>, message: String) -> Cause {
 }
 
 impl Machine {
-    pub(super) fn health(&mut self, id: &ServiceId, report: HealthReport, now: &Stamp) {
+    pub(super) fn health(
+        &mut self,
+        id: &ServiceId,
+        report: HealthReport,
+        began: &Stamp,
+        now: &Stamp,
+    ) {
         let Some(service) = self.service_mut(id) else { return };
         service.record.ever_passed |= report.ever_passed;
-        if service.record.phase.in_flight() {
-            // What is said during an action is about the life before, or not meant seriously.
+        if service.record.phase.in_flight() || service.was_before_the_action(began, now) {
+            // What is said during an action is about the life before, or not meant seriously; what
+            // was seen before its end and arrives late, too.
             service.live.health.flapping = report.flapping;
             return;
         }
@@ -83,7 +110,7 @@ impl Machine {
         if was != is {
             // While an attempt is being counted, news that it is down only confirm it.
             if service.live.reserving.is_none() || is != ServiceState::Down {
-                service.live.look_fresh = false;
+                service.outdate();
             }
             service.live.retry = None;
             if is == ServiceState::Down {
@@ -93,6 +120,15 @@ impl Machine {
             }
         }
         service.live.health = report;
+        if was == ServiceState::Down && service.is_up() {
+            self.came_back(&self.name(id));
+        }
+    }
+
+    /// Whoever depends on it may have been held because of it: their looks are over.
+    pub(super) fn came_back(&mut self, id: &ServiceId) {
+        let dependents = self.services.values_mut().filter(|it| it.plan.depends_on.contains(id));
+        dependents.for_each(Service::outdate);
     }
 
     pub(super) fn instance_event(&mut self, id: &ServiceId, event: &InstanceEvent) {
@@ -101,7 +137,7 @@ impl Machine {
         let confirms =
             matches!(event, InstanceEvent::Exited { .. } | InstanceEvent::NativeHealth(_));
         if !confirms || service.live.reserving.is_none() {
-            service.live.look_fresh = false;
+            service.outdate();
         }
         service.live.retry = None;
         let accelerate = !matches!(event, InstanceEvent::Gap);
@@ -113,10 +149,11 @@ impl Machine {
     /// Asks the platform, unless it is being asked.
     pub(super) fn observe(&mut self, id: &ServiceId) {
         let Some(service) = self.services.get_mut(id) else { return };
-        if !service.plan.actionable || service.live.looking {
+        if !service.plan.actionable || service.live.looking.is_some() {
             return;
         }
-        service.live.looking = true;
+        service.live.looking = Some(service.live.era);
+        service.live.look_again = false;
         let down = service.is_down() || service.record.incident.is_some();
         let dependencies = if down { service.plan.depends_on.clone() } else { Vec::new() };
         self.effects.push(Effect::Observe { service: id.clone(), with_log: down, dependencies });
@@ -127,7 +164,9 @@ impl Machine {
         let Some(service) = self.services.get(id) else { return };
         let age = service.live.looked.as_ref().map(|at| at.age(now));
         let unknown = service.live.look.is_none() && (service.is_down() || !service.is_up());
-        let every = if unknown { LOOK_AGAIN } else { self.settings.observe_every };
+        // A look also asks what it depends on, and it waits for that.
+        let waits = service.is_down() && !service.live.failing.is_empty();
+        let every = if unknown || waits { LOOK_AGAIN } else { self.settings.observe_every };
         if service.needs_look() || age.is_none_or(|age| age >= every) {
             self.observe(id);
         }
@@ -136,9 +175,19 @@ impl Machine {
     pub(super) fn observed(&mut self, id: &ServiceId, look: Look, now: &Stamp) {
         let id = self.name(id);
         let Some(service) = self.services.get_mut(&id) else { return };
-        service.live.looking = false;
+        let began = service.live.looking.take();
+        if began.is_some_and(|era| era != service.live.era) {
+            // Whatever it saw, an action came in between.
+            if service.live.reconcile {
+                self.observe(&id);
+            }
+            return;
+        }
         service.live.looked = Some(now.clone());
-        service.live.look_fresh = true;
+        // Under a storm of news, what was seen last has to do.
+        let again = service.live.look_again && service.live.looks_repeated < LOOKS_REPEATED;
+        service.live.looks_repeated = if again { service.live.looks_repeated + 1 } else { 0 };
+        service.live.look_fresh = !again;
         service.live.failing = look.failing;
         if !look.log.is_empty() {
             service.live.log = look.log;

@@ -25,6 +25,7 @@ enum Chaos {
     Next(usize, Script),
     Blind(usize, bool),
     Flap(usize, bool),
+    Slow(usize, u64),
     KillSwitch(bool),
     LoseLease,
     Lead,
@@ -58,6 +59,7 @@ fn chaos() -> impl Strategy<Value = Chaos> {
         4 => (service.clone(), script).prop_map(|(n, script)| Chaos::Next(n, script)),
         1 => (service.clone(), any::<bool>()).prop_map(|(n, on)| Chaos::Blind(n, on)),
         1 => (service.clone(), any::<bool>()).prop_map(|(n, on)| Chaos::Flap(n, on)),
+        3 => (service.clone(), 0_u64..40).prop_map(|(n, by)| Chaos::Slow(n, by)),
         2 => any::<bool>().prop_map(Chaos::KillSwitch),
         1 => Just(Chaos::LoseLease),
         2 => Just(Chaos::Lead),
@@ -87,6 +89,7 @@ fn apply(world: &mut World, chaos: &Chaos) {
         Chaos::Next(n, script) => world.sim(name(n)).scripts.push_back(script),
         Chaos::Blind(n, on) => world.sim(name(n)).blind = on,
         Chaos::Flap(n, on) => world.sim(name(n)).flapping = on,
+        Chaos::Slow(n, by) => world.sim(name(n)).slow = secs(by),
         Chaos::KillSwitch(on) => world.set_kill(on),
         Chaos::LoseLease => world.lose_lease(),
         Chaos::Lead => world.lead(),
@@ -159,6 +162,7 @@ proptest! {
             sim.dies_after = None;
             sim.blind = false;
             sim.flapping = false;
+            sim.slow = Duration::ZERO;
         }
         world.pass(secs(30 * 3_600), secs(60));
         within(&world.intents, 3, secs(300));

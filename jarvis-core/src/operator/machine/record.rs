@@ -239,7 +239,18 @@ pub(crate) struct Live {
     pub(crate) look_errors: u32,
     /// Does the look tell of now? Cleared by whatever may have changed it.
     pub(crate) look_fresh: bool,
-    pub(crate) looking: bool,
+    /// The era in which the look that is under way began.
+    pub(crate) looking: Option<u64>,
+    /// Something happened since that look began.
+    pub(crate) look_again: bool,
+    /// How often a look was repeated because of that.
+    pub(crate) looks_repeated: u8,
+    /// Counts the turns of an action on it: a look that began before the last one tells of a life,
+    /// or a state, that is over.
+    pub(crate) era: u64,
+    /// When the last action on it was over: what the checks saw before then tells of the life
+    /// before.
+    pub(crate) acted: Option<Stamp>,
     pub(crate) log: Vec<String>,
     /// Dependencies that failed a fresh probe during the last look.
     pub(crate) failing: Vec<ServiceId>,

@@ -112,6 +112,7 @@ impl Machine {
         }
         service.record.target.clone_from(&service.plan.target);
         service.record.ever_passed |= known;
+        service.begin_era();
         let live = &mut service.live;
         live.look_fresh = false;
         live.reserving = None;

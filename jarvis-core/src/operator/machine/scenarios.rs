@@ -1,5 +1,6 @@
 //! One story a rule.
 
+mod late;
 mod waits;
 
 use super::input::Input;

@@ -81,6 +81,12 @@ pub(super) struct Sim {
     pub(super) scripts: VecDeque<Script>,
     pub(super) ever_passed: bool,
     pub(super) flapping: bool,
+    /// How long after it was taken a look arrives, and what its checks saw.
+    pub(super) slow: Duration,
+    /// When the last word of its checks arrives: none overtakes another.
+    heard: Duration,
+    /// Somebody saw it fail since it was verified last.
+    failed_since: bool,
     died_at: Option<Stamp>,
     born: Option<Stamp>,
     reported: Option<HealthReport>,
@@ -102,6 +108,9 @@ impl Sim {
             scripts: VecDeque::new(),
             ever_passed: true,
             flapping: false,
+            slow: Duration::ZERO,
+            heard: Duration::ZERO,
+            failed_since: false,
             died_at: None,
             born: None,
             reported: None,
@@ -131,6 +140,11 @@ impl Sim {
             RunState::Running => self.hung,
             _ => Some(FailureKind::Refused),
         }
+    }
+
+    /// Somebody looks at it now.
+    fn is_seen(&mut self) {
+        self.failed_since |= self.failure().is_some();
     }
 
     fn running(&self) -> Running {
@@ -255,6 +269,8 @@ impl World {
         for sim in self.sims.values_mut() {
             sim.acting = false;
             sim.reported = None;
+            // What the life before saw counts for the next one, too.
+            sim.failed_since |= sim.failure().is_some();
         }
         self.machine = Machine::new(self.settings.clone(), 1_000 + u64::from(self.crashes));
         self.begin();
@@ -380,6 +396,14 @@ impl World {
                     self.intents.entry(service.clone()).or_default().push(now.boottime);
                 }
             }
+            Event::VerifyPassed { service, .. } => {
+                let sim = self.sims.get_mut(service).unwrap();
+                sim.failed_since = sim.failure().is_some();
+            }
+            Event::VerifyFailed { service, reason, .. } if reason.starts_with("it went down") => {
+                let failed = self.sims[service].failed_since;
+                assert!(failed, "{service} was never seen to fail since it was verified: {reason}");
+            }
             Event::IncidentOpened { incident, .. } => {
                 let known = |event: &Event| matches!(event, Event::IncidentOpened { incident: other, .. } if other == incident);
                 assert!(!self.events.iter().any(|(_, event)| known(event)), "{event:?} twice");
@@ -396,7 +420,7 @@ impl World {
         }
     }
 
-    fn later(&mut self, after: Duration, input: Input) {
+    pub(super) fn later(&mut self, after: Duration, input: Input) {
         self.sequence += 1;
         self.answers.insert((self.clock.stamp().boottime + after, self.sequence), input);
     }
@@ -405,13 +429,15 @@ impl World {
         match effect {
             Effect::Observe { service, dependencies, .. } => {
                 let running = self.look(&service);
+                let slow = self.sims.get(&service).map_or(Duration::ZERO, |sim| sim.slow);
                 let failing = dependencies
                     .into_iter()
                     .filter(|on| self.sims.get(on).is_some_and(|sim| sim.failure().is_some()))
                     .collect();
                 let log = vec!["the last line".to_owned()];
                 let look = Look { running, log, failing };
-                self.later(Duration::from_millis(20), Input::Observed { service, look });
+                let after = slow + Duration::from_millis(20);
+                self.later(after, Input::Observed { service, look });
             }
             Effect::Reserve(attempt) => {
                 let (service, intent) = (attempt.service.clone(), attempt.intent.clone());
@@ -461,9 +487,12 @@ impl World {
         }
     }
 
-    fn look(&self, service: &ServiceId) -> Result<Running, String> {
-        match self.sims.get(service) {
-            Some(sim) if !sim.blind => Ok(sim.running()),
+    fn look(&mut self, service: &ServiceId) -> Result<Running, String> {
+        match self.sims.get_mut(service) {
+            Some(sim) if !sim.blind => {
+                sim.is_seen();
+                Ok(sim.running())
+            }
             _ => Err("the platform can't be asked".to_owned()),
         }
     }
@@ -549,13 +578,20 @@ impl World {
                 ever_passed: sim.ever_passed,
                 flapping: sim.flapping,
             };
+            sim.is_seen();
             if sim.reported.as_ref() != Some(&report) {
                 sim.reported = Some(report.clone());
-                changes.push((id.clone(), report));
+                sim.heard = sim.heard.max(now.boottime + sim.slow);
+                changes.push((id.clone(), report, sim.heard.saturating_sub(now.boottime)));
             }
         }
-        for (service, report) in changes {
-            self.input(Input::Health { service, report });
+        for (service, report, after) in changes {
+            let told = Input::Health { service, report, began: now.clone() };
+            if after.is_zero() {
+                self.input(told);
+            } else {
+                self.later(after, told);
+            }
         }
     }
 

@@ -23,10 +23,11 @@ pub(super) fn changes(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
     let mut changes = shared.parts.health.changes();
     tasks.spawn(async move {
         while let Some(change) = changes.next().await {
-            let Change { service, state, cause, ever_passed, flapping, watched, .. } = change;
+            let Change { service, state, cause, ever_passed, flapping, watched, began, .. } =
+                change;
             if watched {
                 let report = HealthReport { state, cause, ever_passed, flapping };
-                shared.input(Input::Health { service, report });
+                shared.input(Input::Health { service, report, began });
             }
         }
     });

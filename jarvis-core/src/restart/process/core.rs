@@ -163,22 +163,22 @@ impl Core {
     fn judge(self: &Arc<Self>, state: &mut State, record: Option<&Record>) -> Result<Seen> {
         let Some(record) = record else {
             return match self.members.find_lost(None)? {
-                Some(stat) => Ok(self.found(state, &stat)),
+                Some(stat) => self.found(state, &stat),
                 None => Ok(Seen::NotStarted),
             };
         };
         match &record.phase {
             Phase::Released => Ok(Seen::NotStarted),
-            Phase::Running { identity } => Ok(self.named(state, identity)),
+            Phase::Running { identity } => self.named(state, identity),
             Phase::Ended { identity, .. } if self.other_boot(identity.as_ref()) => {
                 Ok(Seen::NotStarted)
             }
             Phase::Ended { identity, exit } => Ok(Seen::Ended(identity.clone(), *exit)),
             Phase::Starting { previous } => {
                 if let Some(stat) = self.members.find_lost(record.intent.as_ref())? {
-                    return Ok(self.found(state, &stat));
+                    return self.found(state, &stat);
                 }
-                Ok(previous.as_ref().map_or(Seen::NotStarted, |life| self.named(state, life)))
+                previous.as_ref().map_or(Ok(Seen::NotStarted), |life| self.named(state, life))
             }
         }
     }
@@ -188,33 +188,41 @@ impl Core {
     }
 
     /// The process that the record names: the one that we hold, one to adopt, or none any more.
-    fn named(self: &Arc<Self>, state: &mut State, identity: &Identity) -> Seen {
+    ///
+    /// # Errors
+    /// When that can't be seen, such as without a descriptor: then it has not ended for certain.
+    fn named(self: &Arc<Self>, state: &mut State, identity: &Identity) -> Result<Seen> {
         if let Some(life) = state.life.as_ref().filter(|life| life.identity == *identity) {
-            return match life.exit {
+            return Ok(match life.exit {
                 None => Seen::Running(identity.clone()),
                 Some(exit) => Seen::Ended(Some(identity.clone()), exit),
-            };
+            });
         }
         if self.other_boot(Some(identity)) {
             // The machine booted since: what comes now is a first start.
-            return Seen::NotStarted;
+            return Ok(Seen::NotStarted);
         }
         let gone = Seen::Ended(Some(identity.clone()), Exit::Unknown);
-        let Ok(Some(pidfd)) = Pidfd::open(identity.pid) else { return gone };
+        let Some(pidfd) = Pidfd::open(identity.pid)? else { return Ok(gone) };
         // The handle first, then the look: what the look finds is what the handle names.
         match Stat::read(Path::new(PROC), identity.pid) {
             Some(stat) if identity.matches(&stat, &*self.clock) && !stat.is_zombie() => {
                 tracing::info!(%identity, "adopted a running process; its exit status will be unknown");
                 let oom = OomWatch::begin(Path::new("/"), identity.pid);
                 self.hold(state, Life::new(identity.clone(), pidfd, None, oom));
-                Seen::Running(identity.clone())
+                Ok(Seen::Running(identity.clone()))
             }
-            _ => gone,
+            None if !pidfd.has_ended() => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the process can't be looked at; see the limit of open files",
+            )
+            .with_context("pid", identity.pid)),
+            _ => Ok(gone),
         }
     }
 
     /// A process that was found by its environment.
-    fn found(self: &Arc<Self>, state: &mut State, stat: &Stat) -> Seen {
+    fn found(self: &Arc<Self>, state: &mut State, stat: &Stat) -> Result<Seen> {
         self.named(state, &Identity::of(stat, &*self.clock))
     }
 
