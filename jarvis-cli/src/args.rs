@@ -279,6 +279,9 @@ pub(crate) struct StandInArgs {
     /// Exit as soon as this process is gone
     #[arg(long)]
     pub(crate) exit_with: Option<i32>,
+    /// The demo's folder: removed then
+    #[arg(long)]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -11,6 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::args::{Protocol, StandInArgs};
 use crate::exit::ExitStatus;
+
+/// How the name of a demo's folder begins.
+pub(crate) const FOLDER_PREFIX: &str = "jarvis-demo.";
 
 /// Longer requests are not answered.
 const MAX_REQUEST: usize = 8 * 1024;
@@ -22,7 +26,8 @@ pub(crate) async fn serve(args: StandInArgs) -> io::Result<ExitStatus> {
         return Ok(ExitStatus::Failed);
     }
     if let Some(pid) = args.exit_with.and_then(Pid::from_raw) {
-        std::thread::Builder::new().spawn(move || exit_with(pid))?;
+        let folder = args.folder.clone();
+        std::thread::Builder::new().spawn(move || exit_with(pid, folder.as_deref()))?;
     }
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port))).await?;
     log(&format!("{}: listening on {}", args.name, listener.local_addr()?));
@@ -38,13 +43,32 @@ pub(crate) async fn serve(args: StandInArgs) -> io::Result<ExitStatus> {
     }
 }
 
-/// Ends this process when that one does, so that a demo that was killed leaves nothing behind.
-fn exit_with(pid: Pid) {
+/// Ends this process when that one does, and takes its folder away, so that a demo that was killed
+/// leaves nothing behind.
+fn exit_with(pid: Pid, folder: Option<&Path>) {
     if let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) {
         let mut wait = [PollFd::new(&descriptor, PollFlags::IN)];
         while poll(&mut wait, None) == Err(rustix::io::Errno::INTR) {}
     }
+    if let Some(folder) = folder {
+        remove(folder);
+    }
     std::process::exit(0);
+}
+
+/// All stand-ins of a demo do this at once: whose turn fails because another was faster tries again.
+fn remove(folder: &Path) {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !name.starts_with(FOLDER_PREFIX) {
+        return;
+    }
+    for _ in 0..100 {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {}
+            _ if !folder.exists() => return,
+            _ => {}
+        }
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "a service's own log")]

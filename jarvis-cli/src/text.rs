@@ -10,6 +10,11 @@ use jarvis_core::jarvis::AnswerSource;
 
 use crate::printer::{Style, human_duration, paint};
 
+/// "1 service", "2 services".
+pub(crate) fn services(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "service" } else { "services" })
+}
+
 /// Says how fresh an answer is, unless it is live.
 pub(crate) fn freshness(source: &AnswerSource, colored: bool) -> String {
     let line = match source {

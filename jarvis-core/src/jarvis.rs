@@ -45,6 +45,9 @@ use crate::health::uptime::History;
 /// How far back `uptime` looks unless told.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
+/// How long [`Jarvis::run`] takes at most from the moment that it is told to end.
+pub const END_WITHIN: Duration = Duration::from_secs(28);
+
 /// The handle. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Jarvis {

@@ -18,7 +18,7 @@ use super::{Context, with_progress};
 use crate::args::ConfigCommand;
 use crate::exit::ExitStatus;
 use crate::printer::{Cell, Style, Table, paint};
-use crate::text::problems;
+use crate::text::{self, problems};
 
 pub(crate) async fn run(context: &Context, command: ConfigCommand) -> Result<ExitStatus> {
     match command {
@@ -169,7 +169,8 @@ impl Checked {
             let Self { services, restartable, .. } = self;
             (
                 format!(
-                    "{file}: {services} services, {restartable} of them may be restarted; {count}"
+                    "{file}: {}, {restartable} of them may be restarted; {count}",
+                    text::services(*services)
                 ),
                 Style::Good,
             )

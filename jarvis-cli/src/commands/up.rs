@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jarvis_core::clock::{ClockExt, Monotonic, SharedClock};
 use jarvis_core::config::{Config, Report};
-use jarvis_core::jarvis::Jarvis;
+use jarvis_core::jarvis::{END_WITHIN, Jarvis};
 use jarvis_core::restart::Leaving;
 use jarvis_core::vocabulary::{Lifecycle, Mode};
 use jarvis_core::{Error, ErrorKind, Result};
@@ -21,8 +21,8 @@ use crate::signals::{Asked, Signals};
 use crate::watch::ConfigWatch;
 use crate::{http, service_manager, text};
 
-/// How long the end may take.
-const PATIENCE: Duration = Duration::from_secs(29);
+/// How long the end may take: as long as the library says, and a moment for what hangs.
+const PATIENCE: Duration = Duration::from_secs(END_WITHIN.as_secs() + 1);
 
 /// How often the service manager's line is brought up to date.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ fn opening(config: &Config) -> String {
     let restartable = config.services.iter().filter(|service| service.restart.is_some()).count();
     let owned = config.services.iter().filter_map(|service| service.restart.as_ref());
     let owned = owned.filter(|restart| restart.via == "process").count();
-    let many = if services == 1 { "1 service".to_owned() } else { format!("{services} services") };
+    let many = text::services(services);
     let file =
         config.file().map_or_else(|| "jarvis.toml".into(), |file| file.display().to_string());
     let what = match config.jarvis.mode {

@@ -185,10 +185,9 @@ fn operator(event: &Event) -> (String, Style) {
                 .ok()
                 .and_then(|mode| mode.as_str().map(str::to_owned))
                 .unwrap_or_default();
+            let many = super::services(*services);
             (
-                format!(
-                    "watching {services} services, may restart {restartable} of them (mode {mode})"
-                ),
+                format!("watching {many}, may restart {restartable} of them (mode {mode})"),
                 Style::Bold,
             )
         }

@@ -52,13 +52,31 @@ pub struct EventsQuery {
 pub struct Attached {
     jarvis: Jarvis,
     live: bool,
+    /// A loop is there, and why it does not answer.
+    mute: Option<Error>,
+}
+
+/// Nobody listens, or hung up: then what the last loop left behind is all there is. Whoever is
+/// there and does not answer us must not be taken for gone.
+fn somebody_is_there(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Timeout
+            | ErrorKind::RateLimited
+            | ErrorKind::Forbidden
+            | ErrorKind::Unsupported
+            | ErrorKind::Corrupt
+    )
 }
 
 impl Jarvis {
     /// Looks for a running loop of the same state directory.
     pub async fn attach(&self) -> Attached {
-        let live = self.connect().await.is_ok();
-        Attached { jarvis: self.clone(), live }
+        let (live, mute) = match self.connect().await {
+            Ok(_) => (true, None),
+            Err(error) => (false, Some(error).filter(somebody_is_there)),
+        };
+        Attached { jarvis: self.clone(), live, mute }
     }
 
     async fn connect(&self) -> Result<ControlClient> {
@@ -75,6 +93,16 @@ impl Attached {
         self.live
     }
 
+    /// Does a loop answer? An error when one runs and does not.
+    fn is_answered(&self) -> Result<bool> {
+        match &self.mute {
+            None => Ok(self.live),
+            Some(error) => Err(Error::new(error.kind(), error.message().to_owned())
+                .with_operation("attach")
+                .with_retry(error.retry())),
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
         let mut client = self.jarvis.connect().await?;
         let deadline = self.jarvis.inner.clock.monotonic() + ANSWER;
@@ -84,9 +112,10 @@ impl Attached {
     /// What the services are.
     ///
     /// # Errors
-    /// What the loop answers, or `Corrupt` for a damaged file.
+    /// What the loop answers, or why it does not (`Timeout`, `RateLimited`, `Forbidden`,
+    /// `Unsupported` for another version); `Corrupt` for a damaged file.
     pub async fn status(&self) -> Result<StatusAnswer> {
-        if self.live {
+        if self.is_answered()? {
             return self.ask(Request::Status).await;
         }
         last_seen::read(&self.jarvis.state_dir(), &self.jarvis.inner.clock)
@@ -101,7 +130,7 @@ impl Attached {
         for service in services {
             self.jarvis.known(service, wiring.services.iter().map(|spec| &spec.id))?;
         }
-        if self.live {
+        if self.is_answered()? {
             let request = Request::Uptime { services: services.to_vec(), window: Some(window) };
             return self.ask(request).await;
         }
@@ -147,7 +176,7 @@ impl Attached {
     /// # Errors
     /// What the loop answers; `NotFound` without a log.
     pub async fn events(&self, query: EventsQuery) -> Result<EventStream> {
-        if self.live {
+        if self.is_answered()? {
             let EventsQuery { topics, service, since, limit, follow } = query;
             let request = Request::Events { follow, topics, service, since, limit };
             let items = self.jarvis.connect().await?.stream(request).await?;
@@ -176,7 +205,7 @@ impl Attached {
             let wiring = self.jarvis.current().wiring;
             self.jarvis.known(service, wiring.services.iter().map(|spec| &spec.id))?;
         }
-        if !self.live {
+        if !self.is_answered()? {
             return self.act_alone(command).await;
         }
         let stops = matches!(command, Command::Stop { .. });
@@ -303,7 +332,7 @@ impl Attached {
     /// # Errors
     /// `NotFound` for an unknown sink, or when there is none.
     pub async fn alert_test(&self, sink: Option<String>) -> Result<Vec<AlertTestAnswer>> {
-        if self.live {
+        if self.is_answered()? {
             return self.ask(Request::AlertTest { sink }).await;
         }
         self.jarvis.alert_test_here(sink).await
@@ -322,7 +351,7 @@ impl Attached {
     /// # Errors
     /// `Corrupt` for a damaged file.
     pub fn source(&self) -> Result<Source> {
-        if self.live {
+        if self.is_answered()? {
             return Ok(Source::Live);
         }
         Ok(last_seen::read(&self.jarvis.state_dir(), &self.jarvis.inner.clock)?.source)

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::answers::{Source, StatusAnswer};
 use super::outlet::Announcer;
-use super::{Jarvis, control, last_seen};
+use super::{END_WITHIN, Jarvis, control, last_seen};
 use crate::alert::{AlertJournal, Alerter, MemoryJournal};
-use crate::clock::ClockExt;
+use crate::clock::{ClockExt, Monotonic};
 use crate::events::Event;
 use crate::operator::control::{ControlServer, ServerOptions, socket_path};
 use crate::operator::{Operator, OperatorParts, OperatorSettings, StateStore};
@@ -27,8 +27,12 @@ use crate::health::uptime::{History, SqliteHistory};
 #[cfg(feature = "sqlite")]
 use crate::store::sqlite::{Options, Sqlite};
 
-/// How long all owned processes together may take to stop.
-const RELEASE: Duration = Duration::from_secs(20);
+/// Of [`END_WITHIN`], what is kept for owned processes to stop in, whatever else is finished
+/// first: more than the 10 s that a process has by default before it is killed.
+const FOR_RELEASE: Duration = Duration::from_secs(12);
+
+/// Of [`END_WITHIN`], what is kept for the last writes, events and answers.
+const FOR_THE_REST: Duration = Duration::from_secs(2);
 
 /// How often what `status` shows without a loop is written, at most.
 const LAST_SEEN_EVERY: Duration = Duration::from_secs(10);
@@ -100,6 +104,14 @@ pub(super) async fn open_history(jarvis: &Jarvis) -> Result<Arc<dyn History>> {
     Ok(Arc::new(SqliteHistory::new(&open_file(jarvis, "history.db")?)))
 }
 
+/// Until when an action in flight may go on. Processes that are stopped need their time after it.
+fn finish_by(why: Leaving, rest_from: Monotonic) -> Monotonic {
+    match why {
+        Leaving::Interrupted => rest_from - FOR_RELEASE,
+        Leaving::Terminated => rest_from,
+    }
+}
+
 /// A switch that many tasks wait for.
 #[derive(Debug, Clone)]
 struct Stop(watch::Sender<bool>);
@@ -125,8 +137,9 @@ impl Jarvis {
     /// Supervises until `until` says why it ends: watches, heals, alerts, keeps the books, and
     /// answers on the control socket.
     ///
-    /// At the end an action in flight is finished first (within 25 s), then owned processes are
-    /// stopped or left as their configuration and the reason say. Needs a tokio runtime.
+    /// At the end an action in flight is finished first, then owned processes are stopped or left
+    /// as their configuration and the reason say; all of that within [`END_WITHIN`]. What is not
+    /// finished by then is taken up by the next run. Needs a tokio runtime.
     ///
     /// # Errors
     /// `Conflict` when this handle supervises already or did before. What can't be opened is told
@@ -147,20 +160,28 @@ impl Jarvis {
         self.keep_last_seen(&rest, &mut tasks);
 
         let why = until.await;
-        let leading = match &operator {
-            Some((operator, _)) => operator.status().await.lease.is_some(),
-            None => false,
-        };
+        let clock = &self.inner.clock;
+        let end = clock.monotonic() + END_WITHIN;
+        let rest_from = end - FOR_THE_REST;
+        let leading = operator.as_ref().is_some_and(|(operator, _)| operator.leads());
         acting.now();
         if let Some((_, ended)) = operator {
-            let _ = ended.await;
+            let finished = clock.until(finish_by(why, rest_from), ended).await;
+            if finished.is_none() {
+                tracing::warn!("an action in flight was not finished in time");
+            }
         }
         if leading {
-            self.release(why).await;
+            self.release(why, rest_from).await;
         }
-        self.write_last_seen().await;
-        rest.now();
-        while tasks.join_next().await.is_some() {}
+        let rest = async {
+            self.write_last_seen().await;
+            rest.now();
+            while tasks.join_next().await.is_some() {}
+        };
+        if clock.until(end, rest).await.is_none() {
+            tracing::warn!("not everything was written in time");
+        }
         Ok(())
     }
 
@@ -314,7 +335,7 @@ impl Jarvis {
     }
 
     /// Owned processes are stopped, or left to be adopted by the next start.
-    async fn release(&self, why: Leaving) {
+    async fn release(&self, why: Leaving, deadline: Monotonic) {
         let current = self.current();
         let releases = current.wiring.managed.iter().filter_map(|service| {
             let restarter = service.restarter.clone()?;
@@ -324,7 +345,6 @@ impl Jarvis {
                 }
             })
         });
-        let deadline = self.inner.clock.monotonic() + RELEASE;
         if self.inner.clock.until(deadline, join_all(releases)).await.is_none() {
             tracing::warn!("not every owned process stopped in time");
         }

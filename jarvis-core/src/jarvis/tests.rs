@@ -1,14 +1,21 @@
 use std::fs;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::ErrorKind;
-use crate::clock::WallTime;
+use crate::clock::{Clock, ClockExt, ManualClock, SystemClock, WallTime};
 use crate::events::{Delivery, Event, Filter};
-use crate::restart::Leaving;
-use crate::vocabulary::ServiceId;
+use crate::health::aggregator::{CheckSpec, ServiceSpec};
+use crate::health::memory::MemoryProbe;
+use crate::operator::{ManagedService, RestartPolicy};
+use crate::restart::{
+    ActionRequest, InstanceEvents, Leaving, Receipt, RunState, Running, ServiceRestarter,
+};
+use crate::vocabulary::{ServiceId, VersionId};
+use crate::{Error, ErrorKind};
 
 struct World {
     folder: tempfile::TempDir,
@@ -162,4 +169,123 @@ async fn one_action_is_taken_without_a_loop_and_the_kill_switch_holds_it() {
     assert!(mark.exists());
     let watched = act(&world, "w").await.unwrap_err();
     assert_eq!(watched.kind(), ErrorKind::Forbidden, "{watched:?}");
+}
+
+/// An action that never ends, and a process that can't be let go of.
+#[derive(Debug, Default)]
+struct Stuck {
+    acts: AtomicBool,
+    releases: AtomicBool,
+}
+
+#[async_trait]
+impl ServiceRestarter for Stuck {
+    async fn observe(&self) -> Result<Running> {
+        Ok(Running::new(RunState::Running))
+    }
+    async fn restart(&self, _: ActionRequest) -> Result<Receipt> {
+        self.acts.store(true, Ordering::SeqCst);
+        std::future::pending().await
+    }
+    async fn start(&self, request: ActionRequest) -> Result<Receipt> {
+        self.restart(request).await
+    }
+    async fn stop(&self, request: ActionRequest) -> Result<Receipt> {
+        self.restart(request).await
+    }
+    async fn roll_back(&self, request: ActionRequest, _: VersionId) -> Result<Receipt> {
+        self.restart(request).await
+    }
+    async fn settle_roll_back(&self, _: bool) -> Result<()> {
+        Ok(())
+    }
+    async fn watch(&self) -> Result<InstanceEvents> {
+        Err(Error::new(ErrorKind::Unsupported, "no events"))
+    }
+    async fn last_log_lines(&self, _: usize) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+    async fn release(&self, _: Leaving) -> Result<()> {
+        self.releases.store(true, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+/// Moves a clock that stands still, and lets what it wakes work, until that is so.
+async fn time_passes(clock: &ManualClock, until: impl Fn() -> bool) {
+    let real = SystemClock::new();
+    for _ in 0..2_000 {
+        if until() {
+            return;
+        }
+        clock.advance(Duration::from_millis(100));
+        real.sleep(Duration::from_millis(2)).await;
+    }
+    panic!("it did not come about in 200 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_comes_in_time_whatever_hangs_and_owned_processes_get_their_part_of_it() {
+    for (why, released_after) in [(Leaving::Interrupted, 14), (Leaving::Terminated, 26)] {
+        let world = World::new();
+        world.write("");
+        let (clock, stuck) = (ManualClock::new(), Arc::new(Stuck::default()));
+        let id = ServiceId::new("stuck").unwrap();
+        let probe = MemoryProbe::passing();
+        let check = CheckSpec::new("main".parse().unwrap(), Arc::new(probe));
+        let policy = RestartPolicy { command_timeout: DEFAULT_WINDOW, ..RestartPolicy::default() };
+        let managed = ManagedService::new(id.clone()).with_restarter(stuck.clone(), policy);
+        let jarvis = Jarvis::builder()
+            .with_source(Source::empty().with_directory(world.folder.path()))
+            .with_clock(clock.clone())
+            .with_service(ServiceSpec::new(id.clone(), vec![check]), managed)
+            .open()
+            .unwrap();
+        let (end, ended) = oneshot::channel();
+        let running = jarvis.clone();
+        let run = tokio::spawn(async move { running.run(async { ended.await.unwrap() }).await });
+        let operator = jarvis.operator().await.unwrap();
+        time_passes(&clock, || operator.leads()).await;
+        let by = "a test".to_owned();
+        let restart = crate::operator::Command::Restart { service: id, by };
+        operator.command(restart).await.unwrap();
+        time_passes(&clock, || stuck.acts.load(Ordering::SeqCst)).await;
+
+        let told = clock.monotonic();
+        let passed = || clock.monotonic().saturating_since(told);
+        end.send(why).unwrap();
+        time_passes(&clock, || stuck.releases.load(Ordering::SeqCst) || run.is_finished()).await;
+        let released = passed();
+        time_passes(&clock, || run.is_finished()).await;
+        assert!(passed() <= END_WITHIN + Duration::from_secs(1), "{why:?}: {:?}", passed());
+        let most = Duration::from_secs(released_after + 1);
+        assert!(stuck.releases.load(Ordering::SeqCst) && released <= most, "{why:?}: {released:?}");
+        run.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_that_does_not_answer_is_not_taken_for_gone() {
+    let world = World::new();
+    world.write("");
+    let state = world.folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let clock = ManualClock::new();
+    let jarvis = Jarvis::builder()
+        .with_source(Source::empty().with_directory(world.folder.path()))
+        .with_clock(clock.clone())
+        .open()
+        .unwrap();
+    let gone = jarvis.attach().await;
+    assert_eq!(gone.status().await.unwrap().source, AnswerSource::Nothing);
+
+    let socket = crate::operator::control::socket_path(&state);
+    let _silent = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let asking = tokio::spawn(async move { jarvis.attach().await });
+    time_passes(&clock, || asking.is_finished()).await;
+    let attached = asking.await.unwrap();
+    assert!(!attached.is_live());
+    let told = attached.status().await.unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Timeout, "{told}");
+    assert_eq!(attached.source().unwrap_err().kind(), ErrorKind::Timeout);
 }

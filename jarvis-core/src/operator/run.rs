@@ -159,6 +159,12 @@ impl Operator {
         }
     }
 
+    /// Is the lease ours now?
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        lock(&self.0.machine).token().is_some()
+    }
+
     /// What it does now, with the budgets as the ledger tells them.
     pub async fn status(&self) -> OperatorStatus {
         let shared = &self.0;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use jarvis_core::Result;
 use tempfile::TempDir;
 
+use crate::stand_in::FOLDER_PREFIX;
+
 /// A service of AI DAWG, and the stand-in that plays it.
 pub(super) struct Player {
     name: &'static str,
@@ -83,7 +85,8 @@ fn configuration(folder: &Path, executable: &Path, ports: &[u16], broken: &Path)
         state = quoted(&folder.join("state")),
     );
     for (player, port) in PLAYERS.iter().zip(ports) {
-        let _ = player.write(&mut text, *port, &quoted(executable), &quoted(broken));
+        let paths = [executable, broken, folder].map(quoted);
+        let _ = player.write(&mut text, *port, &paths);
     }
     text
 }
@@ -93,11 +96,12 @@ impl Player {
         &self,
         text: &mut String,
         port: u16,
-        executable: &str,
-        broken: &str,
+        [executable, broken, folder]: &[String; 3],
     ) -> std::fmt::Result {
         let Self { name, protocol, check, critical, depends_on } = self;
         write!(text, "\n[service.{name}]\ncritical = {critical}\ndepends_on = {depends_on:?}\n")?;
+        // The first checks come before the first start.
+        writeln!(text, "start_grace = \"3s\"")?;
         write!(text, "[[service.{name}.check]]\ntype = {protocol:?}\n")?;
         match *protocol {
             "http" => writeln!(text, "url = \"http://127.0.0.1:{port}{check}\"")?,
@@ -105,7 +109,7 @@ impl Player {
             _ => writeln!(text, "url = \"postgres://127.0.0.1:{port}\"")?,
         }
         let mut command = format!(
-            "[{executable}, \"stand-in\", \"--name\", {name:?}, \"--protocol\", {protocol:?}, \"--port\", \"{port}\", \"--exit-with\", \"{pid}\"",
+            "[{executable}, \"stand-in\", \"--name\", {name:?}, \"--protocol\", {protocol:?}, \"--port\", \"{port}\", \"--exit-with\", \"{pid}\", \"--folder\", {folder}",
             pid = std::process::id(),
         );
         if *name == FAILS {
@@ -134,7 +138,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn build() -> Result<Self> {
-        let stage = Self { folder: tempfile::Builder::new().prefix("jarvis-demo.").tempdir()? };
+        let stage = Self { folder: tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir()? };
         let executable = std::env::current_exe()?;
         let ports = free_ports(PLAYERS.len())?;
         let text = configuration(stage.folder.path(), &executable, &ports, &stage.damaged());

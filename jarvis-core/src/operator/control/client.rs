@@ -38,6 +38,10 @@ fn unreachable(error: io::Error, path: &Path) -> Error {
             ErrorKind::Forbidden,
             "`jarvis up` runs as another user; use that user, or root".to_owned(),
         ),
+        io::ErrorKind::WouldBlock => (
+            ErrorKind::RateLimited,
+            "`jarvis up` does not take up new connections; try again in a moment".to_owned(),
+        ),
         io::ErrorKind::InvalidInput => (
             ErrorKind::InvalidInput,
             "the socket's path is too long; choose a shorter state_dir".to_owned(),
