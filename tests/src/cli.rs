@@ -135,6 +135,17 @@ impl Workplace {
         self.command(arguments).output().expect("jarvis starts").into()
     }
 
+    /// As [`start`](Self::start), with more in its environment.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    #[must_use]
+    pub fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
+        let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
+        Running::of(command)
+    }
+
     /// Starts a command that goes on, and reads its lines.
     ///
     /// # Panics
@@ -154,6 +165,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command whose outputs are pipes.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    #[must_use]
+    pub fn of(mut command: Command) -> Self {
+        Self::new(command.spawn().expect("it starts"))
+    }
+
     fn new(mut child: Child) -> Self {
         let (sender, lines) = mpsc::channel();
         let outputs: [Option<Box<dyn Read + Send>>; 2] = [

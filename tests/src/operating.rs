@@ -12,14 +12,15 @@ use jarvis_core::clock::{ClockExt, SharedClock, SystemClock};
 use jarvis_core::events::{Event, MemoryBus};
 use jarvis_core::health::aggregator::{Aggregator, CheckPolicy, CheckSpec, ServiceSpec};
 use jarvis_core::health::{HealthProbe, Observation, ProbeContext};
-use jarvis_core::lease::{SqliteLease, SqliteLedger};
+use jarvis_core::lease::{RestartLedger, SqliteLease, SqliteLedger};
 use jarvis_core::operator::{
-    ManagedService, Operator, OperatorParts, OperatorSettings, Outlet, RestartPolicy, StateStore,
+    ManagedService, Operator, OperatorParts, OperatorSettings, Outlet, RestartPolicy,
+    ServiceStatus, StateStore,
 };
 use jarvis_core::registry::Leadership;
 use jarvis_core::restart::ServiceRestarter;
 use jarvis_core::store::sqlite::{Options, Sqlite};
-use jarvis_core::vocabulary::{CheckName, FailureKind, ServiceId};
+use jarvis_core::vocabulary::{CheckName, FailureKind, Lifecycle, ServiceId, ServiceState};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
@@ -125,6 +126,7 @@ pub struct Stage {
     /// Its folder.
     pub folder: PathBuf,
     health: Aggregator,
+    checks: CheckPolicy,
     specs: Vec<ServiceSpec>,
     services: Vec<ManagedService>,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -139,10 +141,20 @@ impl Stage {
     /// Nothing runs yet. Lease and ledger are in the folder.
     #[must_use]
     pub fn new(folder: &Path, change: impl FnOnce(&mut OperatorSettings)) -> Self {
+        Self::with_ledger(folder, change, |ledger| ledger)
+    }
+
+    /// As [`new`](Self::new), with a ledger of the test's own around the real one.
+    #[must_use]
+    pub fn with_ledger(
+        folder: &Path,
+        change: impl FnOnce(&mut OperatorSettings),
+        wrap: impl FnOnce(Arc<dyn RestartLedger>) -> Arc<dyn RestartLedger>,
+    ) -> Self {
         let clock: SharedClock = Arc::new(SystemClock::new());
         let sqlite = operator_db(folder);
         let lease = Arc::new(SqliteLease::new(&sqlite, Arc::clone(&clock)));
-        let ledger = Arc::new(SqliteLedger::new(&sqlite, clock));
+        let ledger = wrap(Arc::new(SqliteLedger::new(&sqlite, clock)));
         Self::with_leadership(folder, (lease, ledger), change)
     }
 
@@ -181,6 +193,14 @@ impl Stage {
             operator,
             folder: folder.to_owned(),
             health,
+            checks: CheckPolicy {
+                interval: Duration::from_millis(100),
+                interval_down: Duration::from_millis(50),
+                timeout: Duration::from_secs(1),
+                success_threshold: 1,
+                failure_threshold: 2,
+                ..CheckPolicy::default()
+            },
             specs: Vec::new(),
             services: Vec::new(),
             running: None,
@@ -189,16 +209,8 @@ impl Stage {
 
     /// Adds a service with one check.
     pub fn add(&mut self, service: ManagedService, probe: Arc<dyn HealthProbe>) {
-        let policy = CheckPolicy {
-            interval: Duration::from_millis(100),
-            interval_down: Duration::from_millis(50),
-            timeout: Duration::from_secs(1),
-            success_threshold: 1,
-            failure_threshold: 2,
-            ..CheckPolicy::default()
-        };
         let check = CheckSpec::new(CheckName::new("runs").expect("a name"), probe);
-        let checks = vec![check.with_policy(policy)];
+        let checks = vec![check.with_policy(self.checks.clone())];
         self.specs.push(ServiceSpec::new(service.id.clone(), checks));
         self.services.push(service);
     }
@@ -260,6 +272,43 @@ impl Stage {
     pub async fn seen(&self, service: &str, kind: &str, times: usize) {
         let what = format!("{kind} of {service} x{times}");
         self.until(&what, |events| events.count(service, kind) >= times).await;
+    }
+
+    /// Waits until we lead and every service is well and trusted.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    pub async fn well(&self) {
+        let deadline = self.clock.monotonic() + PATIENCE;
+        loop {
+            let status = self.operator.status().await;
+            let steady = |service: &ServiceStatus| {
+                service.state == ServiceState::Healthy && service.lifecycle == Lifecycle::Steady
+            };
+            let all = status.services.len() == self.services.len();
+            if status.lease.is_some() && all && status.services.iter().all(steady) {
+                return;
+            }
+            assert!(self.clock.monotonic() < deadline, "not all is well: {status:#?}");
+            self.linger(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until `done`, for what no event tells.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    pub async fn wait(&self, what: &str, done: impl Fn() -> bool) {
+        let deadline = self.clock.monotonic() + PATIENCE;
+        while !done() {
+            assert!(self.clock.monotonic() < deadline, "{what} never came");
+            self.linger(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The policy of the check of every service that is added from now on.
+    pub fn with_checks(&mut self, change: impl FnOnce(&mut CheckPolicy)) {
+        change(&mut self.checks);
     }
 
     /// Lets real time pass: for what must not happen.

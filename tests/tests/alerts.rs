@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails has to stop")]
 
+#[path = "alerts/standby.rs"]
+mod standby;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;

@@ -16,6 +16,8 @@ mod containers;
 mod demo;
 #[path = "cli/leaving.rs"]
 mod leaving;
+#[path = "cli/names.rs"]
+mod names;
 #[path = "cli/reload.rs"]
 mod reload;
 #[path = "cli/served.rs"]

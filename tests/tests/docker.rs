@@ -128,7 +128,7 @@ async fn a_signal_that_is_no_stop_does_not_make_a_crash_a_persons() {
 }
 
 #[tokio::test]
-async fn paused_renamed_and_removed_are_a_persons_doing() {
+async fn fault_23_paused_renamed_and_removed_are_a_persons_doing() {
     let container = Container::run("touched", &[], BOX_1);
     let restarter = container.restarter();
     let mut events = restarter.watch().await.unwrap();
@@ -234,7 +234,7 @@ async fn dockers_own_restart_policy_is_told_and_a_stop_against_it_is_a_persons()
 }
 
 #[tokio::test]
-async fn a_container_that_crashes_for_ever_is_starting() {
+async fn fault_23_a_container_that_crashes_for_ever_is_starting() {
     let container = Container::run("loop", &["--restart", "always"], "jarvis-test/box:exits");
     let restarter = container.restarter();
     // Docker waits longer from exit to exit; soon most of the time is waiting.

@@ -393,3 +393,27 @@ async fn fault_35_a_stopped_holder_loses_its_lease_and_its_token_is_refused() {
     assert_eq!(answer, Reservation::Granted);
     assert_eq!(used(&file).await.unwrap(), 1, "the late one was not counted");
 }
+
+/// A holder that is dead for certain need not be waited for; one that only stands still must.
+#[tokio::test]
+async fn who_was_killed_loses_its_lease_at_once_and_who_is_stopped_does_not() {
+    let (_folder, file) = stage();
+    let mut holder = child(&["keep"], &file).spawn().unwrap();
+    let mut told = BufReader::new(holder.stdout.take().unwrap()).lines();
+    let old: u64 = told.next().unwrap().unwrap().parse().unwrap();
+    let sqlite = Sqlite::open(&file, &Options::new()).unwrap();
+    let lease = SqliteLease::new(&sqlite, Arc::new(SystemClock::new()));
+    let us = HolderId::new("successor").unwrap();
+    let hour = Duration::from_secs(3_600);
+
+    assert_eq!(lease.acquire(&us, hour).await.unwrap(), None, "it lives");
+    signal(&holder, Signal::STOP);
+    assert_eq!(lease.acquire(&us, hour).await.unwrap(), None, "it may go on");
+    signal(&holder, Signal::KILL);
+    holder.wait().unwrap();
+    let grant = lease.acquire(&us, hour).await.unwrap().expect("an hour before it runs out");
+    assert_eq!(grant.token.number(), old + 1);
+    let ledger = ledger(&file).unwrap();
+    let error = reserve(&ledger, "of-the-dead", old).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+}

@@ -37,7 +37,10 @@ async fn supervise(
     policy.backoff.initial = backoff;
     policy.stabilise = Duration::from_secs(3);
     policy.restart_when_flapping = true;
-    let mut stage = Stage::new(folder, |settings| settings.lease_ttl = lease);
+    let mut stage = Stage::new(folder, |settings| {
+        settings.lease_ttl = lease;
+        settings.canary_every = Some(Duration::from_millis(500));
+    });
     stage.events.aloud();
     let managed = ManagedService::new(id).with_restarter(Arc::clone(&restarter), policy);
     stage.add(managed, Arc::new(Runs(restarter)));

@@ -25,8 +25,9 @@ async fn main() -> std::process::ExitCode {
         ["append", file, name, count, callers] => append(file, name, count, callers).await,
         ["full", file] => full(file).await,
         ["hold", file] => hold(file).await,
+        ["keep", file] => keep(file).await,
         ["open", file] => Sqlite::open(file, &Options::new()).map(|_| say("opened")),
-        _ => Err(Error::new(ErrorKind::InvalidInput, "append, full, hold or open")),
+        _ => Err(Error::new(ErrorKind::InvalidInput, "append, full, hold, keep or open")),
     };
     if let Err(error) = done {
         say(&format!("{} {error}", error.code()));
@@ -104,6 +105,17 @@ fn limit_files(bytes: Option<u64>) -> Result<()> {
 
 fn clock() -> SharedClock {
     Arc::new(SystemClock::new())
+}
+
+/// Takes the lease for an hour, says its token, and waits to be killed.
+async fn keep(file: &str) -> Result<()> {
+    let lease = SqliteLease::new(&Sqlite::open(file, &Options::new())?, clock());
+    let grant = lease
+        .acquire(&HolderId::new("killed one")?, Duration::from_secs(3_600))
+        .await?
+        .ok_or_else(|| Error::new(ErrorKind::Conflict, "somebody else has the lease"))?;
+    say(&grant.token.to_string());
+    std::future::pending().await
 }
 
 /// Takes the lease, says its token, waits for a line, and then acts as if it still had it.

@@ -41,6 +41,14 @@ fn the_demo_shows_detection_restart_verification_escalation_and_the_books() {
         "UPTIME",
         "jarvis config init",
     ];
+    // What was not started yet was not down.
+    let first_chapter = &text[..text.find("is killed: SIGKILL").unwrap_or(text.len())];
+    assert!(!first_chapter.contains("down"), "{first_chapter}");
+    let books = text.rfind("UPTIME").map_or("", |at| &text[at..]);
+    for service in ["postgres", "redis", "daw-backend", "daw-ui", "ai-brain"] {
+        let row = books.lines().find(|line| line.contains(service)).unwrap_or_default();
+        assert!(row.contains("100"), "{service} was never down: {row:?}\n{books}");
+    }
     let mut from = 0;
     for wanted in shown {
         let found = text[from..].find(wanted);
@@ -59,13 +67,17 @@ fn the_demo_shows_detection_restart_verification_escalation_and_the_books() {
 fn the_demo_leaves_nothing_behind_after_ctrl_c_and_after_kill_9() {
     for (signal, code) in [(Signal::INT, 1), (Signal::TERM, 1), (Signal::KILL, -1)] {
         let place = Workplace::empty();
-        let mut demo = place.start(&["demo"]);
+        let temporary = place.path().join("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        let mut demo = place.start_with(&["demo"], &[("TMPDIR", temporary.to_str().unwrap())]);
         demo.line_with("verified on fresh connections", PROMISE);
         let pid = demo.pid();
         assert!(!stand_ins_of(pid).is_empty());
         demo.signal(signal);
         assert_eq!(demo.finish(PROMISE).0, code, "{signal:?}");
         gone(pid);
+        let left: Vec<_> = std::fs::read_dir(&temporary).unwrap().flatten().collect();
+        assert!(left.is_empty(), "{signal:?}: {left:?}");
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) const HEAD: &str = r#"[jarvis]
 state_dir = "STATE"
 interval = "300ms"
 interval_down = "150ms"
-timeout = "500ms"
+timeout = "1500ms"
 failure_threshold = 2
 
 [defaults.restart]
@@ -109,7 +109,38 @@ impl House {
             last = self.status(name);
             last.clone().filter(|status| status["source"]["type"] == "live" && is_it(status))
         });
-        found.unwrap_or_else(|| panic!("{name} did not become what was waited for: {last:#?}"))
+        found.unwrap_or_else(|| {
+            let loops = self.loops();
+            panic!("{name} did not become what was waited for: {last:#?}\nloops here: {loops:#?}")
+        })
+    }
+
+    /// Every `jarvis` that runs in this workplace, with what the kernel says that it does.
+    fn loops(&self) -> Vec<String> {
+        let here = std::fs::canonicalize(self.place.path()).unwrap();
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let ours = entries.filter(|entry| {
+            std::fs::read_link(entry.path().join("cwd")).is_ok_and(|folder| folder == here)
+        });
+        ours.map(|process| {
+            let read = |name: &str| {
+                let bytes = std::fs::read(process.path().join(name)).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            let status = read("status");
+            let state = status.lines().find(|line| line.starts_with("State:")).unwrap_or_default();
+            let tasks = std::fs::read_dir(process.path().join("task")).into_iter().flatten();
+            let waits: Vec<String> = tasks
+                .flatten()
+                .map(|task| {
+                    let read = |name| std::fs::read_to_string(task.path().join(name));
+                    let (name, waits) = (read("comm"), read("wchan"));
+                    format!("{}: {}", name.unwrap_or_default().trim(), waits.unwrap_or_default())
+                })
+                .collect();
+            format!("{} {state} {waits:?}", read("cmdline"))
+        })
+        .collect()
     }
 
     /// Waits until a service is well and trusted.

@@ -198,6 +198,28 @@ async fn what_cannot_be_started_is_missing_and_what_runs_stays() {
     assert_eq!(run_state(&never).await, RunState::Missing);
 }
 
+/// The end of the life before goes on record in its own time: at the same moment as the next start
+/// as often as not. Each of the two replaces the whole record through one file beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_record_has_one_writer_at_a_time() {
+    let stage = Stage::new();
+    let restarter = stage.shell("exec sleep 600");
+    let mut life = pid_after(&restart(&restarter, "first").await);
+    for nth in 0..100 {
+        let mut events = restarter.watch().await.unwrap();
+        kill(life, Signal::KILL);
+        // Told before it is written down.
+        while !matches!(next(&mut events).await, InstanceEvent::Exited { .. }) {}
+        life = pid_after(&restart(&restarter, &format!("nth-{nth}")).await);
+        let record = read(&stage.record());
+        assert_eq!(
+            (&record["phase"], &record["identity"]["pid"]),
+            (&"running".into(), &life.into())
+        );
+    }
+    assert_eq!(stage.alive(), [life]);
+}
+
 #[tokio::test]
 async fn a_dropped_caller_does_not_leave_the_service_stopped() {
     let stage = Stage::new();
