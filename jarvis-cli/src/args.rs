@@ -1,5 +1,7 @@
 //! The command line as types. Parsing does nothing else.
 
+mod stores;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use clap_complete::Shell;
 use jarvis_core::events::Topic;
 use jarvis_core::units::parse_duration;
 use jarvis_core::vocabulary::{CheckName, ServiceId};
+
+pub(crate) use stores::{CacheCommand, CacheSetArgs, SessionCommand, SessionSetArgs};
 
 /// Watches services, heals them, and proves that they are well again.
 #[derive(Debug, Parser)]
@@ -152,6 +156,14 @@ or the lease. Services that JARVIS owns as processes need a running `jarvis up`.
         #[arg(value_name = "SERVICE")]
         service: ServiceId,
     },
+
+    /// Sessions: what is remembered of a visitor between requests
+    #[command(subcommand, after_help = stores::SESSION_HELP)]
+    Session(SessionCommand),
+
+    /// The cache: what may be forgotten
+    #[command(subcommand, after_help = stores::CACHE_HELP)]
+    Cache(CacheCommand),
 
     /// Alerts
     #[command(subcommand)]

@@ -2,11 +2,13 @@
 
 pub(crate) mod act;
 pub(crate) mod alert;
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod events;
+pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod uptime;
@@ -16,10 +18,10 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use jarvis_core::Result;
 use jarvis_core::clock::{ClockExt, SystemClock};
-use jarvis_core::config::Source;
+use jarvis_core::config::{Source, StoreUrl};
 use jarvis_core::jarvis::Jarvis;
+use jarvis_core::{Error, ErrorKind, Result};
 
 use crate::args::Global;
 use crate::logging::LogOutput;
@@ -55,6 +57,19 @@ impl Context {
     pub(crate) fn width(&self) -> Option<usize> {
         std::io::stdout().is_terminal().then(|| Live::size().0)
     }
+}
+
+/// Refuses a store that only its own process can see.
+pub(crate) fn shared_store(url: &StoreUrl, key: &str, what: &str) -> Result<()> {
+    if url.scheme() != "memory" {
+        return Ok(());
+    }
+    let file = if key == "session" { "sqlite: or " } else { "" };
+    let message = format!(
+        "{what} are in the memory of the process that made them ([store] {key} = \"memory:\"), where no command can see them; name a store that is shared: {file}redis://HOST:PORT, in jarvis.toml or as JARVIS_STORE__{}",
+        key.to_ascii_uppercase()
+    );
+    Err(Error::new(ErrorKind::InvalidInput, message))
 }
 
 /// Waits for an answer; after a second a spinner on stderr says for what.

@@ -5,7 +5,9 @@ mod commands;
 mod display;
 mod exit;
 mod http;
+mod input;
 mod logging;
+mod merge_patch;
 mod printer;
 mod service_manager;
 mod signals;
@@ -66,6 +68,8 @@ async fn run(cli: Cli) -> Result<ExitStatus> {
         }
         Command::Resume => commands::act::resume(&context).await,
         Command::Reset { service } => commands::act::reset(&context, service).await,
+        Command::Session(command) => commands::session::run(&context, command).await,
+        Command::Cache(command) => commands::cache::run(&context, command).await,
         Command::Alert(command) => commands::alert::run(&context, command).await,
         Command::Config(command) => commands::config::run(&context, command).await,
         Command::Completions { shell } => commands::completions::run(&context, shell),

@@ -266,12 +266,21 @@ impl Printer {
         self.write(text)
     }
 
+    /// Prints bytes as they are.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> io::Result<()> {
+        self.write_bytes(bytes)
+    }
+
     fn write(self, text: &str) -> io::Result<()> {
+        self.write_bytes(text.as_bytes())
+    }
+
+    fn write_bytes(self, bytes: &[u8]) -> io::Result<()> {
         if self.muted {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
+        stdout.write_all(bytes)?;
         stdout.flush()
     }
 }

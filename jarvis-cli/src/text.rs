@@ -1,8 +1,10 @@
 //! How answers look to a person.
 
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod event;
 pub(crate) mod problems;
+pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod uptime;
 
@@ -25,4 +27,10 @@ pub(crate) fn freshness(source: &AnswerSource, colored: bool) -> String {
         _ => "`jarvis up` has not run here yet: nothing is known\n".to_owned(),
     };
     paint(&line, Style::Warn, colored)
+}
+
+/// `1 session`, `2 sessions`.
+pub(crate) fn counted(count: u64, word: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {word}{plural}")
 }

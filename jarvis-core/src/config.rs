@@ -17,6 +17,7 @@ mod schema;
 mod section;
 mod show;
 mod source;
+mod stores;
 
 #[cfg(test)]
 mod tests;
@@ -28,14 +29,16 @@ pub use init::{Container, ai_dawg, from_containers};
 pub use problem::{Origin, Problem, Report, Weight};
 pub use schema::{
     CheckSettings, HostSettings, JarvisSettings, NamedSection, RestartSettings, ServiceSettings,
-    StoreSettings,
 };
 pub use section::Section;
 pub use show::Shown;
 pub use source::{FILE_NAME, MAX_FILE, Source};
+pub use stores::{StoreSettings, StoreUrl};
 
 use crate::Result;
+use crate::cache::CachePolicy;
 use crate::operator::{Allow, Limits, MaintenanceWindow};
+use crate::session::SessionPolicy;
 
 use compose::{Composed, Start, compose};
 use node::{Node, Table};
@@ -57,6 +60,10 @@ pub struct Config {
     pub allow: Allow,
     /// `[store]`.
     pub store: StoreSettings,
+    /// `[session]`: the rules for all sessions.
+    pub session: SessionPolicy,
+    /// `[cache]`: the rules for the cache.
+    pub cache: CachePolicy,
     /// `[lease]`, where there is one.
     pub lease: Option<NamedSection>,
     /// `[service.X]`, in the order in which they were written.
@@ -163,6 +170,14 @@ impl Config {
         Section::new("", Node::table(self.root.clone(), origin), &self.folders)
     }
 
+    /// A table at the top, for complaints about its keys; empty where it was not written.
+    pub(crate) fn section(&self, key: &str) -> Section {
+        let origin = Origin::named(self.files.first().map_or("built-in", |_| "configuration"));
+        let node = self.root.get(key).map(|entry| entry.node.clone());
+        let node = node.unwrap_or_else(|| Node::table(Table::new(), origin));
+        Section::new(key, node, &self.folders)
+    }
+
     /// What a check is by default: `[defaults.check]` over `[jarvis]`.
     pub(crate) fn check_defaults(&self) -> Section {
         let table = |node: Option<&node::Entry>| {
@@ -181,6 +196,8 @@ impl Config {
             limits: Limits::default(),
             allow: Allow::default(),
             store: StoreSettings::default(),
+            session: SessionPolicy::default(),
+            cache: CachePolicy::default(),
             lease: None,
             services: Vec::new(),
             maintenance: Vec::new(),

@@ -7,11 +7,14 @@
 mod answers;
 mod attach;
 mod builder;
+#[cfg(feature = "redis")]
+mod cache_server;
 mod checking;
 mod control;
 mod last_seen;
 mod outlet;
 mod reload;
+mod stores;
 mod supervise;
 
 use std::path::PathBuf;
@@ -26,13 +29,17 @@ pub use answers::{
 };
 pub use attach::{Attached, EventStream, EventsQuery};
 pub use builder::JarvisBuilder;
+#[cfg(feature = "redis")]
+pub use cache_server::CacheServer;
 
 use crate::Result;
 use crate::alert::Alerter;
+use crate::cache::Cache;
 use crate::clock::SharedClock;
 use crate::config::{Config, Source};
 use crate::events::EventBus;
 use crate::health::aggregator::Aggregator;
+use crate::layers::CountedSessions;
 use crate::operator::Operator;
 use crate::registry::{Registry, Wiring};
 use builder::Extras;
@@ -65,6 +72,8 @@ struct Inner {
     health: Aggregator,
     operator: OnceCell<Operator>,
     alerts: OnceCell<Alerter>,
+    sessions: OnceCell<Arc<CountedSessions>>,
+    cache: OnceCell<Arc<dyn Cache>>,
     #[cfg(feature = "sqlite")]
     event_log: OnceCell<EventLog>,
     #[cfg(feature = "sqlite")]

@@ -21,6 +21,7 @@ pub mod restart;
 pub mod session;
 
 pub mod alert;
+pub mod layers;
 pub mod operator;
 
 pub mod config;

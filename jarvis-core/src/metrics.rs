@@ -3,6 +3,8 @@
 //! Base units, `_total` for what only grows, and labels only from validated names, so that no
 //! service can smuggle in a line. Nothing is kept between two scrapes and no probe waits for one.
 
+mod stores;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::alert::SinkStats;
+use crate::cache::CacheStats;
 use crate::health::aggregator::{Aggregator, CheckReading, LoopStats, ServiceReading};
+use crate::layers::SessionCounts;
 use crate::operator::{OperatorStatus, ServiceStatus};
 use crate::vocabulary::{Lifecycle, Platform, ServiceState};
 use crate::{Error, ErrorKind, Result};
@@ -31,6 +35,13 @@ pub struct Scrape {
     pub operator: Option<OperatorStatus>,
     /// How the alerts go.
     pub alerts: Vec<SinkStats>,
+    /// What the sessions were asked; absent where nobody used them.
+    pub sessions: Option<SessionCounts>,
+    /// What the cache has seen; absent where nobody used it.
+    pub cache: Option<CacheStats>,
+    /// The servers that stores are kept on, without secrets, and whether they answer; those of
+    /// which nothing was asked yet are left out.
+    pub servers: Vec<(String, bool)>,
 }
 
 impl Scrape {
@@ -43,6 +54,9 @@ impl Scrape {
             loop_stats: health.loop_stats(),
             operator: None,
             alerts: Vec::new(),
+            sessions: None,
+            cache: None,
+            servers: Vec::new(),
         }
     }
 
@@ -81,7 +95,8 @@ impl Collector for Snapshot {
         self.checks(&mut writer)?;
         self.aggregator(&mut writer)?;
         self.operator(&mut writer)?;
-        self.alerts(&mut writer)
+        self.alerts(&mut writer)?;
+        stores::encode(&self.0, &mut writer)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which backend a name stands for: [`Registry`], and the [`Wiring`] it makes of a configuration.
 //!
-//! Probes are chosen by `type`, restarters by `via`, sinks and leases by `type`, buses by the
-//! scheme of their URL. A registry is a value: callers add their own kinds to it.
+//! Probes are chosen by `type`, restarters by `via`, sinks and leases by `type`; buses, session
+//! stores and caches by the scheme of their URL. A registry is a value: callers add their own
+//! kinds to it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -15,6 +16,9 @@
 
 mod defaults;
 mod observed;
+#[cfg(feature = "redis")]
+mod redis;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod wiring;
@@ -25,16 +29,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use observed::RestarterProbe;
+#[cfg(feature = "redis")]
+pub(crate) use stores::is_redis;
 pub use wiring::Wiring;
 
 use crate::Result;
 use crate::alert::AlertSink;
+use crate::cache::{Cache, CachePolicy};
 use crate::clock::SharedClock;
 use crate::config::Section;
 use crate::events::EventBus;
 use crate::health::HealthProbe;
 use crate::lease::{Lease, RestartLedger};
 use crate::restart::ServiceRestarter;
+use crate::session::{SessionPolicy, SessionStore};
 use crate::vocabulary::ServiceId;
 
 /// What a factory may need beside its section.
@@ -72,6 +80,7 @@ pub type Leadership = (Arc<dyn Lease>, Arc<dyn RestartLedger>);
 
 type Factory<T> = Arc<dyn Fn(&Section, &FactoryContext) -> Result<T> + Send + Sync>;
 type ByUrl<T> = Arc<dyn Fn(&str, &FactoryContext) -> Result<T> + Send + Sync>;
+type ByUrlAnd<S, T> = Arc<dyn Fn(&str, &S, &FactoryContext) -> Result<T> + Send + Sync>;
 
 /// The kinds of backends that a configuration may name. Making one connects nothing.
 #[derive(Clone, Default)]
@@ -81,6 +90,10 @@ pub struct Registry {
     sinks: BTreeMap<String, Factory<Arc<dyn AlertSink>>>,
     leases: BTreeMap<String, Factory<Leadership>>,
     buses: BTreeMap<String, ByUrl<Arc<dyn EventBus>>>,
+    sessions: BTreeMap<String, ByUrlAnd<SessionPolicy, Arc<dyn SessionStore>>>,
+    caches: BTreeMap<String, ByUrlAnd<CachePolicy, Arc<dyn Cache>>>,
+    #[cfg(feature = "redis")]
+    redis: redis::RedisHandles,
 }
 
 impl fmt::Debug for Registry {
@@ -91,6 +104,8 @@ impl fmt::Debug for Registry {
             .field("sinks", &self.sinks.keys())
             .field("leases", &self.leases.keys())
             .field("buses", &self.buses.keys())
+            .field("sessions", &self.sessions.keys())
+            .field("caches", &self.caches.keys())
             .finish()
     }
 }
@@ -158,6 +173,31 @@ impl Registry {
         self
     }
 
+    /// Adds (or replaces) the session store of `scheme:…`. The factory may open a file; it is called
+    /// at the first use, not when the configuration is read.
+    pub fn session<F>(&mut self, scheme: impl Into<String>, factory: F) -> &mut Self
+    where
+        F: Fn(&str, &SessionPolicy, &FactoryContext) -> Result<Arc<dyn SessionStore>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.sessions.insert(scheme.into(), Arc::new(factory));
+        self
+    }
+
+    /// Adds (or replaces) the cache of `scheme:…`. The factory is called at the first use.
+    pub fn cache<F>(&mut self, scheme: impl Into<String>, factory: F) -> &mut Self
+    where
+        F: Fn(&str, &CachePolicy, &FactoryContext) -> Result<Arc<dyn Cache>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.caches.insert(scheme.into(), Arc::new(factory));
+        self
+    }
+
     /// The kinds of probes.
     pub fn probes(&self) -> impl Iterator<Item = &str> {
         self.probes.keys().map(String::as_str)
@@ -176,6 +216,25 @@ impl Registry {
     /// The kinds of leases.
     pub fn leases(&self) -> impl Iterator<Item = &str> {
         self.leases.keys().map(String::as_str)
+    }
+
+    /// The schemes of session stores.
+    pub fn sessions(&self) -> impl Iterator<Item = &str> {
+        self.sessions.keys().map(String::as_str)
+    }
+
+    /// The schemes of caches.
+    pub fn caches(&self) -> impl Iterator<Item = &str> {
+        self.caches.keys().map(String::as_str)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Registry {
+    /// The Redis servers that backends made by this registry share. A factory asks it, so that
+    /// what is kept on one server shares connections.
+    pub(crate) fn redis(&self) -> redis::RedisHandles {
+        self.redis.clone()
     }
 }
 

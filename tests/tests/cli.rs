@@ -10,6 +10,8 @@
 mod alone;
 #[path = "cli/beside.rs"]
 mod beside;
+#[path = "cli/caches.rs"]
+mod caches;
 #[path = "cli/containers.rs"]
 mod containers;
 #[path = "cli/demo.rs"]
@@ -22,7 +24,16 @@ mod names;
 mod reload;
 #[path = "cli/served.rs"]
 mod served;
+#[path = "cli/sessions.rs"]
+mod sessions;
 #[path = "cli/snapshots.rs"]
 mod snapshots;
 #[path = "cli/stage.rs"]
 mod stage;
+
+/// The Redis that `tests/run` started.
+fn redis_url() -> String {
+    std::env::var("JARVIS_TEST_REDIS_URL").unwrap_or_else(|_| {
+        panic!("JARVIS_TEST_REDIS_URL is not set: run tests/run, or tests/servers")
+    })
+}

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["store", "subprocess"],
     &["events"],
     &["health", "restart", "lease", "session", "cache"],
-    &["alert", "operator"],
+    &["alert", "operator", "layers"],
     &["config"],
     &["registry"],
     &["metrics"],

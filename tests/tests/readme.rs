@@ -1,7 +1,7 @@
 //! What the README says: its commands run, its configurations load.
 
 use jarvis_core::config::{Config, Source};
-use jarvis_tests::cli::Workplace;
+use jarvis_tests::cli::{Finished, Workplace};
 
 const README: &str = include_str!("../../README.md");
 
@@ -41,24 +41,53 @@ fn every_command_runs() {
     let place = Workplace::empty();
     let mut ran = 0;
     for block in blocks("console") {
+        // What a block exports holds for the commands after it.
+        let mut exported: Vec<(String, String)> = Vec::new();
         for line in block.lines().filter_map(|line| line.strip_prefix("$ ")) {
-            let words: Vec<&str> = line.split_whitespace().collect();
+            let words = words(line);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let arguments = match words.as_slice() {
                 // The demo has its own test; here it is enough that this line is that command.
                 ["cargo", "run", "--release", "--", arguments @ ..] => arguments,
                 ["jarvis", arguments @ ..] => arguments,
+                ["export", assignment] => {
+                    let (name, value) = assignment.split_once('=').unwrap();
+                    let value = value.replace("redis://127.0.0.1:6379", &redis_url());
+                    exported.push((name.to_owned(), value));
+                    continue;
+                }
                 // This suite itself, and what would install this tree.
                 ["tests/run", ..] | ["cargo", "install", "--path", "jarvis-cli"] => continue,
                 _ => panic!("nobody knows whether this works: {line}"),
             };
             ran += 1;
-            run(&place, arguments);
+            run(&place, arguments, &exported);
         }
     }
-    assert!(ran >= 4, "the README lost its commands");
+    assert!(ran >= 11, "the README lost its commands");
 }
 
-fn run(place: &Workplace, arguments: &[&str]) {
+/// The words of a command line; what is in single quotes is one.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('\'').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// The Redis that `tests/run` started, in place of the README's.
+fn redis_url() -> String {
+    std::env::var("JARVIS_TEST_REDIS_URL").unwrap_or_else(|_| {
+        panic!("JARVIS_TEST_REDIS_URL is not set: run tests/run, or tests/servers")
+    })
+}
+
+fn run(place: &Workplace, arguments: &[&str], exported: &[(String, String)]) {
     let patience = std::time::Duration::from_secs(45);
     if arguments == ["up"] {
         let mut up = place.start(arguments);
@@ -69,7 +98,9 @@ fn run(place: &Workplace, arguments: &[&str]) {
         assert_eq!(up.finish(patience).0, 0);
         return;
     }
-    let finished = place.run(arguments);
+    let mut command = place.command(arguments);
+    command.envs(exported.iter().map(|(name, value)| (name, value)));
+    let finished: Finished = command.output().unwrap().into();
     // A check without the services finds them down: that is its answer, not a mistake.
     let good: &[i32] = if arguments == ["check"] { &[0, 1] } else { &[0] };
     assert!(good.contains(&finished.code), "{arguments:?}: {finished:?}");

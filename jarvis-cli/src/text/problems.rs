@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jarvis_core::config::{Report, Weight};
 
+use super::counted;
 use crate::printer::{Style, paint};
 
 /// Every problem on a line of its own: file, line, key, what is wrong, the nearest valid name.
@@ -21,11 +22,7 @@ pub(crate) fn list(report: &Report, colored: bool) -> String {
 
 /// `2 errors, 1 warning`; nothing when nothing is wrong.
 pub(crate) fn count(report: &Report) -> String {
-    let counted = |count: usize, word: &str| match count {
-        0 => None,
-        1 => Some(format!("1 {word}")),
-        count => Some(format!("{count} {word}s")),
-    };
+    let counted = |count: usize, word: &str| (count > 0).then(|| counted(count as u64, word));
     let parts =
         [counted(report.errors().count(), "error"), counted(report.warnings().count(), "warning")];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -150,6 +150,7 @@ const SECRET_WORDS: &[&str] = &[
     "cookie",
     "hmac",
     "private_key",
+    "encryption_key",
 ];
 
 /// Does a key of this name hold a secret?
@@ -171,7 +172,9 @@ pub(crate) fn holds_a_password(text: &str) -> bool {
 fn plain_secrets(node: &Node, path: &str, key: &str, report: &mut Report) {
     match &node.value {
         Value::Text(text) => {
-            let plain = !text.is_interpolated() && !text.value.is_empty();
+            // What the environment set stands in no file: it has no line.
+            let written = node.origin.line().is_some() && !text.value.is_empty();
+            let plain = written && !text.is_interpolated();
             if plain && (names_a_secret(key) || holds_a_password(&text.value)) {
                 let message = "a secret stands here in plain text; use ${env:NAME} or ${file:PATH}";
                 report.push(Problem::warning(&node.origin, path, message));

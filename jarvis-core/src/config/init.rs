@@ -42,6 +42,17 @@ const TAIL: &str = r#"
 # preset = "slack"
 # url = "${file:/run/secrets/slack}"
 #
+# What services remember between requests: sessions (a file in state_dir unless told) and a cache
+# (in memory unless told).
+#
+# [store]
+# session = "redis://127.0.0.1:6379"
+# cache = "redis://127.0.0.1:6379"
+# [session]
+# ttl = "1h"
+# [cache]
+# ttl = "5m"
+#
 # So that somebody notices when JARVIS itself is gone:
 #
 # [heartbeat]

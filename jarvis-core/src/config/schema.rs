@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::Config;
 use super::compose::Composed;
@@ -12,6 +12,7 @@ use super::node::{Entry, Value, join};
 use super::problem::{Problem, Report};
 use super::section::Section;
 use super::source::Source;
+use super::stores::StoreSettings;
 use crate::operator::MaintenanceWindow;
 use crate::units;
 use crate::vocabulary::{CheckName, Mode, ServiceId};
@@ -38,21 +39,6 @@ struct JarvisKeys {
     kill_switch: Option<PathBuf>,
     mode: Mode,
     http: Option<SocketAddr>,
-}
-
-/// `[store]`: backends by URL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct StoreSettings {
-    /// Carries events between the parts (`memory:`).
-    pub bus: String,
-}
-
-impl Default for StoreSettings {
-    fn default() -> Self {
-        Self { bus: "memory:".to_owned() }
-    }
 }
 
 /// A section that has a name and a kind, for the factory of that kind: a sink, a lease.
@@ -170,6 +156,8 @@ const TOP_LEVEL: &[&str] = &[
     "heartbeat",
     "lease",
     "store",
+    "session",
+    "cache",
 ];
 
 /// The tables that `[defaults]` may have.
@@ -188,7 +176,9 @@ pub(crate) fn read(source: &Source, composed: Composed, report: &mut Report) -> 
     let mut config = Config::empty(composed, jarvis);
     config.limits = reader.table(root.get("limits"), "limits").unwrap_or_default();
     config.allow = reader.table(root.get("allow"), "allow").unwrap_or_default();
-    config.store = reader.table(root.get("store"), "store").unwrap_or_default();
+    config.store = reader.stores(root.get("store"));
+    config.session = reader.table(root.get("session"), "session").unwrap_or_default();
+    config.cache = reader.table(root.get("cache"), "cache").unwrap_or_default();
     config.heartbeat = root.get("heartbeat").and_then(|entry| reader.section(entry, "heartbeat"));
     config.lease = root.get("lease").and_then(|entry| {
         let section = reader.section(entry, "lease")?;
@@ -230,6 +220,13 @@ impl Reader<'_> {
     ) -> Option<T> {
         let section = self.section(entry?, path)?;
         self.read(&section)
+    }
+
+    fn stores(&mut self, entry: Option<&Entry>) -> StoreSettings {
+        let section = entry.and_then(|entry| self.section(entry, "store"));
+        let read = section.map(|section| StoreSettings::read(&section));
+        read.and_then(|read| read.map_err(|report| self.report.extend(report)).ok())
+            .unwrap_or_default()
     }
 
     fn read<T: serde::de::DeserializeOwned>(&mut self, section: &Section) -> Option<T> {

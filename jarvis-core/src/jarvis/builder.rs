@@ -7,20 +7,25 @@ use tokio::sync::OnceCell;
 use super::{Current, Inner, Jarvis};
 use crate::Result;
 use crate::alert::SinkEntry;
+use crate::cache::Cache;
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Config, Source};
 use crate::events::EventBus;
 use crate::health::aggregator::{Aggregator, ServiceSpec};
 use crate::operator::ManagedService;
 use crate::registry::{Registry, Wiring};
+use crate::session::SessionStore;
 use crate::vocabulary::Mode;
 
-/// Services and sinks that are not in the configuration but made by the program.
+/// What is not in the configuration but made by the program.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extras {
     pub(super) services: Vec<(ServiceSpec, ManagedService)>,
     pub(super) sinks: Vec<SinkEntry>,
     pub(super) mode: Option<Mode>,
+    pub(super) sessions: Option<Arc<dyn SessionStore>>,
+    pub(super) cache: Option<Arc<dyn Cache>>,
+    pub(super) strict_cache: bool,
 }
 
 /// Puts a [`Jarvis`] together. Nothing is opened or connected before it is used.
@@ -63,7 +68,7 @@ impl JarvisBuilder {
         self
     }
 
-    /// Makes probes, restarters, sinks and leases by these factories.
+    /// Makes probes, restarters, sinks, leases and stores by these factories.
     pub fn with_registry(mut self, registry: Registry) -> Self {
         self.registry = registry;
         self
@@ -72,6 +77,25 @@ impl JarvisBuilder {
     /// Carries events on this bus.
     pub fn with_bus(mut self, bus: Arc<dyn EventBus>) -> Self {
         self.bus = Some(bus);
+        self
+    }
+
+    /// Keeps sessions in this store, whatever `[store]` says.
+    pub fn with_sessions(mut self, sessions: Arc<dyn SessionStore>) -> Self {
+        self.extras.sessions = Some(sessions);
+        self
+    }
+
+    /// Caches in this cache, whatever `[store]` says.
+    pub fn with_cache(mut self, cache: Arc<dyn Cache>) -> Self {
+        self.extras.cache = Some(cache);
+        self
+    }
+
+    /// Makes failures of the cache's storage errors instead of misses, whatever `[cache]` says:
+    /// for a command that has to tell them apart.
+    pub fn with_strict_cache(mut self) -> Self {
+        self.extras.strict_cache = true;
         self
     }
 
@@ -113,6 +137,8 @@ impl JarvisBuilder {
                 health,
                 operator: OnceCell::new(),
                 alerts: OnceCell::new(),
+                sessions: OnceCell::new(),
+                cache: OnceCell::new(),
                 #[cfg(feature = "sqlite")]
                 event_log: OnceCell::new(),
                 #[cfg(feature = "sqlite")]

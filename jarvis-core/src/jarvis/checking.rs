@@ -174,6 +174,11 @@ impl Jarvis {
         if let Some(alerts) = self.inner.alerts.get() {
             scrape.alerts = alerts.stats();
         }
+        scrape.sessions = self.inner.sessions.get().map(|sessions| sessions.counts());
+        if let Some(cache) = self.inner.cache.get() {
+            scrape.cache = cache.stats().await.ok();
+        }
+        scrape.servers = self.servers();
         scrape
     }
 }

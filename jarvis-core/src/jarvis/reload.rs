@@ -14,7 +14,8 @@ impl Jarvis {
     /// is known about them; an action in flight for a removed one is finished.
     ///
     /// Gives a line for each change. Those of `[jarvis]`, `[limits]`, `[allow]`, `[lease]`,
-    /// `[store]` and `[[maintenance]]` are named and take effect at the next start.
+    /// `[store]`, `[session]`, `[cache]` and `[[maintenance]]` are named and take effect at the
+    /// next start.
     ///
     /// # Errors
     /// `ConfigInvalid` with every error; the configuration in force stays.
@@ -88,7 +89,17 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
     let written = |config: &Config, key: &str| {
         config.root().table().get(key).map(|entry| entry.node.written().to_string())
     };
-    for key in ["jarvis", "limits", "allow", "lease", "store", "maintenance", "heartbeat"] {
+    for key in [
+        "jarvis",
+        "limits",
+        "allow",
+        "lease",
+        "store",
+        "session",
+        "cache",
+        "maintenance",
+        "heartbeat",
+    ] {
         if written(old, key) != written(new, key) {
             lines.push(format!("[{key}] changed; it takes effect at the next start"));
         }

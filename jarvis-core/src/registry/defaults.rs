@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{FactoryContext, Registry};
+#[cfg(feature = "sqlite")]
+use crate::config::StoreUrl;
 use crate::events::{EventBus, MemoryBus};
 use crate::health::HealthProbe;
 use crate::lease::{MemoryLease, MemoryLedger};
@@ -34,6 +36,56 @@ pub(super) fn register(registry: &mut Registry) {
     registry.bus("memory", |_url, context| {
         Ok(Arc::new(MemoryBus::new(context.clock.clone(), instance()?)) as Arc<dyn EventBus>)
     });
+    sessions(registry);
+    caches(registry);
+}
+
+fn caches(registry: &mut Registry) {
+    use crate::cache::{Cache, MemoryCache};
+    registry.cache("memory", |_url, policy, context| {
+        let cache = MemoryCache::new(policy.clone(), context.clock.clone())?;
+        Ok(Arc::new(cache) as Arc<dyn Cache>)
+    });
+    #[cfg(feature = "redis")]
+    for scheme in super::redis::SCHEMES {
+        use crate::cache::{NearCache, RedisCache};
+        let servers = registry.redis();
+        registry.cache(*scheme, move |url, policy, context| {
+            let redis = servers.open(url, &context.clock)?;
+            let (policy, clock) = (policy.clone(), context.clock.clone());
+            Ok(match policy.near {
+                true => Arc::new(NearCache::new(&redis, policy, clock)?) as Arc<dyn Cache>,
+                false => Arc::new(RedisCache::new(&redis, policy, clock)?),
+            })
+        });
+    }
+}
+
+fn sessions(registry: &mut Registry) {
+    use crate::session::{MemorySessions, SessionStore};
+    registry.session("memory", |_url, policy, context| {
+        let sessions = MemorySessions::new(policy.clone(), context.clock.clone())?;
+        Ok(Arc::new(sessions) as Arc<dyn SessionStore>)
+    });
+    #[cfg(feature = "sqlite")]
+    registry.session("sqlite", |url, policy, context| {
+        use crate::session::SqliteSessions;
+        use crate::store::sqlite::{Options, Sqlite};
+        let file = StoreUrl::from(url).sqlite_file(&context.state_dir);
+        let sqlite = Sqlite::open(file.unwrap_or_default(), &Options::new())?;
+        let sessions = SqliteSessions::new(&sqlite, policy.clone(), context.clock.clone())?;
+        Ok(Arc::new(sessions) as Arc<dyn SessionStore>)
+    });
+    #[cfg(feature = "redis")]
+    for scheme in super::redis::SCHEMES {
+        use crate::session::RedisSessions;
+        let servers = registry.redis();
+        registry.session(*scheme, move |url, policy, context| {
+            let redis = servers.open(url, &context.clock)?;
+            let sessions = RedisSessions::new(&redis, policy.clone(), context.clock.clone())?;
+            Ok(Arc::new(sessions) as Arc<dyn SessionStore>)
+        });
+    }
 }
 
 fn probes(registry: &mut Registry) {

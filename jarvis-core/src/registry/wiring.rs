@@ -10,7 +10,6 @@ use super::{FactoryContext, Leadership, Registry, RestarterProbe};
 use crate::alert::{Route, SinkEntry};
 use crate::clock::SharedClock;
 use crate::config::{CheckSettings, Config, Problem, Report, Section, ServiceSettings};
-use crate::events::EventBus;
 use crate::health::aggregator::{CheckPolicy, CheckSpec, ServiceSpec};
 use crate::operator::{Calendar, ManagedService, OperatorSettings, RestartPolicy, RollbackPolicy};
 use crate::restart::ServiceRestarter;
@@ -62,19 +61,6 @@ impl Registry {
         let factory = find(&self.leases, kind, &section, "type", "lease").map_err(Error::from)?;
         factory(&section, &context)
     }
-
-    /// The bus of a configuration.
-    ///
-    /// # Errors
-    /// `ConfigInvalid` for an unknown scheme; the backend's own.
-    pub fn event_bus(&self, config: &Config, clock: &SharedClock) -> Result<Arc<dyn EventBus>> {
-        let context = FactoryContext::new(clock.clone(), &config.jarvis.state_dir);
-        let url = &config.store.bus;
-        let scheme = url.split(':').next().unwrap_or_default();
-        let root = config.root();
-        let factory = find(&self.buses, scheme, &root, "store", "bus").map_err(Error::from)?;
-        factory(url, &context)
-    }
 }
 
 /// The factory of that kind, or what is wrong with the name.
@@ -118,6 +104,7 @@ impl Wirer<'_> {
         }
         self.heartbeat();
         self.lease();
+        self.report.extend(self.registry.check_stores(config, self.clock));
         self.maintenance();
         let settings = &mut wiring.settings;
         settings.mode = config.jarvis.mode;

@@ -80,8 +80,9 @@ pub(super) fn fill(bytes: &mut [u8]) -> Result<()> {
 /// What the visitor's cookie holds. Who has it *is* the visitor: it is shown in full only by
 /// [`expose`](Self::expose), and its `Debug` is the start of its hash.
 ///
-/// Ours are 34 characters of base64url: 192 random bits, and two characters that name a bucket of
-/// keys. Ids that a web framework made are taken as they are, 1 to 128 bytes.
+/// Ours are 34 characters of base64url: two that name a bucket of keys, and 192 random bits. They
+/// begin with a letter, so that no command line takes one for an option. Ids that a web framework
+/// made are taken as they are, 1 to 128 bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Arc<str>);
 
@@ -94,7 +95,7 @@ impl SessionId {
         let mut random = [0; RANDOM_BYTES];
         fill(&mut random)?;
         let bucket = user.map_or_else(Bucket::random, |user| Ok(Bucket::of_user(user)))?;
-        Ok(Self(format!("{}{bucket}", URL_SAFE_NO_PAD.encode(random)).into()))
+        Ok(Self(format!("{bucket}{}", URL_SAFE_NO_PAD.encode(random)).into()))
     }
 
     /// From its text: what a cookie said.
@@ -119,7 +120,7 @@ impl SessionId {
         &self.0
     }
 
-    /// The bucket at the end of an id of ours, else that of its hash.
+    /// The bucket at the start of an id of ours, else that of its hash.
     pub(crate) fn bucket(&self) -> Bucket {
         self.own_bucket().unwrap_or_else(|| Bucket::of_hash(&self.hash()))
     }
@@ -128,7 +129,7 @@ impl SessionId {
         let bytes = self.0.as_bytes();
         let ours =
             bytes.len() == RANDOM_CHARS + 2 && bytes.iter().all(|byte| DIGITS.contains(byte));
-        ours.then(|| Bucket::read(&bytes[RANDOM_CHARS..])).flatten()
+        ours.then(|| Bucket::read(&bytes[..2])).flatten()
     }
 
     pub(crate) fn hash(&self) -> [u8; 32] {
@@ -137,7 +138,8 @@ impl SessionId {
 
     /// The name under which storage keeps it: the bucket and, as the policy says, its hash or
     /// the id itself.
-    pub(crate) fn handle(&self, hash_ids: bool) -> SessionHandle {
+    #[must_use]
+    pub fn handle(&self, hash_ids: bool) -> SessionHandle {
         let bucket = self.bucket();
         let name = if hash_ids {
             format!("{bucket}{}", URL_SAFE_NO_PAD.encode(self.hash()))
@@ -262,6 +264,7 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(one.expose().len(), 34);
         assert_eq!(one.bucket(), Bucket::of_user(&user));
+        assert!(one.expose().starts_with(|first: char| first.is_ascii_uppercase()));
         assert_eq!(one.handle(true).bucket(), two.handle(true).bucket());
         assert_eq!(SessionHandle::new(one.handle(true).as_str()).unwrap(), one.handle(true));
     }

@@ -72,7 +72,7 @@ fn answers_look_like_this() {
 #[test]
 fn help_looks_like_this() {
     let place = jarvis_tests::cli::Workplace::empty();
-    for command in ["up", "check", "events", "restart", "config", "demo"] {
+    for command in ["up", "check", "events", "restart", "config", "demo", "session", "cache"] {
         insta::assert_snapshot!(format!("help_{command}"), place.run(&[command, "--help"]).stdout);
     }
     insta::assert_snapshot!("help", place.run(&["--help"]).stdout);
@@ -88,4 +88,32 @@ fn a_refused_configuration_looks_like_this() {
         "config_check_refused",
         settled(&house.run(&["config", "check"]).stdout)
     );
+}
+
+#[test]
+fn sessions_look_like_this() {
+    let place = jarvis_tests::cli::Workplace::empty();
+    let settled = |text: &str| {
+        let names = Regex::new(r"[A-Za-z0-9_-]{45}").unwrap().replace_all(text, "[handle]");
+        let names = Regex::new(r"[A-Za-z0-9_-]{34}").unwrap().replace_all(&names, "[id]");
+        settled(&names)
+    };
+    let data = r#"{"project":"demo","takes":[1,2]}"#;
+    let made = place.run(&["session", "create", "--user", "ada", "--ttl", "30m", data]);
+    insta::assert_snapshot!("session_create", settled(&made.stdout));
+    insta::assert_snapshot!(
+        "session_create_json",
+        pretty_with(&place.run(&["session", "create", "--output", "json"]).json(), &settled)
+    );
+    let listed = place.run(&["session", "list", "--user", "ada"]);
+    insta::assert_snapshot!("session_list", settled(&listed.stdout));
+    let none = place.run(&["session", "get", "nobody"]);
+    insta::assert_snapshot!("session_not_found", settled(&none.stderr));
+    let memory = place.run(&["cache", "get", "song"]);
+    insta::assert_snapshot!("cache_in_memory", settled(&memory.stderr));
+}
+
+/// The shape of a document, with a rule of one's own for its strings.
+fn pretty_with(value: &Value, settled: &dyn Fn(&str) -> String) -> String {
+    settled(&format!("{:#}", shape(value)))
 }
