@@ -7,6 +7,8 @@ mod memory;
 pub mod redis;
 #[cfg(feature = "sqlite")]
 mod process;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod rules;
 #[cfg(feature = "sqlite")]
 mod sqlite;
