@@ -1,6 +1,10 @@
 //! What the benches share: plain HTTP targets in a process of their own, medians with their spread,
 //! and this process' own costs.
 
+pub mod pace;
+pub mod peer;
+pub mod redis;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
