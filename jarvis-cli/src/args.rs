@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use jarvis_core::events::Topic;
+use jarvis_core::events::{TopicName, TopicPattern};
 use jarvis_core::units::parse_duration;
 use jarvis_core::vocabulary::{CheckName, ServiceId};
 
@@ -122,7 +122,12 @@ configuration; an invalid one is refused and the old one stays.")]
     /// What happened
     #[command(after_help = "Examples:
   jarvis events --since 2h
-  jarvis events incident --follow --output jsonl")]
+  jarvis events incident --follow --output jsonl
+  jarvis events 'project.*.chat' --follow
+  jarvis events publish project.42.chat '{\"text\": \"take two\"}'
+
+JARVIS's own topics, which are retained: health, incident, action, operator, alert. Messages of the
+application are shown as they come, with --follow.")]
     Events(EventsArgs),
 
     /// Restart a service now
@@ -207,13 +212,19 @@ pub(crate) struct UpArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct EventsArgs {
-    /// Only this topic
-    #[arg(value_name = "TOPIC", value_parser = parse_topic)]
-    pub(crate) topic: Option<Topic>,
-    /// Go on as events happen
+    #[command(subcommand)]
+    pub(crate) command: Option<EventsCommand>,
+    /// Only this topic; * stands for anything within a segment, ** for anything at all
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: Option<TopicPattern>,
+    /// Go on as events happen, and show the messages of the application
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// Also what the JARVIS of other instances on the bus says
+    #[arg(long, requires = "follow")]
+    pub(crate) everywhere: bool,
     /// Only of this service
     #[arg(long, value_name = "SERVICE")]
     pub(crate) service: Option<ServiceId>,
@@ -223,6 +234,25 @@ pub(crate) struct EventsArgs {
     /// At most this many, the newest
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventsCommand {
+    /// Publish a message of the application
+    #[command(after_help = "Examples:
+  jarvis events publish user_activity '{\"action\": \"voice_command\"}'
+  jq -c . message.json | jarvis events publish project.42.chat -
+
+It goes through a running `jarvis up`, else straight to the bus of [store] bus. A payload has at
+most 64 KiB.")]
+    Publish {
+        /// The topic: segments of letters, digits, '-', '_' and ':', joined by '.'
+        #[arg(value_name = "TOPIC")]
+        topic: TopicName,
+        /// The payload; - reads it from standard input
+        #[arg(value_name = "JSON", allow_hyphen_values = true)]
+        payload: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -301,13 +331,6 @@ pub(crate) enum Protocol {
     Http,
     Redis,
     Postgres,
-}
-
-fn parse_topic(text: &str) -> Result<Topic, String> {
-    Topic::ALL.iter().copied().find(|topic| topic.as_str() == text).ok_or_else(|| {
-        let known: Vec<&str> = Topic::ALL.iter().map(|topic| topic.as_str()).collect();
-        format!("there is no topic {text:?}; there are {}", known.join(", "))
-    })
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Display {
         let clock = jarvis.clock();
         let screen = Screen {
             jarvis: jarvis.clone(),
-            events: jarvis.bus().subscribe(Filter::all()).await?,
+            events: jarvis.bus().subscribe(Filter::own()).await?,
             began: clock.monotonic(),
             clock: clock.clone(),
             live: None,

@@ -1,122 +1,135 @@
 //! What happened, as typed [`Event`]s in an [`Envelope`], and the [`EventBus`] that carries them.
 //!
-//! A bus never makes a publisher wait: a subscriber that is too slow loses the oldest events and
-//! is told how many.
+//! JARVIS publishes its own events on its own topics; applications publish [`Message`]s on topics
+//! that they name (`project.42.chat`), and everybody subscribes by topic or pattern.
+//!
+//! A bus never makes a publisher wait for a subscriber: one that is too slow loses the oldest
+//! events and is told how many, or is closed, as it chose ([`Overflow`]).
+//!
+//! | bus | reaches | remembers |
+//! |---|---|---|
+//! | `memory:` | this process | nothing |
+//! | `redis://`, `rediss://`, `redis+cluster://`, `redis+sentinel://` | every instance on the server | the last 10,000 events, to fill the gap of a lost connection |
+//!
+//! ```
+//! use jarvis_core::events::{Delivery, Event, EventBus, Filter, MemoryBus, Message, TopicName, TopicPattern};
+//! # use std::sync::Arc;
+//! # use jarvis_core::clock::SystemClock;
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let bus = MemoryBus::new(Arc::new(SystemClock::new()), "backend-1");
+//! let chats = Filter::all().with_pattern(TopicPattern::new("project.*.chat")?);
+//! let mut chats = bus.subscribe(chats).await?;
+//!
+//! let topic = TopicName::new("project.42.chat")?;
+//! let message = Message::new(topic, serde_json::json!({ "text": "take two" }))?;
+//! let sent = bus.publish(Event::Message(message)).await?;
+//! assert_eq!(chats.next().await, Some(Delivery::Event(sent)));
+//! # Ok::<(), jarvis_core::Error>(())
+//! # }).unwrap();
+//! ```
 
+mod envelope;
 mod event;
+mod filter;
+mod inbox;
 #[cfg(feature = "sqlite")]
 mod log;
 mod memory;
+mod message;
+mod topic;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
-pub use event::{Event, Topic};
+pub use envelope::{Envelope, StreamPosition};
+pub use event::Event;
+pub use filter::{
+    Delivery, Filter, Gap, MAX_SUBSCRIBER_BUFFER, Origin, Overflow, SUBSCRIBER_BUFFER,
+};
 #[cfg(feature = "sqlite")]
 pub use log::{EventLog, EventQuery, Follow, LogEntry, Page, Retention};
 pub use memory::MemoryBus;
+pub use message::{MAX_PAYLOAD, MAX_PAYLOAD_DEPTH, Message, UnknownEvent};
+pub use topic::{MAX_TOPIC, Topic, TopicName, TopicPattern};
 
 use crate::Result;
-use crate::clock::WallTime;
-
-/// An event with where and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Envelope {
-    /// Counts up within one `instance`, without gaps.
-    pub sequence: u64,
-    /// The process that published it: names one bus in one process.
-    pub instance: Arc<str>,
-    /// When, by that process's wall clock.
-    pub at: WallTime,
-    /// What it is about; follows from the event.
-    pub topic: Topic,
-    /// What happened.
-    pub event: Event,
-}
-
-impl Envelope {
-    /// An envelope around an event.
-    #[must_use]
-    pub fn new(sequence: u64, instance: Arc<str>, at: WallTime, event: Event) -> Self {
-        Self { sequence, instance, at, topic: event.topic(), event }
-    }
-}
-
-/// Which events a subscriber wants.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Filter {
-    /// Only these topics; empty means all.
-    pub topics: Vec<Topic>,
-}
-
-impl Filter {
-    /// Every event.
-    #[must_use]
-    pub fn all() -> Self {
-        Self::default()
-    }
-
-    /// Only this topic, beside those already named.
-    #[must_use]
-    pub fn with_topic(mut self, topic: Topic) -> Self {
-        self.topics.push(topic);
-        self
-    }
-
-    /// Does the subscriber want this event?
-    #[must_use]
-    pub fn matches(&self, envelope: &Envelope) -> bool {
-        self.topics.is_empty() || self.topics.contains(&envelope.topic)
-    }
-}
-
-/// What a subscriber receives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Delivery {
-    /// An event.
-    Event(Arc<Envelope>),
-    /// The subscriber was too slow, or the connection was lost: that many events are missing here.
-    Missed(u64),
-}
 
 /// One subscriber's end. Dropping it unsubscribes.
 #[async_trait]
 pub trait Subscription: Debug + Send + 'static {
-    /// The next event, or `None` when the bus is gone.
+    /// The next event, or `None` when the bus is gone or the subscriber was closed.
     ///
     /// # Behavior
     /// - Events of one topic and one publisher arrive in the order they were published.
-    /// - What was dropped for slowness is told as [`Delivery::Missed`] before the next event.
+    /// - Messages arrive at all subscribers of all instances in one order, that of their
+    ///   [`stream`](Envelope::stream) positions, each once.
+    /// - What was dropped for slowness is told as [`Delivery::Missed`] before the next event, and
+    ///   with [`Overflow::Close`] what waits is still delivered, then [`Delivery::TooSlow`].
+    /// - What was lost between instances is told as [`Delivery::Missed`] where it can be counted,
+    ///   else as [`Delivery::Gap`].
+    /// - After the last event of a bus that is gone comes `None`.
     /// - Cancel-safe: a dropped call loses nothing.
     async fn next(&mut self) -> Option<Delivery>;
 }
 
-/// Carries events to whoever subscribed.
+/// Carries events to whoever subscribed, in this process and, where the backend is shared, in
+/// others.
 #[async_trait]
 pub trait EventBus: Debug + Send + Sync + 'static {
+    /// Names this bus in this process.
+    ///
+    /// # Behavior
+    /// - Stays the same; of two instances on a shared bus each has its own.
+    /// - Is in every envelope that is published through it.
+    fn instance(&self) -> &str;
+
     /// Publishes an event and gives back its envelope.
+    ///
+    /// JARVIS's own events ([`Topic::ALL`]) are with the subscribers of this process when it
+    /// answers; a shared bus carries them to the others as soon as it can. A [`Message`] has its
+    /// place in the order of all instances when it answers.
     ///
     /// # Behavior
     /// - Never waits for a subscriber; without one it is still `Ok`.
-    /// - Sequences of one bus grow by one.
+    /// - Sequences of one instance grow by one.
     /// - A subscriber receives what was published after [`subscribe`](EventBus::subscribe)
     ///   returned, and nothing from before.
+    /// - JARVIS's own events are `Ok` whatever the state of a server, and are never lost in their
+    ///   own process.
+    /// - `Ok` for a message means that it has its [`stream`](Envelope::stream) position, one
+    ///   more than the one before it.
+    ///
+    /// # Errors
+    /// Only for messages, on a shared bus: `Unavailable` or `Timeout` by the bus's deadline. With
+    /// [`Retry::Indeterminate`](crate::Retry::Indeterminate) the message may have been published
+    /// all the same.
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>>;
+
+    /// Waits until JARVIS's own events that were published before are with the other instances'
+    /// server. A program calls it before it ends.
+    ///
+    /// # Behavior
+    /// - `Ok` at once where nothing waits.
+    ///
+    /// # Errors
+    /// On a shared bus `Unavailable` or `Timeout` when the server does not take them by the bus's
+    /// deadline; it goes on trying.
+    async fn flush(&self) -> Result<()>;
 
     /// Subscribes.
     ///
     /// # Behavior
-    /// - Every subscriber gets every event that its filter matches.
-    /// - At most [`SUBSCRIBER_BUFFER`] events wait for it; beyond that the oldest are dropped and
-    ///   counted.
+    /// - Every subscriber gets every event that its filter matches: by topic, by pattern, by
+    ///   origin.
+    /// - At most [`Filter::buffer`] events wait for it; beyond that the oldest are dropped and
+    ///   counted, or it is closed, as its [`Overflow`] says.
+    /// - Dropping the subscription harms nobody else.
+    /// - With [`Origin::Here`] and JARVIS's own topics ([`Filter::own`]) it needs no server.
+    ///
+    /// # Errors
+    /// On a shared bus `Unavailable` or `Timeout` when the server can't be asked where its stream
+    /// stands.
     async fn subscribe(&self, filter: Filter) -> Result<Box<dyn Subscription>>;
 }
-
-/// How many undelivered events a subscriber may have.
-pub const SUBSCRIBER_BUFFER: usize = 1_024;

@@ -15,6 +15,7 @@ mod last_seen;
 mod outlet;
 mod reload;
 mod stores;
+mod stream;
 mod supervise;
 
 use std::path::PathBuf;
@@ -27,10 +28,11 @@ pub use answers::{
     ActionAnswer, AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source as AnswerSource,
     StatusAnswer, UptimeAnswer,
 };
-pub use attach::{Attached, EventStream, EventsQuery};
+pub use attach::Attached;
 pub use builder::JarvisBuilder;
 #[cfg(feature = "redis")]
 pub use cache_server::CacheServer;
+pub use stream::{EventStream, EventsQuery};
 
 use crate::Result;
 use crate::alert::Alerter;
@@ -66,6 +68,8 @@ struct Inner {
     clock: SharedClock,
     registry: Registry,
     bus: Arc<dyn EventBus>,
+    /// Is it one that no other process can be on?
+    private_bus: bool,
     source: Source,
     extras: Extras,
     current: Mutex<Current>,
@@ -121,7 +125,8 @@ impl Jarvis {
         Arc::clone(&self.inner.clock)
     }
 
-    /// The bus that carries the events of this process.
+    /// The bus that carries the events of this process and, where `[store] bus` is shared, the
+    /// messages of the applications on it.
     #[must_use]
     pub fn bus(&self) -> Arc<dyn EventBus> {
         Arc::clone(&self.inner.bus)

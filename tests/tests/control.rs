@@ -158,8 +158,14 @@ async fn an_answer_and_an_error_arrive_as_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_its_client_and_holds_nobody_up() {
     let bench = Bench::start(ServerOptions::default()).await;
-    let follow =
-        |limit| Request::Events { follow: true, topics: vec![], service: None, since: None, limit };
+    let follow = |limit| Request::Events {
+        follow: true,
+        everywhere: false,
+        topics: vec![],
+        service: None,
+        since: None,
+        limit,
+    };
     // Without end, and nobody reads it: its socket fills up.
     let lazy = bench.client().await.stream(follow(None)).await.unwrap();
     let mut items = bench.client().await.stream(follow(Some(3))).await.unwrap();

@@ -5,11 +5,18 @@ use jarvis_core::vocabulary::{ActionOutcome, Cause, InstanceId, ServiceState, Se
 
 use crate::printer::{Style, cut, human_duration, paint};
 
+/// How much of a payload is shown, in characters; `--output jsonl` has all of it.
+const PAYLOAD: usize = 240;
+
 /// An event as a line of a log: when, which service, what.
 pub(crate) fn line(envelope: &Envelope, colored: bool) -> String {
     let (text, style) = describe(&envelope.event);
     let at = paint(&envelope.at.to_string(), Style::Faint, colored);
-    format!("{at}  {}  {}\n", subject(&envelope.event), paint(&text, style, colored))
+    let subject = match &envelope.event {
+        Event::Message(_) | Event::Unknown(_) => envelope.topic.as_str(),
+        event => subject(event),
+    };
+    format!("{at}  {subject}  {}\n", paint(&text, style, colored))
 }
 
 /// Who the event is about.
@@ -48,6 +55,12 @@ pub(crate) fn describe(event: &Event) -> (String, Style) {
         | Event::RolledBack { .. }
         | Event::InstanceChanged { .. }
         | Event::InstanceExited { .. } => action(event),
+        Event::Message(message) => (cut(&message.payload().to_string(), PAYLOAD), Style::Plain),
+        Event::Unknown(unknown) => {
+            let text =
+                format!("{}, which this version does not know: {}", unknown.kind(), unknown.body);
+            (cut(&text, PAYLOAD), Style::Faint)
+        }
         _ => operator(event),
     }
 }

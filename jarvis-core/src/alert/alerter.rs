@@ -18,7 +18,7 @@ use super::outbox::SinkStats;
 use super::route::{Matcher, Route};
 use super::{Alert, AlertSink, AlertStatus};
 use crate::clock::{ClockExt, SharedClock};
-use crate::events::{Delivery, Event, EventBus, Filter, Subscription, Topic};
+use crate::events::{Delivery, Event, EventBus, Filter, Origin, Subscription, Topic};
 use crate::vocabulary::{ServiceId, Severity};
 use crate::{Error, ErrorKind, Result};
 use state::State;
@@ -233,6 +233,7 @@ impl Alerter {
                 Some(Delivery::Missed(count)) => {
                     tracing::warn!(count, "health events were missed by the alerts");
                 }
+                Some(Delivery::Gap(_) | Delivery::TooSlow) => {}
                 None => health = None,
             }
         }
@@ -387,7 +388,9 @@ impl Inner {
 
     async fn subscribe(&self) -> Option<Box<dyn Subscription>> {
         let bus = self.bus.as_ref()?;
-        match bus.subscribe(Filter::all().with_topic(Topic::Health)).await {
+        // What another instance sees is told by the one that holds the lease: by its own eyes.
+        let health = Filter::all().with_topic(Topic::Health).with_origin(Origin::Here);
+        match bus.subscribe(health).await {
             Ok(subscription) => Some(subscription),
             Err(error) => {
                 tracing::warn!(%error, "the alerts hear no health events");

@@ -4,46 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Message, Topic, UnknownEvent};
 use crate::units;
 use crate::vocabulary::{
     ActionKind, ActionOutcome, Cause, FencingToken, Hold, HolderId, IncidentId, InstanceId,
     IntentId, Mode, Platform, ServiceId, ServiceState, Severity, Trigger, VersionId,
 };
-
-/// What an event is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Topic {
-    /// Services and the platform change their state.
-    Health,
-    /// Incidents open, escalate, recover, resolve.
-    Incident,
-    /// Actions are held, begun, done, verified.
-    Action,
-    /// The operator itself: start, stop, lease, switches, configuration.
-    Operator,
-    /// Alerts go out or fail to.
-    Alert,
-}
-
-impl Topic {
-    /// Every topic.
-    pub const ALL: &'static [Self] =
-        &[Self::Health, Self::Incident, Self::Action, Self::Operator, Self::Alert];
-
-    /// The stable word, as it is serialised.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Health => "health",
-            Self::Incident => "incident",
-            Self::Action => "action",
-            Self::Operator => "operator",
-            Self::Alert => "alert",
-        }
-    }
-}
 
 /// Something that happened.
 ///
@@ -326,12 +292,18 @@ pub enum Event {
         /// Is it given up for good?
         given_up: bool,
     },
+    /// Something that the application says.
+    Message(Message),
+    /// Something that only a newer JARVIS knows. Only an [`Envelope`](super::Envelope) is read
+    /// this way; an event by itself that is not known is an error.
+    #[serde(untagged, skip_deserializing)]
+    Unknown(UnknownEvent),
 }
 
 impl Event {
     /// What the event is about.
     #[must_use]
-    pub const fn topic(&self) -> Topic {
+    pub fn topic(&self) -> Topic {
         match self {
             Self::ServiceChanged { .. }
             | Self::PlatformChanged { .. }
@@ -363,7 +335,15 @@ impl Event {
             | Self::ConfigRefused { .. }
             | Self::OperatorTrouble { .. } => Topic::Operator,
             Self::AlertDelivered { .. } | Self::AlertFailed { .. } => Topic::Alert,
+            Self::Message(message) => Topic::Named(message.topic().clone()),
+            Self::Unknown(unknown) => unknown.topic.clone(),
         }
+    }
+
+    /// Does an application say it?
+    #[must_use]
+    pub const fn is_message(&self) -> bool {
+        matches!(self, Self::Message(_))
     }
 
     /// The service it is about, where it is about one.
@@ -400,7 +380,9 @@ impl Event {
             | Self::ConfigRefused { .. }
             | Self::OperatorTrouble { .. }
             | Self::AlertDelivered { .. }
-            | Self::AlertFailed { .. } => None,
+            | Self::AlertFailed { .. }
+            | Self::Message(_)
+            | Self::Unknown(_) => None,
         }
     }
 }

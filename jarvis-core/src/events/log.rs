@@ -228,6 +228,9 @@ fn take(delivery: Option<Delivery>, missed: &mut u64, batch: &mut Vec<Pending>) 
     match delivery {
         None => return Collected::Ended,
         Some(Delivery::Missed(count)) => *missed += count,
+        // At least one, as far as anybody knows.
+        Some(Delivery::Gap(_)) => *missed += 1,
+        Some(Delivery::TooSlow) => {}
         Some(Delivery::Event(envelope)) => {
             batch.push(Pending { envelope, missed_before: std::mem::take(missed) });
         }

@@ -1,104 +1,46 @@
 //! [`MemoryBus`]: the reference, for one process.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Delivery, Envelope, Event, EventBus, Filter, SUBSCRIBER_BUFFER, Subscription};
+use super::inbox::{LocalSubscription, Subscribers};
+use super::{Envelope, Event, EventBus, Filter, StreamPosition, Subscription};
 use crate::Result;
 use crate::clock::SharedClock;
 
-#[derive(Debug, Default)]
-struct Inbox {
-    waiting: VecDeque<Arc<Envelope>>,
-    missed: u64,
-    closed: bool,
-    waker: Option<Waker>,
-}
-
+/// What all instances on one bus share.
 #[derive(Debug)]
-struct Subscriber {
-    filter: Filter,
-    inbox: Mutex<Inbox>,
-}
-
-impl Subscriber {
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(mut inbox: MutexGuard<'_, Inbox>) {
-        let waker = inbox.waker.take();
-        drop(inbox);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn deliver(&self, envelope: &Arc<Envelope>) {
-        if !self.filter.matches(envelope) {
-            return;
-        }
-        let mut inbox = self.inbox();
-        if inbox.waiting.len() >= SUBSCRIBER_BUFFER {
-            inbox.waiting.pop_front();
-            inbox.missed += 1;
-        }
-        inbox.waiting.push_back(Arc::clone(envelope));
-        Self::wake(inbox);
-    }
-
-    fn close(&self) {
-        let mut inbox = self.inbox();
-        inbox.closed = true;
-        Self::wake(inbox);
-    }
-
-    fn poll(&self, context: &Context<'_>) -> Poll<Option<Delivery>> {
-        let mut inbox = self.inbox();
-        if inbox.missed > 0 {
-            return Poll::Ready(Some(Delivery::Missed(std::mem::take(&mut inbox.missed))));
-        }
-        if let Some(envelope) = inbox.waiting.pop_front() {
-            return Poll::Ready(Some(Delivery::Event(envelope)));
-        }
-        if inbox.closed {
-            return Poll::Ready(None);
-        }
-        inbox.waker = Some(context.waker().clone());
-        Poll::Pending
-    }
+struct Shared {
+    clock: SharedClock,
+    epoch: Arc<str>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Of the stream.
     sequence: u64,
-    subscribers: Vec<Weak<Subscriber>>,
+    subscribers: Subscribers,
 }
 
-#[derive(Debug)]
-struct Inner {
-    clock: SharedClock,
-    instance: Arc<str>,
-    state: Mutex<State>,
-}
-
-impl Inner {
+impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+#[derive(Debug)]
+struct Inner {
+    instance: Arc<str>,
+    /// Of this instance. Held while an event is handed out, so that it is in order.
+    sequence: Mutex<u64>,
+    shared: Arc<Shared>,
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        for subscriber in &self.state().subscribers {
-            if let Some(subscriber) = subscriber.upgrade() {
-                subscriber.close();
-            }
-        }
+        self.shared.state().subscribers.close(&self.instance);
     }
 }
 
@@ -111,50 +53,59 @@ impl MemoryBus {
     /// meet in one log must not share it.
     #[must_use]
     pub fn new(clock: SharedClock, instance: impl Into<Arc<str>>) -> Self {
-        Self(Arc::new(Inner { clock, instance: instance.into(), state: Mutex::default() }))
+        let instance = instance.into();
+        let epoch = Arc::clone(&instance);
+        Self::on(Arc::new(Shared { clock, epoch, state: Mutex::default() }), instance)
+    }
+
+    /// Another instance on the same bus, as another process is on a shared one. `instance` must
+    /// differ from all others on it.
+    #[must_use]
+    pub fn another(&self, instance: impl Into<Arc<str>>) -> Self {
+        Self::on(Arc::clone(&self.0.shared), instance.into())
+    }
+
+    fn on(shared: Arc<Shared>, instance: Arc<str>) -> Self {
+        Self(Arc::new(Inner { instance, sequence: Mutex::new(0), shared }))
     }
 }
 
 #[async_trait]
 impl EventBus for MemoryBus {
+    fn instance(&self) -> &str {
+        &self.0.instance
+    }
+
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>> {
-        let mut state = self.0.state();
-        state.sequence += 1;
-        let envelope = Arc::new(Envelope::new(
-            state.sequence,
-            Arc::clone(&self.0.instance),
-            self.0.clock.wall(),
-            event,
-        ));
-        state.subscribers.retain(|subscriber| match subscriber.upgrade() {
-            Some(subscriber) => {
-                subscriber.deliver(&envelope);
-                true
-            }
-            None => false,
-        });
+        let Inner { instance, sequence, shared } = &*self.0;
+        let mut sequence = sequence.lock().unwrap_or_else(PoisonError::into_inner);
+        *sequence += 1;
+        let instance = Arc::clone(instance);
+        let mut envelope = Envelope::new(*sequence, instance, shared.clock.wall(), event);
+        let mut state = shared.state();
+        if envelope.event.is_message() {
+            state.sequence += 1;
+            let position = StreamPosition::new(Arc::clone(&shared.epoch), state.sequence);
+            envelope = envelope.with_stream(position);
+        }
+        let envelope = Arc::new(envelope);
+        state.subscribers.deliver(&envelope);
         Ok(envelope)
     }
 
-    async fn subscribe(&self, filter: Filter) -> Result<Box<dyn Subscription>> {
-        let subscriber = Arc::new(Subscriber { filter, inbox: Mutex::default() });
-        self.0.state().subscribers.push(Arc::downgrade(&subscriber));
-        Ok(Box::new(MemorySubscription(subscriber)))
+    async fn flush(&self) -> Result<()> {
+        Ok(())
     }
-}
 
-#[derive(Debug)]
-struct MemorySubscription(Arc<Subscriber>);
-
-#[async_trait]
-impl Subscription for MemorySubscription {
-    async fn next(&mut self) -> Option<Delivery> {
-        poll_fn(|context| self.0.poll(context)).await
+    async fn subscribe(&self, filter: Filter) -> Result<Box<dyn Subscription>> {
+        let subscriber = self.0.shared.state().subscribers.add(filter, &self.0.instance);
+        Ok(Box::new(LocalSubscription(subscriber)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Delivery;
     use super::*;
     use crate::clock::ManualClock;
     use crate::vocabulary::Severity;
@@ -181,6 +132,18 @@ mod tests {
         let bus = MemoryBus::new(Arc::new(ManualClock::new()), "test");
         drop(bus.subscribe(Filter::all()).now_or_never());
         bus.publish(trouble(1)).now_or_never().unwrap().unwrap();
-        assert!(bus.0.state().subscribers.is_empty());
+        assert!(bus.0.shared.state().subscribers.is_empty());
+    }
+
+    #[test]
+    fn an_instance_that_goes_ends_only_its_own_subscriptions() {
+        let one = MemoryBus::new(Arc::new(ManualClock::new()), "one");
+        let two = one.another("two");
+        let mut of_one = one.subscribe(Filter::all()).now_or_never().unwrap().unwrap();
+        let mut of_two = two.subscribe(Filter::all()).now_or_never().unwrap().unwrap();
+        drop(one);
+        assert_eq!(of_one.next().now_or_never(), Some(None));
+        let envelope = two.publish(trouble(1)).now_or_never().unwrap().unwrap();
+        assert_eq!(of_two.next().now_or_never(), Some(Some(Delivery::Event(envelope))));
     }
 }

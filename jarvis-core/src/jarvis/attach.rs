@@ -1,8 +1,5 @@
 //! Commands from another process: through the socket of a running loop, or without one.
 
-#[cfg(feature = "sqlite")]
-use std::collections::VecDeque;
-use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -10,18 +7,13 @@ use futures_util::future::{Either, select};
 use serde::de::DeserializeOwned;
 
 use super::answers::{ActionAnswer, AlertTestAnswer, Source, StatusAnswer, UptimeAnswer};
-use super::{Jarvis, last_seen, supervise};
-use crate::clock::{ClockExt, WallTime};
-use crate::events::{Delivery, Envelope, Event, Filter, Subscription, Topic};
-use crate::operator::control::{ControlClient, ReplyItems, Request, socket_path};
+use super::{EventStream, EventsQuery, Jarvis, last_seen, supervise};
+use crate::clock::ClockExt;
+use crate::events::{Envelope, Event, Filter, Message};
+use crate::operator::control::{ControlClient, Request, socket_path};
 use crate::operator::{Command, OperatorSettings};
 use crate::vocabulary::{ActionOutcome, IntentId, ServiceId};
 use crate::{Error, ErrorKind, Result};
-
-#[cfg(feature = "sqlite")]
-use crate::clock::SharedClock;
-#[cfg(feature = "sqlite")]
-use crate::events::{EventLog, EventQuery, Follow};
 
 /// How long a running loop may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -31,21 +23,6 @@ const ACTION: Duration = Duration::from_secs(300);
 
 /// How long one gated action without a loop may wait for the lease.
 const LEASE: Duration = Duration::from_secs(10);
-
-/// Which events are wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventsQuery {
-    /// Only these topics; empty means all.
-    pub topics: Vec<Topic>,
-    /// Only of this service.
-    pub service: Option<ServiceId>,
-    /// Retained events from then on; absent: none that are older than the question.
-    pub since: Option<WallTime>,
-    /// At most that many retained events, the newest.
-    pub limit: Option<usize>,
-    /// Go on with new events.
-    pub follow: bool,
-}
 
 /// Answers for a command: from the loop that runs, else from what it left behind.
 #[derive(Debug)]
@@ -171,25 +148,50 @@ impl Attached {
         if self.jarvis.state_dir().join(name).exists() { Ok(()) } else { Err(nothing_kept()) }
     }
 
-    /// What happened, oldest first.
+    /// What happened, oldest first; with `follow` also what happens, messages of the application
+    /// included.
     ///
     /// # Errors
-    /// What the loop answers; `NotFound` without a log.
+    /// What the loop answers; `NotFound` without a log; `InvalidInput` when only topics of the
+    /// application are asked for and it does not follow: only JARVIS's own are retained.
     pub async fn events(&self, query: EventsQuery) -> Result<EventStream> {
+        query.check()?;
         if self.is_answered()? {
-            let EventsQuery { topics, service, since, limit, follow } = query;
-            let request = Request::Events { follow, topics, service, since, limit };
+            let EventsQuery { topics, service, since, limit, follow, everywhere } = query;
+            let request = Request::Events { follow, everywhere, topics, service, since, limit };
             let items = self.jarvis.connect().await?.stream(request).await?;
-            return Ok(EventStream(Inner::Remote(items)));
+            return Ok(EventStream::of_loop(items));
         }
         #[cfg(feature = "sqlite")]
         {
-            self.file_there("history.db")?;
-            let log = self.jarvis.event_log().await?;
-            Ok(EventStream::of_log(&log, query, &self.jarvis.inner.clock))
+            let messages = query.follow && !self.jarvis.inner.private_bus;
+            if !messages || self.jarvis.state_dir().join("history.db").exists() {
+                self.file_there("history.db")?;
+                return EventStream::open(&self.jarvis, query).await;
+            }
         }
-        #[cfg(not(feature = "sqlite"))]
-        Err(nothing_kept())
+        EventStream::of_messages(&self.jarvis, &query).await
+    }
+
+    /// Publishes a message of the application on the bus of the loop that runs, else on the bus of
+    /// the configuration.
+    ///
+    /// # Errors
+    /// - `InvalidInput` when no loop runs and the bus is one within the process: nobody would hear
+    ///   it.
+    /// - `Unavailable` or `Timeout` when the bus can't be reached.
+    pub async fn publish(&self, message: Message) -> Result<Envelope> {
+        if self.live {
+            return self.ask(Request::Publish { message }).await;
+        }
+        if self.jarvis.inner.private_bus {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the bus is `memory:`, which is within one process, and no loop runs; start `jarvis up`, or set [store] bus = \"redis://...\"",
+            ));
+        }
+        let sent = self.jarvis.bus().publish(Event::Message(message)).await?;
+        Ok((*sent).clone())
     }
 
     /// Carries a command out, and with `wait` stays until it is verified or has failed.
@@ -272,7 +274,7 @@ impl Attached {
         let settings =
             OperatorSettings { commands_only: true, ..jarvis.current().wiring.settings.clone() };
         let operator = supervise::make_operator(jarvis, settings).await?;
-        let mut events = EventStream::of_bus(jarvis.bus().subscribe(Filter::all()).await?);
+        let mut events = EventStream::of_bus(jarvis.bus().subscribe(Filter::own()).await?);
         let work = async {
             let answer = self.when_leading(&operator, command).await?;
             match answer.intent.clone() {
@@ -295,6 +297,9 @@ impl Attached {
         };
         drop(stop);
         running.await?;
+        if let Err(error) = jarvis.bus().flush().await {
+            tracing::warn!(%error, "the last events did not reach the other instances");
+        }
         result
     }
 
@@ -402,80 +407,5 @@ fn outcome(event: &Event, intent: &IntentId, stops: bool) -> Option<Result<Actio
             _ => None,
         },
         _ => None,
-    }
-}
-
-/// Events, oldest first.
-pub struct EventStream(Inner);
-
-enum Inner {
-    Remote(ReplyItems),
-    Bus(Box<dyn Subscription>),
-    #[cfg(feature = "sqlite")]
-    Page {
-        log: EventLog,
-        query: Option<EventQuery>,
-        ready: VecDeque<Envelope>,
-    },
-    #[cfg(feature = "sqlite")]
-    Follow(Box<Follow>),
-}
-
-impl fmt::Debug for EventStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventStream").finish_non_exhaustive()
-    }
-}
-
-impl EventStream {
-    pub(super) fn of_bus(subscription: Box<dyn Subscription>) -> Self {
-        Self(Inner::Bus(subscription))
-    }
-
-    #[cfg(feature = "sqlite")]
-    pub(super) fn of_log(log: &EventLog, query: EventsQuery, clock: &SharedClock) -> Self {
-        let mut wanted = EventQuery::new().with_since(query.since.unwrap_or_else(|| clock.wall()));
-        wanted.topics = query.topics;
-        wanted.service = query.service;
-        if let Some(limit) = query.limit {
-            wanted = wanted.with_last(limit);
-        }
-        Self(if query.follow {
-            Inner::Follow(Box::new(log.follow(wanted)))
-        } else {
-            Inner::Page { log: log.clone(), query: Some(wanted), ready: VecDeque::new() }
-        })
-    }
-
-    /// The next event, or `None` at the end; waits for one when it follows. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Result<Envelope>> {
-        match &mut self.0 {
-            Inner::Remote(items) => Some(items.next().await?.and_then(|item| {
-                serde_json::from_value(item).map_err(|error| {
-                    Error::new(ErrorKind::Unsupported, "`jarvis up` is of another version")
-                        .with_source(error)
-                })
-            })),
-            Inner::Bus(subscription) => loop {
-                if let Delivery::Event(envelope) = subscription.next().await? {
-                    return Some(Ok((*envelope).clone()));
-                }
-            },
-            #[cfg(feature = "sqlite")]
-            Inner::Page { log, query, ready } => {
-                if let Some(wanted) = query.clone() {
-                    match log.read(wanted).await {
-                        Ok(page) => {
-                            ready.extend(page.entries.into_iter().map(|entry| entry.envelope));
-                        }
-                        Err(error) => return Some(Err(error)),
-                    }
-                    *query = None;
-                }
-                ready.pop_front().map(Ok)
-            }
-            #[cfg(feature = "sqlite")]
-            Inner::Follow(follow) => Some(follow.next().await.map(|entry| entry.envelope)),
-        }
     }
 }

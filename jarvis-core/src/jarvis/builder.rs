@@ -119,6 +119,7 @@ impl JarvisBuilder {
         let Self { clock, registry, bus, source, extras } = self;
         let config = Config::load(&source)?;
         let wiring = extras.wire(&registry, &config, &clock)?;
+        let private_bus = bus.is_none() && config.store.bus.starts_with("memory:");
         let bus = match bus {
             Some(bus) => bus,
             None => registry.event_bus(&config, &clock)?,
@@ -131,6 +132,7 @@ impl JarvisBuilder {
                 clock,
                 registry,
                 bus,
+                private_bus,
                 source,
                 extras,
                 current: Mutex::new(current),

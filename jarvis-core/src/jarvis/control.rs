@@ -11,6 +11,7 @@ use super::answers::ActionAnswer;
 #[cfg(feature = "sqlite")]
 use super::{EventStream, EventsQuery};
 use crate::clock::ClockExt;
+use crate::events::Event;
 use crate::operator::Command;
 #[cfg(feature = "sqlite")]
 use crate::operator::control::ReplyStream;
@@ -40,11 +41,13 @@ impl ControlHandler for Handler {
                 Reply::value(&jarvis.uptime_here(&services, window).await?)
             }
             #[cfg(feature = "sqlite")]
-            Request::Events { follow, topics, service, since, limit } => {
-                let query = EventsQuery { topics, service, since, limit, follow };
-                let stream =
-                    EventStream::of_log(&jarvis.event_log().await?, query, &jarvis.inner.clock);
+            Request::Events { follow, everywhere, topics, service, since, limit } => {
+                let query = EventsQuery { topics, service, since, limit, follow, everywhere };
+                let stream = EventStream::open(jarvis, query).await?;
                 Ok(Reply::Stream(Box::new(Events(stream))))
+            }
+            Request::Publish { message } => {
+                Reply::value(&*jarvis.bus().publish(Event::Message(message)).await?)
             }
             Request::AlertTest { sink } => Reply::value(&jarvis.alert_test_here(sink).await?),
             Request::Reload => Reply::value(&jarvis.reload().await?),

@@ -178,6 +178,9 @@ impl Jarvis {
             self.write_last_seen().await;
             rest.now();
             while tasks.join_next().await.is_some() {}
+            if let Err(error) = self.bus().flush().await {
+                tracing::warn!(%error, "the last events did not reach the other instances");
+            }
         };
         if clock.until(end, rest).await.is_none() {
             tracing::warn!("not everything was written in time");
@@ -236,7 +239,8 @@ impl Jarvis {
 
     #[cfg(feature = "sqlite")]
     async fn record_history(&self, stop: &Stop, tasks: &mut JoinSet<()>) {
-        match (self.event_log().await, self.bus().subscribe(Filter::all()).await) {
+        // Messages of the application would push out what happened to the services.
+        match (self.event_log().await, self.bus().subscribe(Filter::own()).await) {
             (Ok(log), Ok(subscription)) => {
                 let stop = stop.wait();
                 tasks.spawn(async move { log.record(subscription, stop).await });

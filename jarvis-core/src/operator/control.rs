@@ -28,7 +28,7 @@ pub use wire::{Hello, MAX_REPLY, MAX_REQUEST, WireError};
 
 use crate::Result;
 use crate::clock::WallTime;
-use crate::events::Topic;
+use crate::events::{Message, TopicPattern};
 use crate::units;
 use crate::vocabulary::ServiceId;
 
@@ -72,14 +72,18 @@ pub enum Request {
         )]
         window: Option<Duration>,
     },
-    /// Events: the retained ones, and with `follow` those to come, as a stream.
+    /// Events: the retained ones, and with `follow` those to come and the messages of the
+    /// application, as a stream.
     Events {
         /// Go on with new events until the client goes.
         #[serde(default)]
         follow: bool,
-        /// Only these topics; empty means all.
+        /// With `follow`: also what the JARVIS of other instances on the bus says.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        everywhere: bool,
+        /// Only topics that one of these matches; empty means all.
         #[serde(default)]
-        topics: Vec<Topic>,
+        topics: Vec<TopicPattern>,
         /// Only of this service; absent: of all, and those about none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<ServiceId>,
@@ -89,6 +93,12 @@ pub enum Request {
         /// At most that many retained events, the newest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<usize>,
+    },
+    /// Publish a message of the application on the bus of the loop.
+    Publish {
+        /// Topic and payload.
+        #[serde(flatten)]
+        message: Message,
     },
     /// Restart a service now. Overrides budget, cooldown, flapping and maintenance.
     Restart {

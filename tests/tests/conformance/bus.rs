@@ -10,14 +10,21 @@ use jarvis_core::{Error, ErrorKind, Result};
 
 use crate::harness::Suite;
 
+/// Instances on one bus, each handed over once.
 #[derive(Debug)]
-struct Once(Mutex<Option<Arc<dyn EventBus>>>);
+struct Instances(Mutex<Vec<Arc<dyn EventBus>>>);
+
+impl Instances {
+    fn new(one: impl EventBus, two: impl EventBus) -> Self {
+        Self(Mutex::new(vec![Arc::new(one), Arc::new(two)]))
+    }
+}
 
 #[async_trait]
-impl BusEnv for Once {
+impl BusEnv for Instances {
     async fn take(&self) -> Result<Arc<dyn EventBus>> {
-        let bus = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        bus.ok_or_else(|| Error::new(ErrorKind::Internal, "the bus was taken before"))
+        let bus = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        bus.ok_or_else(|| Error::new(ErrorKind::Internal, "both instances were taken before"))
     }
 }
 
@@ -26,10 +33,10 @@ pub(crate) fn add(suite: &mut Suite) {
         "bus",
         "memory",
         CASES,
-        |env: &Once| env,
+        |env: &Instances| env,
         || async {
-            let bus = MemoryBus::new(Arc::new(SystemClock::new()), "conformance");
-            Ok(Once(Mutex::new(Some(Arc::new(bus)))))
+            let bus = MemoryBus::new(Arc::new(SystemClock::new()), "conformance-1");
+            Ok(Instances::new(bus.another("conformance-2"), bus))
         },
     );
 }

@@ -173,7 +173,7 @@ impl Follow {
 
 fn page(connection: &Connection, query: &EventQuery) -> SqlResult<Page> {
     let limit = query.limit.unwrap_or(1_000).min(LIMIT);
-    let topics: Vec<&str> = query.topics.iter().map(|topic| topic.as_str()).collect();
+    let topics: Vec<&str> = query.topics.iter().map(Topic::as_str).collect();
     let order = if query.newest { "DESC" } else { "ASC" };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT cursor, missed_before, at_ms, instance, sequence, event FROM event_log

@@ -21,6 +21,14 @@ pub(super) struct Kept(pub(super) Mutex<Vec<Event>>);
 
 #[async_trait]
 impl EventBus for Kept {
+    fn instance(&self) -> &str {
+        "test"
+    }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>> {
         self.0.lock().unwrap().push(event.clone());
         Ok(Arc::new(Envelope::new(0, "test".into(), WallTime::default(), event)))

@@ -10,8 +10,8 @@ use super::{PROTOCOL, Request};
 use crate::units;
 use crate::{Error, ErrorKind, Result, Retry};
 
-/// The longest request line, in bytes.
-pub const MAX_REQUEST: usize = 64 * 1024;
+/// The longest request line, in bytes: the largest message of an application fits.
+pub const MAX_REQUEST: usize = 128 * 1024;
 /// The longest line a client takes from a server, in bytes.
 pub const MAX_REPLY: usize = 16 * 1024 * 1024;
 
