@@ -36,6 +36,8 @@ mod inbox;
 mod log;
 mod memory;
 mod message;
+#[cfg(feature = "redis")]
+mod redis;
 mod topic;
 
 use std::fmt::Debug;
@@ -52,6 +54,8 @@ pub use filter::{
 pub use log::{EventLog, EventQuery, Follow, LogEntry, Page, Retention};
 pub use memory::MemoryBus;
 pub use message::{MAX_PAYLOAD, MAX_PAYLOAD_DEPTH, Message, UnknownEvent};
+#[cfg(feature = "redis")]
+pub use redis::{Backlog, RedisBus, RedisBusOptions};
 pub use topic::{MAX_TOPIC, Topic, TopicName, TopicPattern};
 
 use crate::Result;

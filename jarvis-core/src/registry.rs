@@ -213,6 +213,11 @@ impl Registry {
         self.sinks.keys().map(String::as_str)
     }
 
+    /// The schemes of buses.
+    pub fn buses(&self) -> impl Iterator<Item = &str> {
+        self.buses.keys().map(String::as_str)
+    }
+
     /// The kinds of leases.
     pub fn leases(&self) -> impl Iterator<Item = &str> {
         self.leases.keys().map(String::as_str)

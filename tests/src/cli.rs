@@ -204,6 +204,12 @@ impl Running {
     /// # Panics
     /// When none comes within `patience`; with everything that was printed so far.
     pub fn line_with(&mut self, text: &str, patience: Duration) -> String {
+        self.line_within(text, patience)
+            .unwrap_or_else(|| panic!("no line with {text:?}; seen:\n{}", self.seen.join("\n")))
+    }
+
+    /// The same, or `None` when none comes.
+    pub fn line_within(&mut self, text: &str, patience: Duration) -> Option<String> {
         #[expect(clippy::disallowed_methods, reason = "a real process runs in real time")]
         let deadline = std::time::Instant::now() + patience;
         loop {
@@ -213,12 +219,10 @@ impl Running {
                 Ok(line) => {
                     self.seen.push(line.clone());
                     if line.contains(text) {
-                        return line;
+                        return Some(line);
                     }
                 }
-                Err(error) => {
-                    panic!("no line with {text:?} ({error}); seen:\n{}", self.seen.join("\n"))
-                }
+                Err(_) => return None,
             }
         }
     }

@@ -18,6 +18,8 @@ mod containers;
 mod demo;
 #[path = "cli/leaving.rs"]
 mod leaving;
+#[path = "cli/messages.rs"]
+mod messages;
 #[path = "cli/names.rs"]
 mod names;
 #[path = "cli/reload.rs"]

@@ -18,7 +18,8 @@ use crate::secret::redact_url;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct StoreSettings {
-    /// Carries events between the parts. `memory:`.
+    /// Carries events and the messages of applications: `memory:` within this process (the default),
+    /// or a Redis that instances share.
     pub bus: StoreUrl,
     /// Keeps the sessions. `sqlite:`, or `memory:` in a build without SQLite.
     pub session: StoreUrl,

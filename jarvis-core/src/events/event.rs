@@ -340,10 +340,10 @@ impl Event {
         }
     }
 
-    /// Does an application say it?
+    /// Does JARVIS say it, on a topic of its own?
     #[must_use]
-    pub const fn is_message(&self) -> bool {
-        matches!(self, Self::Message(_))
+    pub const fn is_own(&self) -> bool {
+        !matches!(self, Self::Message(_) | Self::Unknown(_))
     }
 
     /// The service it is about, where it is about one.

@@ -64,6 +64,16 @@ impl Inbox {
         }
     }
 
+    /// Says that something is missing. Said twice without an event between is said once.
+    #[cfg(feature = "redis")]
+    fn tell(&mut self, news: Delivery) {
+        match (self.waiting.back_mut(), news) {
+            (Some(Delivery::Missed(before)), Delivery::Missed(count)) => *before += count,
+            (Some(Delivery::Gap(_)), Delivery::Gap(_)) => {}
+            (_, news) => self.waiting.push_back(news),
+        }
+    }
+
     fn next(&mut self) -> Option<Delivery> {
         if let Some(gap) = self.gap.take() {
             return Some(Delivery::Gap(gap));
@@ -117,6 +127,36 @@ impl Subscriber {
         inbox.waker = Some(context.waker().clone());
         Poll::Pending
     }
+
+    /// Takes out and keeps out what the stream held when it subscribed.
+    #[cfg(feature = "redis")]
+    pub(super) fn begin_after(&self, position: Option<StreamPosition>) {
+        let mut inbox = self.inbox();
+        inbox.since = position;
+        let waiting = std::mem::take(&mut inbox.waiting);
+        inbox.events = 0;
+        for delivery in waiting {
+            match &delivery {
+                Delivery::Event(envelope) if inbox.is_from_before(envelope) => continue,
+                Delivery::Event(_) => inbox.events += 1,
+                _ => {}
+            }
+            inbox.waiting.push_back(delivery);
+        }
+    }
+
+    /// How many events of the stream in `after..=last` it would have received.
+    #[cfg(feature = "redis")]
+    fn share_of(&self, epoch: &str, after: u64, last: u64) -> u64 {
+        if self.filter.origin == super::Origin::Here {
+            return 0;
+        }
+        let since = match &self.inbox().since {
+            Some(since) if *since.epoch == *epoch => since.sequence,
+            _ => 0,
+        };
+        last.saturating_sub(after.max(since))
+    }
 }
 
 /// A subscriber's end.
@@ -157,6 +197,30 @@ impl Subscribers {
         self.each(|subscriber| {
             if subscriber.filter.matches(envelope, &subscriber.here) {
                 subscriber.change(|inbox| inbox.push(envelope, &subscriber.filter));
+            }
+        });
+    }
+
+    /// Events of the stream can't be had any more: those in `after..=last`.
+    #[cfg(feature = "redis")]
+    pub(super) fn tell_missed(&mut self, epoch: &str, after: u64, last: u64) {
+        self.each(|subscriber| {
+            let count = subscriber.share_of(epoch, after, last);
+            if count > 0 {
+                subscriber.change(|inbox| inbox.tell(Delivery::Missed(count)));
+            }
+        });
+    }
+
+    /// Something of the stream may be missing.
+    #[cfg(feature = "redis")]
+    pub(super) fn tell_gap(&mut self, gap: Gap) {
+        self.each(|subscriber| {
+            if subscriber.filter.origin != super::Origin::Here {
+                subscriber.change(|inbox| {
+                    inbox.since = None;
+                    inbox.tell(Delivery::Gap(gap));
+                });
             }
         });
     }

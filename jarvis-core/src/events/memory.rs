@@ -83,7 +83,7 @@ impl EventBus for MemoryBus {
         let instance = Arc::clone(instance);
         let mut envelope = Envelope::new(*sequence, instance, shared.clock.wall(), event);
         let mut state = shared.state();
-        if envelope.event.is_message() {
+        if !envelope.event.is_own() {
             state.sequence += 1;
             let position = StreamPosition::new(Arc::clone(&shared.epoch), state.sequence);
             envelope = envelope.with_stream(position);

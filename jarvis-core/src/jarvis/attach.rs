@@ -181,7 +181,7 @@ impl Attached {
     ///   it.
     /// - `Unavailable` or `Timeout` when the bus can't be reached.
     pub async fn publish(&self, message: Message) -> Result<Envelope> {
-        if self.live {
+        if self.is_answered()? {
             return self.ask(Request::Publish { message }).await;
         }
         if self.jarvis.inner.private_bus {

@@ -36,6 +36,8 @@ pub(super) fn register(registry: &mut Registry) {
     registry.bus("memory", |_url, context| {
         Ok(Arc::new(MemoryBus::new(context.clock.clone(), instance()?)) as Arc<dyn EventBus>)
     });
+    #[cfg(feature = "redis")]
+    redis_buses(registry);
     sessions(registry);
     caches(registry);
 }
@@ -84,6 +86,20 @@ fn sessions(registry: &mut Registry) {
             let redis = servers.open(url, &context.clock)?;
             let sessions = RedisSessions::new(&redis, policy.clone(), context.clock.clone())?;
             Ok(Arc::new(sessions) as Arc<dyn SessionStore>)
+        });
+    }
+}
+
+/// Every scheme of the shared client.
+#[cfg(feature = "redis")]
+fn redis_buses(registry: &mut Registry) {
+    use crate::events::{RedisBus, RedisBusOptions};
+    for scheme in super::redis::SCHEMES {
+        let servers = registry.redis();
+        registry.bus(*scheme, move |url, context| {
+            let redis = servers.open(url, &context.clock)?;
+            let bus = RedisBus::new(&redis, RedisBusOptions::new(), context.clock.clone())?;
+            Ok(Arc::new(bus) as Arc<dyn EventBus>)
         });
     }
 }

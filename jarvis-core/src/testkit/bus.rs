@@ -164,7 +164,7 @@ async fn messages_and_events_of_one_publisher_all_arrive(env: &dyn BusEnv) -> Re
     let (mut events, mut messages) = (Vec::new(), Vec::new());
     for _ in 0..100 {
         let envelope = event(&mut subscription).await?;
-        let kind = if envelope.event.is_message() { &mut messages } else { &mut events };
+        let kind = if envelope.event.is_own() { &mut events } else { &mut messages };
         kind.push(envelope.event.clone());
     }
     assert_eq!(events, (0..50).map(trouble).collect::<Vec<_>>());

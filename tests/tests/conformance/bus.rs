@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use jarvis_core::clock::SystemClock;
-use jarvis_core::events::{EventBus, MemoryBus};
+use jarvis_core::clock::{SharedClock, SystemClock};
+use jarvis_core::events::{EventBus, MemoryBus, RedisBus, RedisBusOptions};
+use jarvis_core::store::redis::{Options, Redis};
 use jarvis_core::testkit::bus::{BusEnv, CASES};
 use jarvis_core::{Error, ErrorKind, Result};
 
-use crate::harness::Suite;
+use crate::harness::{Suite, server};
 
 /// Instances on one bus, each handed over once.
 #[derive(Debug)]
@@ -37,6 +38,30 @@ pub(crate) fn add(suite: &mut Suite) {
         || async {
             let bus = MemoryBus::new(Arc::new(SystemClock::new()), "conformance-1");
             Ok(Instances::new(bus.another("conformance-2"), bus))
+        },
+    );
+    redis(suite, "redis", "JARVIS_TEST_REDIS_URL");
+    redis(suite, "redis+cluster", "JARVIS_TEST_REDIS_CLUSTER_URL");
+    redis(suite, "redis+sentinel", "JARVIS_TEST_REDIS_SENTINEL_URL");
+}
+
+fn redis(suite: &mut Suite, backend: &str, variable: &'static str) {
+    suite.backend(
+        "bus",
+        backend,
+        CASES,
+        |env: &Instances| env,
+        move || async move {
+            let clock: SharedClock = Arc::new(SystemClock::new());
+            // As two processes: each with connections of its own.
+            let instance = |prefix: Option<&str>| {
+                let redis = Redis::open(&server(variable)?, &Options::new(), clock.clone())?;
+                let options = RedisBusOptions::new().with_prefix(prefix.unwrap_or("jarvis"));
+                RedisBus::new(&redis, options, clock.clone())
+            };
+            // Named after an instance, which no two share, so that no two cases meet.
+            let prefix = format!("conformance-{}", instance(None)?.instance());
+            Ok(Instances::new(instance(Some(&prefix))?, instance(Some(&prefix))?))
         },
     );
 }
