@@ -336,7 +336,8 @@ async fn a_slow_subscriber_loses_the_oldest_messages_and_is_told(env: &dyn BusEn
         bus.publish(message.clone()).await?;
         event(&mut quick).await?;
     }
-    the_oldest_were_lost(&mut slow, &sent, 10).await
+    // Where the quick one has the last, the slow one's may still be on its way.
+    the_oldest_were_lost(&mut slow, &sent, 5).await
 }
 
 /// Of `sent`, at least `lost` were lost, all of them before the others, and that is told.
