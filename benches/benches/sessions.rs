@@ -233,8 +233,7 @@ async fn calls(
 ) -> Result<Calls, Failure> {
     // The first save loads the script, which takes an EVAL.
     store.save(Save::new(present(sessions, 0))).await?;
-    let mut monitor = redis::Client::open(server.url())?.get_async_monitor().await?;
-    monitor.monitor().await?;
+    let monitor = redis::Client::open(server.url())?.get_async_monitor().await?;
     let mut lines = monitor.into_on_message::<String>();
     let mut calls = Vec::new();
     for caller in 0..CALLERS {

@@ -119,7 +119,7 @@ impl JarvisBuilder {
         let Self { clock, registry, bus, source, extras } = self;
         let config = Config::load(&source)?;
         let wiring = extras.wire(&registry, &config, &clock)?;
-        let private_bus = bus.is_none() && config.store.bus.starts_with("memory:");
+        let private_bus = bus.is_none() && config.store.bus.scheme() == "memory";
         let bus = match bus {
             Some(bus) => bus,
             None => registry.event_bus(&config, &clock)?,
