@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jarvis_core::clock::WallTime;
 use jarvis_core::session::{Session, SessionHandle, SessionId, SessionSummary};
+use jarvis_core::vocabulary::UserId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -36,7 +37,7 @@ impl<'a> Shown<'a> {
         Ok(Self {
             id: with_id.then_some(&session.id),
             handle,
-            user: session.user.as_ref().map(|user| user.as_str()),
+            user: session.user.as_ref().map(UserId::as_str),
             version: session.version,
             created_at: session.created_at,
             updated_at: session.updated_at,
@@ -115,7 +116,7 @@ pub(crate) fn listing(
     for session in sessions {
         table.row(vec![
             Cell::new(session.handle.as_str()),
-            Cell::new(session.user.as_ref().map_or("–", |user| user.as_str())),
+            Cell::new(session.user.as_ref().map_or("–", UserId::as_str)),
             Cell::new(session.version.to_string()).right(),
             Cell::new(session.created_at.to_string()),
             Cell::new(session.expires_at.to_string()),
