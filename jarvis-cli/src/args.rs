@@ -51,6 +51,10 @@ pub(crate) struct Global {
     #[arg(long, short, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
+    /// Where the running loop keeps its state, whatever the configuration says
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
     /// How to print: a table, one JSON document, or a JSON document a line
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     pub(crate) output: Format,
@@ -155,6 +159,10 @@ or the lease. Services that JARVIS owns as processes need a running `jarvis up`.
 
     /// Act again after a pause
     Resume,
+
+    /// Planned work: windows in which nothing is acted on and no alert begins
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
 
     /// Clear the restart budget, backoff and cooldown of a service
     Reset {
@@ -265,6 +273,43 @@ pub(crate) struct ActionArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum MaintenanceCommand {
+    /// Open a window now
+    #[command(after_help = "Examples:
+  jarvis maintenance add vocal-coach --for 30m --reason 'new model'
+  jarvis maintenance add 'db-*' api --for 2h
+  jarvis maintenance add --all --for 1h
+
+Checks go on, and alerts that were told still end. The window closes by itself; it survives a
+restart of JARVIS. Windows that return belong into the configuration, as [[maintenance]].")]
+    Add {
+        /// Names of services, or patterns such as 'model-*'
+        #[arg(value_name = "SERVICE", required_unless_present = "all")]
+        services: Vec<String>,
+        /// Every service
+        #[arg(long, conflicts_with = "services")]
+        all: bool,
+        /// How long it stays open
+        #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+        duration: Duration,
+        /// Why, for whoever asks later
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+        reason: String,
+    },
+    /// The windows that were opened by hand and are open
+    List,
+    /// Close a window before its time
+    Remove {
+        /// Its number, as `add` and `list` say
+        #[arg(value_name = "WINDOW", required_unless_present = "all")]
+        window: Option<u64>,
+        /// Each of them
+        #[arg(long, conflicts_with = "window")]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum AlertCommand {
     /// Send a test alert and say what the receiver answered
     Test {
@@ -296,7 +341,7 @@ pub(crate) enum ConfigCommand {
     },
     /// Explain every error and doubt in the configuration
     Check {
-        /// Also look at the container engine
+        /// Also look whether all that it names is there and may be used; changes and sends nothing
         #[arg(long)]
         deep: bool,
     },

@@ -8,6 +8,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod events;
+pub(crate) mod maintenance;
 pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod up;
@@ -19,16 +20,20 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use jarvis_core::clock::{ClockExt, SystemClock};
-use jarvis_core::config::{Source, StoreUrl};
-use jarvis_core::jarvis::Jarvis;
+use jarvis_core::config::{Config, Report, Source, StoreUrl};
+use jarvis_core::jarvis::{Attached, Jarvis};
 use jarvis_core::{Error, ErrorKind, Result};
 
 use crate::args::Global;
 use crate::logging::LogOutput;
 use crate::printer::{Live, Printer};
+use crate::text::problems;
 
 /// What is quicker than this shows no progress.
 const QUICK: Duration = Duration::from_secs(1);
+
+/// Overrides `state_dir`, as any key of `[jarvis]`.
+const STATE_DIR: &str = "JARVIS_JARVIS__STATE_DIR";
 
 /// What every command has.
 #[derive(Debug)]
@@ -41,14 +46,39 @@ pub(crate) struct Context {
 impl Context {
     /// Where the configuration comes from.
     pub(crate) fn source(&self) -> Source {
-        let source = Source::from_environment();
+        let mut source = Source::from_environment();
+        if let Some(folder) = &self.global.state_dir {
+            // As the environment would say it; relative to where we are, not to the file.
+            let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+            source = source.with_variable(STATE_DIR, folder.to_string_lossy());
+        }
         match &self.global.config {
             Some(file) => source.with_file(file),
             None => source,
         }
     }
 
-    /// The handle on that configuration.
+    /// The running loop, else what the last one left behind. A configuration that is broken by
+    /// now is told, and keeps nobody from asking a loop that goes on with the old one.
+    pub(crate) async fn attach(&self) -> Result<Attached> {
+        let attached = Attached::open(self.source()).await.inspect_err(|error| {
+            if Config::state_dir(&self.source()).is_none() && Report::of(error).is_some() {
+                note("if `jarvis up` runs on an older version of this configuration, --state-dir DIR asks it all the same");
+            }
+        })?;
+        if let Some(trouble) = attached.trouble() {
+            let problems = Report::of(trouble);
+            let told =
+                problems.map_or_else(|| format!("{trouble}\n"), |it| problems::list(it, false));
+            for line in told.lines() {
+                note(line);
+            }
+            note("`jarvis up` goes on with the configuration it has, and answers by that one");
+        }
+        Ok(attached)
+    }
+
+    /// The handle on that configuration, where a command needs it to be right.
     pub(crate) fn open(&self) -> Result<Jarvis> {
         Jarvis::open(self.source())
     }
@@ -70,6 +100,12 @@ pub(crate) fn shared_store(url: &StoreUrl, key: &str, what: &str) -> Result<()> 
         key.to_ascii_uppercase()
     );
     Err(Error::new(ErrorKind::InvalidInput, message))
+}
+
+/// A line on stderr beside the answer.
+#[expect(clippy::print_stderr, reason = "a warning beside the answer on stdout")]
+fn note(line: &str) {
+    eprintln!("warning: {line}");
 }
 
 /// Waits for an answer; after a second a spinner on stderr says for what.

@@ -67,6 +67,7 @@ async fn run(cli: Cli) -> Result<ExitStatus> {
             commands::act::pause(&context, duration, reason).await
         }
         Command::Resume => commands::act::resume(&context).await,
+        Command::Maintenance(command) => commands::maintenance::run(&context, command).await,
         Command::Reset { service } => commands::act::reset(&context, service).await,
         Command::Session(command) => commands::session::run(&context, command).await,
         Command::Cache(command) => commands::cache::run(&context, command).await,

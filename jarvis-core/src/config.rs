@@ -40,7 +40,7 @@ use crate::cache::CachePolicy;
 use crate::operator::{Allow, Limits, MaintenanceWindow};
 use crate::session::SessionPolicy;
 
-use compose::{Composed, Start, compose};
+use compose::{Composed, Start, compose, salvage};
 use node::{Node, Table};
 
 /// The keys of `[jarvis]` that are defaults of every check.
@@ -83,6 +83,31 @@ pub struct Config {
     warnings: Report,
 }
 
+/// What is read first.
+enum Beginning {
+    Inline,
+    File(source::Located),
+    BuiltIn(String),
+}
+
+impl Beginning {
+    fn of(source: &Source) -> Self {
+        match (source.inline(), source.locate()) {
+            (Some(_), _) => Self::Inline,
+            (None, Some(file)) => Self::File(file),
+            (None, None) => Self::BuiltIn(ai_dawg()),
+        }
+    }
+
+    fn start<'a>(&'a self, source: &'a Source) -> Start<'a> {
+        match self {
+            Self::Inline => Start::Text { name: "inline", text: source.inline().unwrap_or("") },
+            Self::File(file) => Start::File(file),
+            Self::BuiltIn(text) => Start::Text { name: "built-in", text },
+        }
+    }
+}
+
 impl Config {
     /// Reads the configuration that `source` leads to; without any, AI DAWG's services on
     /// 127.0.0.1, under which nothing is restarted.
@@ -105,17 +130,9 @@ impl Config {
     /// As [`Config::load`], with the warnings too.
     #[must_use]
     pub fn inspect(source: &Source) -> (Option<Self>, Report) {
-        let built_in;
-        let located = source.locate();
-        let (start, is_built_in) = match (source.inline(), &located) {
-            (Some(text), _) => (Start::Text { name: "inline", text }, false),
-            (None, Some(file)) => (Start::File(file), false),
-            (None, None) => {
-                built_in = ai_dawg();
-                (Start::Text { name: "built-in", text: &built_in }, true)
-            }
-        };
-        let mut composed = compose(source, &start);
+        let start = Beginning::of(source);
+        let is_built_in = matches!(start, Beginning::BuiltIn(_));
+        let mut composed = compose(source, &start.start(source));
         if is_built_in || source.inline().is_some() {
             composed.files.clear();
         }
@@ -131,6 +148,25 @@ impl Config {
         }
         config.warnings = report.clone();
         (Some(config), report)
+    }
+
+    /// The state directory of a configuration that may be wrong in everything else, so that a loop
+    /// that goes on with an older version of it can be found. `None` where what can be read does
+    /// not say for sure: better no loop than another one's.
+    #[must_use]
+    pub fn state_dir(source: &Source) -> Option<PathBuf> {
+        let composed = salvage(source, &Beginning::of(source).start(source));
+        let jarvis = composed.root.get("jarvis").filter(|entry| entry.node.as_table().is_some());
+        let section =
+            jarvis.map(|entry| Section::new("jarvis", entry.node.clone(), &composed.folders));
+        let Some(section) = section.filter(|section| section.contains("state_dir")) else {
+            return (!composed.incomplete).then(|| schema::default_state_dir(source));
+        };
+        let mut wrong = composed.report.problems.iter();
+        if wrong.any(|problem| problem.key == "jarvis.state_dir") {
+            return None;
+        }
+        section.text("state_dir").map(|path| section.resolve("state_dir", path))
     }
 
     /// The files that it was read from; none for the built-in map.

@@ -11,6 +11,8 @@ mod builder;
 mod cache_server;
 mod checking;
 mod control;
+#[cfg(feature = "http")]
+mod heartbeat;
 mod last_seen;
 mod outlet;
 mod reload;
@@ -22,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 pub use answers::{
     ActionAnswer, AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source as AnswerSource,
@@ -73,6 +75,8 @@ struct Inner {
     source: Source,
     extras: Extras,
     current: Mutex<Current>,
+    /// Counts the configurations that were put in force.
+    reloads: watch::Sender<u64>,
     health: Aggregator,
     operator: OnceCell<Operator>,
     alerts: OnceCell<Alerter>,

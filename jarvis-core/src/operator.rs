@@ -13,17 +13,16 @@ mod machine;
 mod maintenance;
 mod policy;
 mod run;
+mod settings;
 mod state;
 mod status;
 
 pub use command::{Command, Outlet, Reply};
 pub use maintenance::{Calendar, MaintenanceWindow};
-pub use policy::{
-    Allow, AllowedAction, Limits, ManagedService, OperatorSettings, RestartPolicy, RollbackPolicy,
-    SelfSuspicion,
-};
+pub use policy::{ManagedService, RestartPolicy, RollbackPolicy};
 pub use run::{Operator, OperatorParts};
+pub use settings::{Allow, AllowedAction, Limits, OperatorSettings, SelfSuspicion};
 pub use state::StateStore;
-pub use status::{IncidentStatus, LeaseStatus, OperatorStatus, ServiceStatus};
+pub use status::{IncidentStatus, LeaseStatus, MaintenanceStatus, OperatorStatus, ServiceStatus};
 
 use failpoint::failpoint;

@@ -15,6 +15,7 @@
 //! ```
 
 mod defaults;
+mod examine;
 mod observed;
 #[cfg(feature = "redis")]
 mod redis;
@@ -28,6 +29,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use examine::examine;
 pub use observed::RestarterProbe;
 #[cfg(feature = "redis")]
 pub(crate) use stores::is_redis;

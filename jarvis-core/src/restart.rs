@@ -95,6 +95,9 @@ pub struct Running {
     /// Does the platform restart it by itself when it exits?
     #[serde(default)]
     pub native_restart: bool,
+    /// What the platform calls its own way to restart it, for a person: `restart policy "always"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_policy: Option<String>,
 }
 
 impl Running {
@@ -108,6 +111,7 @@ impl Running {
             started_at: None,
             native_health: None,
             native_restart: false,
+            native_policy: None,
         }
     }
 
@@ -143,6 +147,13 @@ impl Running {
     #[must_use]
     pub fn with_native_restart(mut self, native_restart: bool) -> Self {
         self.native_restart = native_restart;
+        self
+    }
+
+    /// Says what the platform calls its own way to restart it.
+    #[must_use]
+    pub fn with_native_policy(mut self, policy: Option<String>) -> Self {
+        self.native_policy = policy;
         self
     }
 

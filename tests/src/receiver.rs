@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
-use crate::targets::Target;
+use crate::targets::{Identity, Target};
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -98,9 +97,27 @@ impl HttpReceiver {
         Self { target, state, changed }
     }
 
+    /// As [`start`](Self::start), over TLS with this certificate.
+    pub async fn start_tls(usual: Answer, identity: &Identity) -> Self {
+        let state = Arc::new(Mutex::new(State { received: vec![], next: VecDeque::new(), usual }));
+        let changed = watch::Sender::new(());
+        let (kept, notify) = (Arc::clone(&state), changed.clone());
+        let acceptor = identity.acceptor();
+        let target = Target::serve(move |stream| {
+            let (acceptor, kept, notify) = (acceptor.clone(), Arc::clone(&kept), notify.clone());
+            async move { serve(acceptor.accept(stream).await?, kept, notify).await }
+        });
+        Self { target: target.await, state, changed }
+    }
+
     /// The URL of a path on it.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.target.address())
+    }
+
+    /// The URL of a path on it, by a name that a certificate can have.
+    pub fn tls_url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.target.port())
     }
 
     /// The next answer is this one, after those that were set before.
@@ -134,7 +151,7 @@ impl HttpReceiver {
 }
 
 async fn serve(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     state: Arc<Mutex<State>>,
     changed: watch::Sender<()>,
 ) -> io::Result<()> {

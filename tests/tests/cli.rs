@@ -22,6 +22,8 @@ mod leaving;
 mod messages;
 #[path = "cli/names.rs"]
 mod names;
+#[path = "cli/planned.rs"]
+mod planned;
 #[path = "cli/reload.rs"]
 mod reload;
 #[path = "cli/served.rs"]

@@ -155,6 +155,45 @@ async fn an_answer_and_an_error_arrive_as_they_are() {
     assert!(client.request(Request::Status, bench.deadline()).await.is_ok(), "it goes on");
 }
 
+/// Connects from another process, as that user, and gives the server's first line.
+fn hello_as(uid: u32, path: &Path) -> Value {
+    use std::os::unix::process::CommandExt as _;
+    // Perl without modules beyond perl-base, which every Debian has, and which any user may run.
+    let script = "my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!; print scalar <$s>";
+    let output = std::process::Command::new("/usr/bin/perl")
+        .args(["-MIO::Socket::UNIX", "-e", script])
+        .arg(path)
+        .current_dir("/")
+        .uid(uid)
+        .gid(uid)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no line: {told}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_is_refused_even_where_the_file_lets_him_through() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let bench = Bench::start(ServerOptions::default()).await;
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(bench.path.parent().unwrap(), 0o755);
+    open(&bench.path, 0o666);
+    let path = bench.path.clone();
+    let (nobody, root) =
+        tokio::task::spawn_blocking(move || (hello_as(65_534, &path), hello_as(0, &path)))
+            .await
+            .unwrap();
+    assert_eq!(nobody["err"]["code"], "ERR_JARVIS_FORBIDDEN", "{nobody}");
+    assert!(nobody.get("jarvis").is_none(), "no greeting for a stranger: {nobody}");
+    assert_eq!(root["jarvis"], "control", "the owner is let in: {root}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_its_client_and_holds_nobody_up() {
     let bench = Bench::start(ServerOptions::default()).await;

@@ -12,7 +12,7 @@ use crate::args::ActionArgs;
 use crate::exit::ExitStatus;
 
 /// Who asks, for the record. A running loop asks the kernel instead.
-fn by() -> String {
+pub(crate) fn by() -> String {
     std::env::var("USER")
         .ok()
         .filter(|user| !user.is_empty())
@@ -39,8 +39,7 @@ pub(crate) async fn pause(
     lasting: Option<Duration>,
     reason: String,
 ) -> Result<ExitStatus> {
-    let jarvis = context.open()?;
-    let answer = jarvis.attach().await.pause(&reason, lasting).await?;
+    let answer = context.attach().await?.pause(&reason, lasting).await?;
     say(context, &answer)
 }
 
@@ -52,10 +51,14 @@ pub(crate) async fn reset(context: &Context, service: ServiceId) -> Result<ExitS
     act(context, Command::Reset { service, by: by() }, false, "resetting").await
 }
 
-async fn act(context: &Context, command: Command, wait: bool, what: &str) -> Result<ExitStatus> {
-    let jarvis = context.open()?;
-    let acting = async { jarvis.attach().await.act(command, wait).await };
-    let answer = with_progress(what, acting).await?;
+pub(crate) async fn act(
+    context: &Context,
+    command: Command,
+    wait: bool,
+    what: &str,
+) -> Result<ExitStatus> {
+    let attached = context.attach().await?;
+    let answer = with_progress(what, attached.act(command, wait)).await?;
     say(context, &answer)
 }
 

@@ -9,9 +9,8 @@ use crate::printer::{Cell, Style, Table};
 
 pub(crate) async fn run(context: &Context, command: AlertCommand) -> Result<ExitStatus> {
     let AlertCommand::Test { sink } = command;
-    let jarvis = context.open()?;
-    let testing =
-        async { jarvis.attach().await.alert_test(sink.map(|sink| sink.to_string())).await };
+    let attached = context.attach().await?;
+    let testing = attached.alert_test(sink.map(|sink| sink.to_string()));
     let answers = with_progress("sending a test alert", testing).await?;
     let width = context.width();
     context.printer.print(&answers, |answers, colored| {

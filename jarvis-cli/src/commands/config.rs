@@ -7,9 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jarvis_core::clock::{SharedClock, SystemClock};
-use jarvis_core::config::{self, Config, Container, Report};
-use jarvis_core::operator::ManagedService;
-use jarvis_core::registry::Registry;
+use jarvis_core::config::{self, Config, Container, Problem, Report, Weight};
+use jarvis_core::registry::{Registry, examine};
 use jarvis_core::restart::docker::discover;
 use jarvis_core::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -107,23 +106,30 @@ fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
 async fn check(context: &Context, deep: bool) -> Result<ExitStatus> {
     let (config, mut report) = Config::inspect(&context.source());
     let clock: SharedClock = Arc::new(SystemClock::new());
-    let mut managed = Vec::new();
+    let (mut services, mut restartable, mut found) = (0, 0, Report::default());
     if let Some(config) = &config {
         let (wiring, more) = Registry::with_defaults().wire(config, &clock);
         report.extend(more);
-        managed = wiring.map(|wiring| wiring.managed).unwrap_or_default();
+        if let Some(wiring) = wiring {
+            services = wiring.managed.len();
+            restartable =
+                wiring.managed.iter().filter(|service| service.restarter.is_some()).count();
+            if deep {
+                let what = "looking at what it names";
+                found = with_progress(what, examine(config, &wiring, &clock)).await;
+            }
+        }
     }
-    let targets = if deep { look(&managed).await } else { Vec::new() };
     let answer = Checked {
         valid: !report.is_refused(),
         file: config.as_ref().and_then(Config::file).map(|file| file.display().to_string()),
-        services: managed.len(),
-        restartable: managed.iter().filter(|service| service.restarter.is_some()).count(),
+        services,
+        restartable,
         report,
-        targets,
+        found: found.problems,
     };
     context.printer.print(&answer, Checked::text)?;
-    let missing = answer.targets.iter().any(|target| target.error.is_some());
+    let missing = answer.found.iter().any(|problem| problem.weight == Weight::Error);
     Ok(match (answer.valid, missing) {
         (false, _) => ExitStatus::Usage,
         (true, true) => ExitStatus::Failed,
@@ -141,27 +147,15 @@ struct Checked {
     restartable: usize,
     #[serde(flatten)]
     report: Report,
+    /// What `--deep` found on this machine.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    targets: Vec<Target>,
-}
-
-/// What is to be restarted, as its platform sees it.
-#[derive(Debug, Serialize)]
-struct Target {
-    service: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    found: Vec<Problem>,
 }
 
 impl Checked {
     fn text(&self, colored: bool) -> String {
         let mut text = problems::list(&self.report, colored);
-        for target in &self.targets {
-            if let Some(error) = &target.error {
-                let line = format!("service.{}.restart: {error}\n", target.service);
-                text.push_str(&paint(&line, Style::Bad, colored));
-            }
-        }
+        text.push_str(&problems::list(&Report::from(self.found.clone()), colored));
         let count = problems::count(&self.report);
         let count = if count.is_empty() { "nothing is wrong".to_owned() } else { count };
         let file = self.file.as_deref().unwrap_or("the built-in map");
@@ -181,21 +175,6 @@ impl Checked {
         text.push('\n');
         text
     }
-}
-
-/// Asks the platforms whether what is to be restarted is there. Changes nothing.
-async fn look(managed: &[ManagedService]) -> Vec<Target> {
-    let mut targets = Vec::new();
-    for service in managed {
-        let Some(restarter) = &service.restarter else { continue };
-        let what = format!("looking at {}", service.id);
-        let error = with_progress(&what, restarter.observe()).await.err();
-        targets.push(Target {
-            service: service.id.to_string(),
-            error: error.map(|error| error.to_string()),
-        });
-    }
-    targets
 }
 
 fn show(context: &Context) -> Result<ExitStatus> {

@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 
+use jarvis_core::clock::{Clock, SystemClock};
 use jarvis_core::events::{Envelope, MAX_PAYLOAD, Message, TopicName};
 use jarvis_core::jarvis::{EventStream, EventsQuery};
 use jarvis_core::{Error, ErrorKind, Result};
@@ -21,16 +22,16 @@ pub(crate) async fn run(context: &Context, args: EventsArgs) -> Result<ExitStatu
         let message = "what goes on is no one document; use --output jsonl with --follow";
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
-    let jarvis = context.open()?;
+    let attached = context.attach().await?;
     let query = EventsQuery {
         topics: args.topic.into_iter().collect(),
         service: args.service,
-        since: Some(jarvis.clock().wall() - args.since),
+        since: Some(SystemClock::new().wall() - args.since),
         limit: Some(args.limit),
         follow: args.follow,
         everywhere: args.everywhere,
     };
-    let mut stream = jarvis.attach().await.events(query).await?;
+    let mut stream = attached.events(query).await?;
     if context.printer.format() == Format::Json {
         return all(context, &mut stream).await;
     }
@@ -68,7 +69,7 @@ async fn publish(context: &Context, topic: TopicName, payload: &str) -> Result<E
         Error::new(ErrorKind::InvalidInput, message)
     })?;
     let message = Message::new(topic, payload)?;
-    let sent = context.open()?.attach().await.publish(message).await?;
+    let sent = context.attach().await?.publish(message).await?;
     context.printer.print(&sent, |sent, _| published(sent))?;
     Ok(ExitStatus::Done)
 }

@@ -21,9 +21,8 @@ struct One<'a> {
 }
 
 pub(crate) async fn run(context: &Context, service: Option<&ServiceId>) -> Result<ExitStatus> {
-    let jarvis = context.open()?;
-    let asking = async { jarvis.attach().await.status().await };
-    let answer = with_progress("asking `jarvis up`", asking).await?;
+    let attached = context.attach().await?;
+    let answer = with_progress("asking `jarvis up`", attached.status()).await?;
     let state = match service {
         Some(service) => one(context, &answer, service)?,
         None => {

@@ -14,9 +14,8 @@ pub(crate) async fn run(
     services: &[ServiceId],
     window: Duration,
 ) -> Result<ExitStatus> {
-    let jarvis = context.open()?;
-    let asking = async { jarvis.attach().await.uptime(services, window).await };
-    let answer = with_progress("reading the history", asking).await?;
+    let attached = context.attach().await?;
+    let answer = with_progress("reading the history", attached.uptime(services, window)).await?;
     let width = context.width();
     context
         .printer

@@ -155,6 +155,7 @@ fn lifecycle(acting: Option<&ServiceStatus>) -> Cell {
     let Some(status) = acting else { return Cell::new("–") };
     let style = match &status.lifecycle {
         _ if is_only_watched(status) => Style::Faint,
+        Lifecycle::Steady if status.maintenance_until.is_some() => Style::Warn,
         Lifecycle::Steady => Style::Faint,
         Lifecycle::CoolingDown => Style::Bad,
         Lifecycle::Held { .. } | Lifecycle::BackingOff => Style::Warn,
@@ -163,6 +164,7 @@ fn lifecycle(acting: Option<&ServiceStatus>) -> Cell {
     let word = match &status.lifecycle {
         _ if is_only_watched(status) => "watched".to_owned(),
         Lifecycle::Held { hold } => format!("held: {}", hold.gate),
+        Lifecycle::Steady if status.maintenance_until.is_some() => "maintenance".to_owned(),
         other => other.as_str().replace('_', " "),
     };
     Cell::styled(word, style)
@@ -195,14 +197,25 @@ fn why(service: &ServiceSnapshot, acting: Option<&ServiceStatus>) -> String {
     text
 }
 
-/// What holds every service back, in a line; empty when nothing does.
+/// What holds services back, a line each; empty when nothing does.
 pub(crate) fn holds(operator: &OperatorStatus, colored: bool, width: Option<usize>) -> String {
     let hold = operator.hold.as_ref();
     let hold = hold.map(|hold| format!("Nothing is acted on: {} ({})", hold.reason, hold.gate));
     let suspected = operator.suspected.as_ref();
     let suspected = suspected.map(|reason| format!("JARVIS suspects itself: {reason}"));
     let mut text = String::new();
-    for line in hold.into_iter().chain(suspected) {
+    let windows = operator.maintenance.iter().map(|window| {
+        let why = if window.reason.is_empty() { "" } else { ": " };
+        format!(
+            "Maintenance {} of {} until {}, by {}{why}{}",
+            window.window,
+            window.services.join(", "),
+            window.until,
+            window.by,
+            window.reason
+        )
+    });
+    for line in hold.into_iter().chain(suspected).chain(windows) {
         let line = cut(&line, width.unwrap_or(usize::MAX));
         let _ = writeln!(text, "{}", paint(&line, Style::Warn, colored));
     }
@@ -272,6 +285,9 @@ fn loop_lines(text: &mut String, status: &ServiceStatus) {
     }
     if let Some(version) = &status.version {
         let _ = writeln!(text, "  version  {version}");
+    }
+    if let Some(until) = status.maintenance_until {
+        let _ = writeln!(text, "  planned  a maintenance window is open until {until}");
     }
     for usage in &status.budget {
         let _ = writeln!(

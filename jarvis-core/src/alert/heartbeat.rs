@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,9 @@ pub struct HeartbeatConfig {
     /// Never more often than this.
     #[serde(default = "minute", with = "units::duration")]
     pub every: Duration,
+    /// The certificates (PEM) to trust, instead of the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 const fn minute() -> Duration {
@@ -39,7 +43,7 @@ impl HeartbeatConfig {
     /// That URL, that often at most.
     #[must_use]
     pub fn new(url: impl Into<String>, every: Duration) -> Self {
-        Self { url: Secret::new(url.into()), every }
+        Self { url: Secret::new(url.into()), every, ca_file: None }
     }
 }
 
@@ -57,6 +61,7 @@ pub struct Heartbeat {
     url: Url,
     secrets: Vec<String>,
     every: Duration,
+    ca_file: Option<PathBuf>,
     rounds: watch::Sender<u64>,
     counts: Arc<Counts>,
 }
@@ -75,7 +80,7 @@ impl Heartbeat {
     /// Connects to nothing yet.
     ///
     /// # Errors
-    /// `ConfigInvalid` for what is no http URL, or an `every` under a second.
+    /// `ConfigInvalid` for what is no http URL, a `ca_file` that can't be used, or an `every` under a second.
     pub fn new(config: &HeartbeatConfig, clock: SharedClock) -> Result<Self> {
         if config.every < Duration::from_secs(1) {
             return Err(Error::new(ErrorKind::ConfigInvalid, "every must be at least 1s"));
@@ -83,14 +88,22 @@ impl Heartbeat {
         let url = parse_url(&config.url)?;
         let secrets = vec![config.url.expose().clone(), url.path().to_owned()];
         Ok(Self {
-            client: client()?,
+            client: client(config.ca_file.as_deref())?,
             clock,
             url,
             secrets,
             every: config.every,
+            ca_file: config.ca_file.clone(),
             rounds: watch::Sender::new(0),
             counts: Arc::default(),
         })
+    }
+
+    /// Would the other one ping the same receiver as often?
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let what = |it: &Self| (it.url.clone(), it.every, it.ca_file.clone());
+        what(self) == what(other)
     }
 
     /// A full round of probes is done. Never waits.

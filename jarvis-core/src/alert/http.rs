@@ -1,12 +1,15 @@
 //! The HTTP client of the sinks and the heartbeat: no redirects, deadlines, bounded answers, and
 //! errors that name the host and nothing else of a URL.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode, Url};
 use rustls::ClientConfig;
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use super::record::{bounded, one_line};
@@ -19,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const TOTAL: Duration = Duration::from_secs(300);
 const ANSWER: usize = 2_048;
 
-fn tls() -> Result<ClientConfig> {
+fn tls(ca_file: Option<&Path>) -> Result<ClientConfig> {
     let failed = |error: rustls::Error| {
         Error::new(ErrorKind::Internal, "TLS could not be set up").with_source(error)
     };
@@ -29,6 +32,9 @@ fn tls() -> Result<ClientConfig> {
             .with_safe_default_protocol_versions()
             .map_err(failed)
     };
+    if let Some(path) = ca_file {
+        return Ok(builder()?.with_root_certificates(read_roots(path)?).with_no_client_auth());
+    }
     match builder()?.with_platform_verifier() {
         Ok(builder) => Ok(builder.with_no_client_auth()),
         Err(error) => {
@@ -40,10 +46,29 @@ fn tls() -> Result<ClientConfig> {
     }
 }
 
-/// A client. Redirects are not followed: one could take a message, or a secret, elsewhere.
-pub(super) fn client() -> Result<Client> {
+/// The certificates of a PEM file, which alone are trusted then.
+fn read_roots(path: &Path) -> Result<rustls::RootCertStore> {
+    let wrong = |what: &str| {
+        let message = format!("ca_file {what}; name a file with certificates in PEM form");
+        Error::new(ErrorKind::ConfigInvalid, message).with_context("path", path.display())
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path)
+        .map_err(|error| wrong("can't be read").with_source(error))?
+    {
+        let certificate = certificate.map_err(|error| wrong("is damaged").with_source(error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| wrong("holds no usable certificate").with_source(error))?;
+    }
+    if roots.is_empty() { Err(wrong("holds no certificate")) } else { Ok(roots) }
+}
+
+/// A client that trusts the machine's certificates, or those of `ca_file` alone. Redirects are not
+/// followed: one could take a message, or a secret, elsewhere.
+pub(super) fn client(ca_file: Option<&Path>) -> Result<Client> {
     Client::builder()
-        .tls_backend_preconfigured(tls()?)
+        .tls_backend_preconfigured(tls(ca_file)?)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .timeout(TOTAL)

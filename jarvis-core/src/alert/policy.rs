@@ -2,7 +2,8 @@
 //!
 //! One [`Record`] a subject holds what is wrong with it now, and what each sink was told of it.
 //! A new record waits `group_wait`, so that a dependency's verdict can come first and a mass
-//! failure becomes one digest. Suppression concerns the beginning of an alert only: what was told
+//! failure becomes one digest; the first critical one of a service without dependencies goes at
+//! once. Suppression concerns the beginning of an alert only: what was told
 //! is updated and ended whatever happens.
 
 mod apply;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Now, Record, Told};
-use super::route::{AlertKind, Matcher, any_matches};
+use super::route::{AlertKind, Matcher};
 use super::{Alert, AlertStatus};
 use crate::units;
 use crate::vocabulary::{IncidentId, ServiceId, Severity};
@@ -42,9 +43,9 @@ pub(super) struct Meta {
     /// Makes the ids of this store unlike those of any other.
     pub(super) store: String,
     pub(super) next_id: u64,
-    /// The patterns of each open maintenance window.
+    /// The services in maintenance.
     #[serde(default)]
-    pub(super) maintenance: Vec<Vec<String>>,
+    pub(super) muted: BTreeSet<ServiceId>,
 }
 
 /// When something ended, so that announcing it again begins nothing.
@@ -176,9 +177,7 @@ impl Policy {
 
     /// In maintenance: nothing new about it.
     fn is_muted(&self, record: &Record) -> bool {
-        record.service.as_ref().is_some_and(|service| {
-            self.meta.maintenance.iter().any(|patterns| any_matches(patterns, service))
-        })
+        record.service.as_ref().is_some_and(|service| self.meta.muted.contains(service))
     }
 
     fn is_down(&self, service: &ServiceId) -> bool {

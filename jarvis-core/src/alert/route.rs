@@ -60,7 +60,9 @@ pub struct Route {
     #[serde(with = "units::duration")]
     pub reminder: Duration,
     /// How long to wait before a new alert goes out, so that what belongs together is told
-    /// together: a dependency with its dependents, a mass failure as one digest.
+    /// together: a dependency with its dependents, a mass failure as one digest. The first
+    /// critical alert of a service that depends on no other goes at once; what follows it within
+    /// this time is grouped.
     #[serde(with = "units::duration")]
     pub group_wait: Duration,
     /// From how many new alerts at once on they are told as one digest.
@@ -154,13 +156,6 @@ impl Matcher {
         self.route.services.is_empty()
             || service.is_none_or(|service| self.globs.is_match(service.as_str()))
     }
-}
-
-/// Does one of the patterns name the service? A pattern that can't be read names none.
-pub(super) fn any_matches(patterns: &[String], service: &ServiceId) -> bool {
-    patterns.iter().any(|pattern| {
-        Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(service.as_str()))
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod template;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
@@ -59,6 +60,9 @@ pub struct WebhookConfig {
     /// Signs each request: see [`SIGNATURE_HEADER`].
     #[serde(default)]
     pub hmac_secret: Option<Secret<String>>,
+    /// The certificates (PEM) to trust, instead of the machine's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl WebhookConfig {
@@ -71,6 +75,7 @@ impl WebhookConfig {
             body: None,
             headers: BTreeMap::new(),
             hmac_secret: None,
+            ca_file: None,
         }
     }
 }
@@ -134,7 +139,7 @@ impl WebhookSink {
     /// Checks the configuration and the template. Connects to nothing.
     ///
     /// # Errors
-    /// `ConfigInvalid`: no http URL, a header that can't be sent, a template that is wrong or does
+    /// `ConfigInvalid`: no http URL, a `ca_file` that can't be used, a header that can't be sent, a template that is wrong or does
     /// not give JSON, or both `preset` and `body`.
     pub fn new(config: WebhookConfig, clock: SharedClock) -> Result<Self> {
         let mut url = parse_url(&config.url)?;
@@ -154,7 +159,7 @@ impl WebhookSink {
         secrets.retain(|secret| secret.len() >= 4);
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Ok(Self {
-            client: client()?,
+            client: client(config.ca_file.as_deref())?,
             clock,
             url,
             words,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::interpolate::Scope;
-use super::node::{Entry, Node, Table, Text, Value, join, parse};
+use super::node::{Entry, Node, Table, Text, Value, join, recover};
 use super::problem::{Origin, Problem, Report};
 use super::source::{Located, Source};
 
@@ -25,6 +25,8 @@ pub(crate) struct Composed {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) folders: Arc<[PathBuf]>,
     pub(crate) report: Report,
+    /// Is there a file that could not be read, or not as a whole?
+    pub(crate) incomplete: bool,
 }
 
 impl std::fmt::Debug for Node {
@@ -39,22 +41,33 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-/// Reads a file with everything it includes, or a text that has no file.
+/// Reads a file with everything it includes, or a text that has no file. A document with a syntax
+/// error is left out as a whole.
 pub(crate) fn compose(source: &Source, start: &Start<'_>) -> Composed {
+    read(source, start, false)
+}
+
+/// As [`compose`], with what can be read of a document with syntax errors.
+pub(crate) fn salvage(source: &Source, start: &Start<'_>) -> Composed {
+    read(source, start, true)
+}
+
+fn read(source: &Source, start: &Start<'_>, salvage: bool) -> Composed {
     let mut reader = Reader {
         source,
         files: Vec::new(),
         open: Vec::new(),
         root: Table::new(),
         report: Report::default(),
+        salvage,
+        incomplete: false,
     };
     match start {
         Start::File(file) => reader.file(file),
         Start::Text { name, text } => {
             reader.files.push(source.directory().join(name));
-            match parse(name, 0, text) {
-                Ok(node) => reader.document(node, source.directory()),
-                Err(report) => reader.report.extend(report),
+            if let Some(node) = reader.parse(name, 0, text) {
+                reader.document(node, source.directory());
             }
         }
     }
@@ -63,11 +76,11 @@ pub(crate) fn compose(source: &Source, start: &Start<'_>) -> Composed {
         .iter()
         .map(|file| file.parent().map_or_else(PathBuf::new, Path::to_owned))
         .collect();
-    let Reader { files, mut root, mut report, .. } = reader;
+    let Reader { files, mut root, mut report, incomplete, .. } = reader;
     override_from_environment(source, &mut root, &mut report);
     expand_services(&mut root, &mut report);
     interpolate(source, &folders, &mut root, &mut report);
-    Composed { root, files, folders, report }
+    Composed { root, files, folders, report, incomplete }
 }
 
 /// What is read first.
@@ -83,6 +96,8 @@ struct Reader<'a> {
     open: Vec<PathBuf>,
     root: Table,
     report: Report,
+    salvage: bool,
+    incomplete: bool,
 }
 
 impl Reader<'_> {
@@ -90,17 +105,25 @@ impl Reader<'_> {
         let canonical = file.path.canonicalize().unwrap_or_else(|_| file.path.clone());
         let text = match self.source.read(file) {
             Ok(text) => text,
-            Err(problem) => return self.report.push(problem),
+            Err(problem) => {
+                self.incomplete = true;
+                return self.report.push(problem);
+            }
         };
         let order = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
         self.files.push(file.path.clone());
-        let node = match parse(&self.source.show(&file.path), order, &text) {
-            Ok(node) => node,
-            Err(report) => return self.report.extend(report),
-        };
+        let Some(node) = self.parse(&self.source.show(&file.path), order, &text) else { return };
         self.open.push(canonical);
         self.document(node, file.path.parent().unwrap_or(Path::new("/")));
         self.open.pop();
+    }
+
+    fn parse(&mut self, name: &str, order: u32, text: &str) -> Option<Node> {
+        let (node, report) = recover(name, order, text);
+        let broken = report.is_refused();
+        self.incomplete |= broken;
+        self.report.extend(report);
+        (!broken || self.salvage).then_some(node)
     }
 
     fn document(&mut self, mut node: Node, folder: &Path) {
@@ -359,13 +382,12 @@ fn interpolate(source: &Source, folders: &[PathBuf], root: &mut Table, report: &
             ("template" | "defaults", _) => {}
             ("service", Some(services)) => {
                 for (name, service) in services {
-                    let variables = variables(&service.node);
-                    let scope = Scope { source, folders, service: Some(name), variables };
+                    let scope = Scope::new(source, folders, Some(name), variables(&service.node));
                     expand(&scope, &mut service.node, &join("service", name), report);
                 }
             }
             _ => {
-                let scope = Scope { source, folders, service: None, variables: BTreeMap::new() };
+                let scope = Scope::new(source, folders, None, BTreeMap::new());
                 expand(&scope, &mut entry.node, key, report);
             }
         }
@@ -390,10 +412,13 @@ fn variables(service: &Node) -> BTreeMap<String, String> {
 }
 
 fn expand(scope: &Scope<'_>, node: &mut Node, path: &str, report: &mut Report) {
-    node.for_each_text(path, &mut |path, origin, text: &mut Text| match scope
-        .expand(&text.written, origin.position().0)
-    {
-        Ok(value) => text.value = value,
-        Err(message) => report.push(Problem::error(origin, path, message)),
+    node.for_each_text(path, &mut |path, origin, text: &mut Text| {
+        match scope.expand(&text.written, origin.position().0) {
+            Ok(value) => text.value = value,
+            Err(message) => report.push(Problem::error(origin, path, message)),
+        }
+        for doubt in scope.doubts.take() {
+            report.push(Problem::warning(origin, path, doubt));
+        }
     });
 }

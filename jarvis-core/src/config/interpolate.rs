@@ -1,9 +1,13 @@
 //! `${env:NAME}`, `${file:PATH}`, `${var:NAME}` and `${service}` inside strings.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::source::Source;
 
@@ -18,9 +22,20 @@ pub(crate) struct Scope<'a> {
     pub(crate) service: Option<&'a str>,
     /// `[service.X.vars]`.
     pub(crate) variables: BTreeMap<String, String>,
+    /// What somebody should look at, gathered by [`expand`](Self::expand).
+    pub(crate) doubts: RefCell<Vec<String>>,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    pub(crate) fn new(
+        source: &'a Source,
+        folders: &'a [PathBuf],
+        service: Option<&'a str>,
+        variables: BTreeMap<String, String>,
+    ) -> Self {
+        Self { source, folders, service, variables, doubts: RefCell::default() }
+    }
+
     /// The string with everything filled in, or what is wrong with it. `$${` stands for `${`.
     pub(crate) fn expand(&self, text: &str, order: u32) -> Result<String, String> {
         let mut expanded = String::new();
@@ -53,7 +68,10 @@ impl Scope<'_> {
             }
             Some(("file", path)) => {
                 let folder = usize::try_from(order).ok().and_then(|order| self.folders.get(order));
-                read_secret(&folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path)))
+                let path = folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path));
+                let (secret, doubt) = read_secret(&path, self.source.is_privileged())?;
+                self.doubts.borrow_mut().extend(doubt);
+                Ok(secret)
             }
             Some(("var", variable)) => self.variables.get(variable).cloned().ok_or_else(|| {
                 let names: Vec<&str> = self.variables.keys().map(String::as_str).collect();
@@ -75,18 +93,38 @@ impl Scope<'_> {
     }
 }
 
-fn read_secret(path: &Path) -> Result<String, String> {
+/// The secret, and what somebody should look at.
+///
+/// As root a file that others may write is refused: they would decide whom JARVIS talks to. One
+/// that others may read is told and used, because that is how Docker mounts its secrets.
+fn read_secret(path: &Path, privileged: bool) -> Result<(String, Option<String>), String> {
     let cannot = |why: &dyn std::fmt::Display| format!("{} can't be read: {why}", path.display());
-    let metadata = fs::metadata(path).map_err(|error| cannot(&error))?;
+    // Not blocking, so that a FIFO is an answer rather than a wait.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let file = fs::File::from(opened.map_err(|error| cannot(&error))?);
+    let metadata = file.metadata().map_err(|error| cannot(&error))?;
     if !metadata.is_file() {
         return Err(cannot(&"it is not a file"));
     }
-    let file = fs::File::open(path).map_err(|error| cannot(&error))?;
+    let others = metadata.mode() & 0o077;
+    if privileged && others & 0o022 != 0 {
+        return Err(format!(
+            "{path} holds a secret, and others than its owner may write it: `chmod go-w {path}`",
+            path = path.display()
+        ));
+    }
+    let doubt = (privileged && others & 0o044 != 0).then(|| {
+        format!(
+            "{path} holds a secret, and others than its owner may read it: `chmod go-r {path}`",
+            path = path.display()
+        )
+    });
     let mut text = String::new();
     file.take(MAX_SECRET + 1).read_to_string(&mut text).map_err(|error| cannot(&error))?;
     if text.len() as u64 > MAX_SECRET {
         return Err(cannot(&"it is over 64 KiB"));
     }
     let trimmed = text.trim_end_matches(['\n', '\r']);
-    if trimmed.is_empty() { Err(cannot(&"it is empty")) } else { Ok(trimmed.to_owned()) }
+    if trimmed.is_empty() { Err(cannot(&"it is empty")) } else { Ok((trimmed.to_owned(), doubt)) }
 }

@@ -165,6 +165,12 @@ impl Lines {
 
 /// Parses a document. Every syntax error is a problem with its line.
 pub(crate) fn parse(file: &str, order: u32, text: &str) -> Result<Node, Report> {
+    let (node, report) = recover(file, order, text);
+    if report.is_refused() { Err(report) } else { Ok(node) }
+}
+
+/// What can be read of a document, and what is wrong with it.
+pub(crate) fn recover(file: &str, order: u32, text: &str) -> (Node, Report) {
     let lines = Lines::new(file, order, text);
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut report = Report::default();
@@ -174,10 +180,7 @@ pub(crate) fn parse(file: &str, order: u32, text: &str) -> Result<Node, Report> 
     }
     let mut converter = Converter { lines: &lines, report: &mut report };
     let table = converter.table(root.into_inner(), "");
-    if report.is_refused() {
-        return Err(report);
-    }
-    Ok(Node::table(table, lines.origin(0)))
+    (Node::table(table, lines.origin(0)), report)
 }
 
 struct Converter<'a> {

@@ -163,6 +163,12 @@ pub struct Report {
     pub problems: Vec<Problem>,
 }
 
+impl From<Vec<Problem>> for Report {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self { problems }
+    }
+}
+
 impl Report {
     /// Adds a problem, unless exactly it is there already.
     pub fn push(&mut self, problem: Problem) {

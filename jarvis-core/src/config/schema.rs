@@ -413,7 +413,7 @@ fn free_name(kind: &str, checks: &[CheckSettings]) -> String {
 }
 
 /// `/var/lib/jarvis` as root, else `$XDG_STATE_HOME/jarvis` or `~/.local/state/jarvis`.
-fn default_state_dir(source: &Source) -> PathBuf {
+pub(super) fn default_state_dir(source: &Source) -> PathBuf {
     if source.is_privileged() {
         return PathBuf::from("/var/lib/jarvis");
     }

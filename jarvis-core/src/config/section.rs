@@ -148,6 +148,14 @@ impl Section {
         Some(self.table().get(key)?.node.as_text()?.value.clone())
     }
 
+    /// The strings of a list under a key, as they are used.
+    pub(crate) fn words(&self, key: &str) -> Option<Vec<String>> {
+        let super::node::Value::Array(items) = &self.table().get(key)?.node.value else {
+            return None;
+        };
+        Some(items.iter().filter_map(|item| Some(item.as_text()?.value.clone())).collect())
+    }
+
     /// All of it as it was written, without what interpolation put in.
     pub(crate) fn written(&self) -> serde_json::Value {
         self.node.written()

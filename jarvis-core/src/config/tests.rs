@@ -240,6 +240,62 @@ fn as_root_a_file_that_others_may_write_is_refused() {
 }
 
 #[test]
+fn as_root_a_secret_that_others_may_read_is_told_and_one_they_may_write_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("token");
+    fs::write(&secret, "geheim\n").unwrap();
+    let text = "[alert.ops]\ntype = \"webhook\"\nurl = \"${file:token}\"\n";
+    let source = Source::empty().with_directory(folder.path()).with_text(text);
+    let told = |mode: u32, privileged: bool| {
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        let (config, report) = Config::inspect(&source.clone().with_privileged(privileged));
+        let lines: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+        assert!(!lines.concat().contains("geheim"), "{lines:?}");
+        (config.is_some(), lines)
+    };
+    assert_eq!(told(0o600, true), (true, vec![]));
+    assert_eq!(told(0o666, false), (true, vec![]), "whoever is not root knows his group");
+    for mode in [0o640, 0o604, 0o444] {
+        let (used, lines) = told(mode, true);
+        assert!(used && lines.len() == 1, "{mode:o}: {lines:?}");
+        assert!(lines[0].starts_with("inline:3: warning: alert.ops.url: "), "{lines:?}");
+        assert!(lines[0].contains("chmod go-r"), "{lines:?}");
+    }
+    for mode in [0o620, 0o602] {
+        let (used, lines) = told(mode, true);
+        assert!(!used && lines[0].contains("chmod go-w"), "{mode:o}: {lines:?}");
+    }
+}
+
+#[test]
+fn the_state_directory_of_a_broken_configuration_is_found_or_not_guessed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jarvis.toml");
+    let source = Source::empty().with_directory(folder.path()).with_variable("HOME", "/home/ann");
+    let found = |text: &str| {
+        fs::write(&file, text).unwrap();
+        Config::state_dir(&source)
+    };
+    let state = Some(folder.path().join("state"));
+    let usual = Some("/home/ann/.local/state/jarvis".into());
+    let jarvis = "[jarvis]\nstate_dir = \"state\"\n";
+    assert_eq!(found(jarvis), state);
+    assert_eq!(found(&format!("{jarvis}mode = \"atc\"\n[service.a]\nchek = 1\n")), state);
+    assert_eq!(found(&format!("{jarvis}[service.a\n")), state, "what can be read is read");
+    assert_eq!(found("[service.a]\nchek = 1\n"), usual, "nobody named another one");
+    assert_eq!(found("[jarvis\nstate_dir = \"state\"\n"), None);
+    assert_eq!(found("[service.a\n"), None, "it might have been named in what can't be read");
+    assert_eq!(found("[jarvis]\nstate_dir = \"${env:NOWHERE}\"\n"), None);
+    assert_eq!(found("[jarvis]\nstate_dir = 3\n"), None);
+    assert_eq!(found("include = [\"gone.toml\"]\n"), None);
+    fs::write(&file, "[service.a\n").unwrap();
+    let named = source.clone().with_variable("JARVIS_JARVIS__STATE_DIR", "/named");
+    assert_eq!(Config::state_dir(&named), Some("/named".into()));
+    fs::remove_file(&file).unwrap();
+    assert_eq!(Config::state_dir(&source), usual);
+}
+
+#[test]
 fn fault_37_what_is_no_configuration_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jarvis.toml");

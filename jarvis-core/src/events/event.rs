@@ -239,7 +239,7 @@ pub enum Event {
     MaintenanceChanged {
         /// Is one open?
         open: bool,
-        /// The services it covers, as patterns.
+        /// The services that have a window now and had none before, or the other way round.
         services: Vec<String>,
     },
     /// Too much fails at once to believe it; actions that depend on our network are held.

@@ -51,6 +51,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 pub use changes::{Change, Changes, Round, Rounds};
+pub(crate) use policy::validate_services;
 pub use policy::{CheckPolicy, CheckSpec, ServiceSpec};
 pub use snapshot::{
     CheckCounters, CheckResult, CheckSnapshot, LatencyPercentiles, LoopStats, PlatformSnapshot,
@@ -90,7 +91,7 @@ impl Aggregator {
     /// # Errors
     /// `ConfigInvalid`, naming service and check; nothing is changed then.
     pub fn apply(&self, services: Vec<ServiceSpec>) -> Result<()> {
-        policy::validate(&services)?;
+        validate_services(&services)?;
         let shared = &self.0;
         let (now, resumes) = (shared.clock.monotonic(), shared.pulse.generation());
         let mut old = shared.services().clone();

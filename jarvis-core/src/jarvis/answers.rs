@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::WallTime;
 use crate::health::aggregator::{CheckResult, LoopStats, PlatformSnapshot};
 use crate::health::uptime::UptimeReport;
-use crate::operator::{OperatorStatus, Reply};
+use crate::operator::{MaintenanceStatus, OperatorStatus, Reply};
 use crate::units;
 use crate::vocabulary::{IntentId, Platform, ServiceId, ServiceState};
 
@@ -137,11 +137,14 @@ pub struct ActionAnswer {
     /// Names the action in the events, where one was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<IntentId>,
+    /// The maintenance window that was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<MaintenanceStatus>,
 }
 
 impl ActionAnswer {
     pub(super) fn new(message: impl Into<String>, intent: Option<IntentId>) -> Self {
-        Self { message: message.into(), intent }
+        Self { message: message.into(), intent, maintenance: None }
     }
 }
 
@@ -150,6 +153,15 @@ impl From<Reply> for ActionAnswer {
         match reply {
             Reply::Accepted { service, intent } => {
                 Self::new(format!("{service}: begun"), Some(intent))
+            }
+            Reply::Opened { window } => {
+                let message = format!(
+                    "maintenance window {} is open for {} until {}",
+                    window.window,
+                    window.services.join(", "),
+                    window.until
+                );
+                Self { maintenance: Some(window), ..Self::new(message, None) }
             }
             Reply::Done { message } => Self::new(message, None),
         }

@@ -1,6 +1,8 @@
 //! Commands from another process: through the socket of a running loop, or without one.
 
+use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -8,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::answers::{ActionAnswer, AlertTestAnswer, Source, StatusAnswer, UptimeAnswer};
 use super::{EventStream, EventsQuery, Jarvis, last_seen, supervise};
-use crate::clock::ClockExt;
+use crate::clock::{ClockExt, SharedClock, SystemClock};
+use crate::config::{self, Config};
 use crate::events::{Envelope, Event, Filter, Message};
 use crate::operator::control::{ControlClient, Request, socket_path};
 use crate::operator::{Command, OperatorSettings};
@@ -27,9 +30,14 @@ const LEASE: Duration = Duration::from_secs(10);
 /// Answers for a command: from the loop that runs, else from what it left behind.
 #[derive(Debug)]
 pub struct Attached {
-    jarvis: Jarvis,
+    clock: SharedClock,
+    state_dir: PathBuf,
     live: bool,
-    /// A loop is there, and why it does not answer.
+    /// Absent when the configuration is broken; then a loop runs.
+    jarvis: Option<Jarvis>,
+    trouble: Option<Error>,
+    /// A loop is there, and why it does not answer, or does not let us in. Whom it does not let
+    /// in may not go past it either: neither by its files nor by acting beside it.
     mute: Option<Error>,
 }
 
@@ -49,21 +57,42 @@ fn somebody_is_there(error: &Error) -> bool {
 impl Jarvis {
     /// Looks for a running loop of the same state directory.
     pub async fn attach(&self) -> Attached {
-        let (live, mute) = match self.connect().await {
-            Ok(_) => (true, None),
-            Err(error) => (false, Some(error).filter(somebody_is_there)),
-        };
-        Attached { jarvis: self.clone(), live, mute }
-    }
-
-    async fn connect(&self) -> Result<ControlClient> {
-        let clock = self.clock();
-        let deadline = clock.monotonic() + ANSWER;
-        ControlClient::connect(&socket_path(&self.state_dir()), clock, deadline).await
+        let (clock, state_dir) = (self.clock(), self.state_dir());
+        let jarvis = Some(self.clone());
+        let mut attached =
+            Attached { clock, state_dir, live: false, jarvis, trouble: None, mute: None };
+        match attached.connect().await {
+            Ok(_) => attached.live = true,
+            Err(error) => attached.mute = Some(error).filter(somebody_is_there),
+        }
+        attached
     }
 }
 
 impl Attached {
+    /// As [`Jarvis::attach`] on the configuration that `source` leads to. When that is broken by
+    /// now and a loop runs, which goes on with the old one, the loop is asked all the same, and
+    /// [`trouble`](Self::trouble) says what is wrong.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` with every error of the configuration, when no loop runs, or when the
+    /// configuration can't even tell its state directory ([`Config::state_dir`]).
+    pub async fn open(source: config::Source) -> Result<Self> {
+        let trouble = match Jarvis::open(source.clone()) {
+            Ok(jarvis) => return Ok(jarvis.attach().await),
+            Err(error) => error,
+        };
+        let Some(state_dir) = Config::state_dir(&source) else { return Err(trouble) };
+        let clock = Arc::new(SystemClock::new());
+        let mut attached =
+            Self { clock, state_dir, live: true, jarvis: None, trouble: None, mute: None };
+        if attached.connect().await.is_err() {
+            return Err(trouble);
+        }
+        attached.trouble = Some(trouble);
+        Ok(attached)
+    }
+
     /// Does a loop run?
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -80,10 +109,26 @@ impl Attached {
         }
     }
 
+    /// What is wrong with the configuration, while the loop goes on with an older one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&Error> {
+        self.trouble.as_ref()
+    }
+
+    async fn connect(&self) -> Result<ControlClient> {
+        let deadline = self.clock.monotonic() + ANSWER;
+        ControlClient::connect(&socket_path(&self.state_dir), self.clock.clone(), deadline).await
+    }
+
     async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
-        let mut client = self.jarvis.connect().await?;
-        let deadline = self.jarvis.inner.clock.monotonic() + ANSWER;
+        let mut client = self.connect().await?;
+        let deadline = self.clock.monotonic() + ANSWER;
         client.call(request, deadline).await
+    }
+
+    /// What answers without a loop.
+    fn handle(&self) -> Result<&Jarvis> {
+        self.jarvis.as_ref().ok_or_else(nothing_runs)
     }
 
     /// What the services are.
@@ -95,7 +140,8 @@ impl Attached {
         if self.is_answered()? {
             return self.ask(Request::Status).await;
         }
-        last_seen::read(&self.jarvis.state_dir(), &self.jarvis.inner.clock)
+        self.handle()?;
+        last_seen::read(&self.state_dir, &self.clock)
     }
 
     /// How much of the time they were up. Without services: all.
@@ -103,14 +149,12 @@ impl Attached {
     /// # Errors
     /// What the loop answers; `NotFound` for an unknown service or without a history.
     pub async fn uptime(&self, services: &[ServiceId], window: Duration) -> Result<UptimeAnswer> {
-        let wiring = self.jarvis.current().wiring;
-        for service in services {
-            self.jarvis.known(service, wiring.services.iter().map(|spec| &spec.id))?;
-        }
         if self.is_answered()? {
             let request = Request::Uptime { services: services.to_vec(), window: Some(window) };
             return self.ask(request).await;
         }
+        let jarvis = self.handle()?;
+        services.iter().try_for_each(|service| jarvis.known_here(service))?;
         self.uptime_from_file(services, window).await
     }
 
@@ -121,10 +165,9 @@ impl Attached {
         window: Duration,
     ) -> Result<UptimeAnswer> {
         self.file_there("history.db")?;
-        let history = self.jarvis.history().await?;
-        let clock = &self.jarvis.inner.clock;
-        let watched =
-            self.jarvis.current().wiring.services.iter().map(|spec| spec.id.clone()).collect();
+        let (jarvis, clock) = (self.handle()?, &self.clock);
+        let history = jarvis.history().await?;
+        let watched = jarvis.current().wiring.services.iter().map(|spec| spec.id.clone()).collect();
         let report = crate::health::uptime::UptimeReport::new(
             Some(&*history),
             clock.wall(),
@@ -133,7 +176,7 @@ impl Attached {
             Some(watched),
         )
         .await?;
-        let source = last_seen::read(&self.jarvis.state_dir(), clock)?.source;
+        let source = last_seen::read(&self.state_dir, clock)?.source;
         Ok(UptimeAnswer::new(source, report, services))
     }
 
@@ -145,7 +188,7 @@ impl Attached {
     /// Reading must not make an empty file where none was.
     #[cfg(feature = "sqlite")]
     fn file_there(&self, name: &str) -> Result<()> {
-        if self.jarvis.state_dir().join(name).exists() { Ok(()) } else { Err(nothing_kept()) }
+        if self.state_dir.join(name).exists() { Ok(()) } else { Err(nothing_kept()) }
     }
 
     /// What happened, oldest first; with `follow` also what happens, messages of the application
@@ -159,18 +202,19 @@ impl Attached {
         if self.is_answered()? {
             let EventsQuery { topics, service, since, limit, follow, everywhere } = query;
             let request = Request::Events { follow, everywhere, topics, service, since, limit };
-            let items = self.jarvis.connect().await?.stream(request).await?;
+            let items = self.connect().await?.stream(request).await?;
             return Ok(EventStream::of_loop(items));
         }
         #[cfg(feature = "sqlite")]
         {
-            let messages = query.follow && !self.jarvis.inner.private_bus;
-            if !messages || self.jarvis.state_dir().join("history.db").exists() {
+            let jarvis = self.handle()?;
+            let messages = query.follow && !jarvis.inner.private_bus;
+            if !messages || self.state_dir.join("history.db").exists() {
                 self.file_there("history.db")?;
-                return EventStream::open(&self.jarvis, query).await;
+                return EventStream::open(jarvis, query).await;
             }
         }
-        EventStream::of_messages(&self.jarvis, &query).await
+        EventStream::of_messages(self.handle()?, &query).await
     }
 
     /// Publishes a message of the application on the bus of the loop that runs, else on the bus of
@@ -184,13 +228,14 @@ impl Attached {
         if self.is_answered()? {
             return self.ask(Request::Publish { message }).await;
         }
-        if self.jarvis.inner.private_bus {
+        let jarvis = self.handle()?;
+        if jarvis.inner.private_bus {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "the bus is `memory:`, which is within one process, and no loop runs; start `jarvis up`, or set [store] bus = \"redis://...\"",
             ));
         }
-        let sent = self.jarvis.bus().publish(Event::Message(message)).await?;
+        let sent = jarvis.bus().publish(Event::Message(message)).await?;
         Ok((*sent).clone())
     }
 
@@ -203,10 +248,6 @@ impl Attached {
     /// - With `wait`: `Conflict` when the service is not well afterwards, `Timeout` when that
     ///   takes over five minutes.
     pub async fn act(&self, command: Command, wait: bool) -> Result<ActionAnswer> {
-        if let Some(service) = command.service() {
-            let wiring = self.jarvis.current().wiring;
-            self.jarvis.known(service, wiring.services.iter().map(|spec| &spec.id))?;
-        }
         if !self.is_answered()? {
             return self.act_alone(command).await;
         }
@@ -217,7 +258,7 @@ impl Attached {
             ..EventsQuery::default()
         };
         let mut events = if wait { Some(self.events(query).await?) } else { None };
-        let answer: ActionAnswer = self.ask(request(command)?).await?;
+        let answer: ActionAnswer = self.ask(request(command)).await?;
         match (answer.intent.clone(), &mut events) {
             (Some(intent), Some(events)) => self.outcome(&intent, stops, events).await,
             _ => Ok(answer),
@@ -230,7 +271,7 @@ impl Attached {
         stops: bool,
         events: &mut EventStream,
     ) -> Result<ActionAnswer> {
-        let clock = &self.jarvis.inner.clock;
+        let clock = &self.clock;
         let watching = async {
             while let Some(envelope) = events.next().await {
                 if let Some(outcome) = outcome(&envelope?.event, intent, stops) {
@@ -252,13 +293,9 @@ impl Attached {
 
     /// One gated action under the lease, with an operator that acts on nothing else.
     async fn act_alone(&self, command: Command) -> Result<ActionAnswer> {
-        let jarvis = &self.jarvis;
-        let Some(service) = command.service() else {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "nothing is running here; start `jarvis up`",
-            ));
-        };
+        let jarvis = self.handle()?;
+        let service = command.service().ok_or_else(nothing_runs)?;
+        jarvis.known_here(service)?;
         let stops = matches!(command, Command::Stop { .. });
         let config = jarvis.config();
         let owned = config
@@ -309,7 +346,7 @@ impl Attached {
         operator: &crate::operator::Operator,
         command: Command,
     ) -> Result<ActionAnswer> {
-        let clock = &self.jarvis.inner.clock;
+        let clock = &self.clock;
         let deadline = clock.monotonic() + LEASE;
         while operator.status().await.lease.is_none() {
             if clock.monotonic() >= deadline {
@@ -323,8 +360,7 @@ impl Attached {
         operator.command(command).await.map(ActionAnswer::from)
     }
 
-    /// Holds every action, until `resume` or for so long. A timed pause that JARVIS does not live
-    /// to end stays until `resume`.
+    /// Holds every action, until `resume` or for so long, also over a restart of JARVIS.
     ///
     /// # Errors
     /// `Unavailable` without a running loop.
@@ -340,7 +376,7 @@ impl Attached {
         if self.is_answered()? {
             return self.ask(Request::AlertTest { sink }).await;
         }
-        self.jarvis.alert_test_here(sink).await
+        self.handle()?.alert_test_here(sink).await
     }
 
     /// Makes a running loop read its configuration again.
@@ -359,29 +395,31 @@ impl Attached {
         if self.is_answered()? {
             return Ok(Source::Live);
         }
-        Ok(last_seen::read(&self.jarvis.state_dir(), &self.jarvis.inner.clock)?.source)
+        Ok(last_seen::read(&self.state_dir, &self.clock)?.source)
     }
+}
+
+fn nothing_runs() -> Error {
+    Error::new(ErrorKind::Unavailable, "nothing is running here; start `jarvis up`")
 }
 
 fn nothing_kept() -> Error {
     Error::new(ErrorKind::NotFound, "nothing is kept here yet; start `jarvis up`")
 }
 
-fn request(command: Command) -> Result<Request> {
-    Ok(match command {
+fn request(command: Command) -> Request {
+    match command {
         Command::Restart { service, .. } => Request::Restart { service },
         Command::Stop { service, .. } => Request::Stop { service },
         Command::Start { service, .. } => Request::Start { service },
         Command::Reset { service, .. } => Request::Reset { service },
-        Command::Pause { .. } => Request::Pause { reason: String::new(), lasting: None },
+        Command::Pause { lasting, .. } => Request::Pause { reason: String::new(), lasting },
         Command::Resume { .. } => Request::Resume,
-        _ => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "the socket does not carry that command",
-            ));
+        Command::Maintain { services, duration, reason, .. } => {
+            Request::Maintain { services, lasting: duration, reason }
         }
-    })
+        Command::EndMaintenance { window, .. } => Request::EndMaintenance { window },
+    }
 }
 
 /// What an event says about how the action ended; nothing while it goes on.

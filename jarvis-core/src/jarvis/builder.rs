@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use super::{Current, Inner, Jarvis};
 use crate::Result;
@@ -136,6 +136,7 @@ impl JarvisBuilder {
                 source,
                 extras,
                 current: Mutex::new(current),
+                reloads: watch::Sender::new(0),
                 health,
                 operator: OnceCell::new(),
                 alerts: OnceCell::new(),

@@ -20,10 +20,8 @@ impl Jarvis {
     /// # Errors
     /// `NotFound` for an unknown service, with the nearest name.
     pub async fn check(&self, services: &[ServiceId]) -> Result<CheckAnswer> {
+        services.iter().try_for_each(|service| self.known_here(service))?;
         let wiring = self.current().wiring;
-        for service in services {
-            self.known(service, wiring.services.iter().map(|spec| &spec.id))?;
-        }
         let wanted: Vec<&ServiceSpec> = wiring
             .services
             .iter()
@@ -44,8 +42,17 @@ impl Jarvis {
         Ok(CheckAnswer::new(at, took, platform, checked))
     }
 
+    /// Is this service in the configuration in force?
+    ///
+    /// # Errors
+    /// `NotFound` with the nearest name.
+    pub(super) fn known_here(&self, service: &ServiceId) -> Result<()> {
+        let wiring = self.current().wiring;
+        self.known(service, wiring.services.iter().map(|spec| &spec.id))
+    }
+
     /// `NotFound` with the nearest name, for a service that is not configured.
-    pub(super) fn known<'a>(
+    fn known<'a>(
         &self,
         service: &ServiceId,
         mut names: impl Iterator<Item = &'a ServiceId> + Clone,

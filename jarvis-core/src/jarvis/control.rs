@@ -1,7 +1,5 @@
 //! What a running loop answers on its socket.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 #[cfg(feature = "sqlite")]
 use serde_json::Value;
@@ -27,16 +25,13 @@ impl ControlHandler for Handler {
     async fn handle(&self, request: Request, peer: Peer) -> Result<Reply> {
         let jarvis = &self.0;
         if let Some(command) = command(&request, peer) {
-            let answer = self.act(command).await?;
-            if let Request::Pause { lasting: Some(lasting), .. } = request {
-                self.resume_after(lasting);
-            }
-            return Reply::value(&answer);
+            return Reply::value(&self.act(command).await?);
         }
         match request {
             Request::Status => Reply::value(&jarvis.status().await),
             Request::Check { services } => Reply::value(&jarvis.check(&services).await?),
             Request::Uptime { services, window } => {
+                services.iter().try_for_each(|service| jarvis.known_here(service))?;
                 let window = window.unwrap_or(super::DEFAULT_WINDOW);
                 Reply::value(&jarvis.uptime_here(&services, window).await?)
             }
@@ -58,19 +53,6 @@ impl ControlHandler for Handler {
 }
 
 impl Handler {
-    fn resume_after(&self, lasting: Duration) {
-        let jarvis = self.0.clone();
-        tokio::spawn(async move {
-            jarvis.inner.clock.sleep(lasting).await;
-            let resume = Command::Resume { by: "the end of the pause".to_owned() };
-            if let Ok(operator) = jarvis.operator().await
-                && let Err(error) = operator.command(resume).await
-            {
-                tracing::warn!(%error, "the pause could not be ended");
-            }
-        });
-    }
-
     async fn act(&self, command: Command) -> Result<ActionAnswer> {
         let operator = self.0.operator().await?;
         operator.command(command).await.map(ActionAnswer::from)
@@ -88,8 +70,17 @@ fn command(request: &Request, peer: Peer) -> Option<Command> {
         Request::Stop { service } => Command::Stop { service: service.clone(), by },
         Request::Start { service } => Command::Start { service: service.clone(), by },
         Request::Reset { service } => Command::Reset { service: service.clone(), by },
-        Request::Pause { reason, .. } if reason.is_empty() => Command::Pause { by },
-        Request::Pause { reason, .. } => Command::Pause { by: format!("{by}: {reason}") },
+        Request::Pause { reason, lasting } => {
+            let by = if reason.is_empty() { by } else { format!("{by}: {reason}") };
+            Command::Pause { by, lasting: *lasting }
+        }
+        Request::Maintain { services, lasting, reason } => Command::Maintain {
+            services: services.clone(),
+            duration: *lasting,
+            by,
+            reason: reason.clone(),
+        },
+        Request::EndMaintenance { window } => Command::EndMaintenance { window: *window, by },
         Request::Resume => Command::Resume { by },
         _ => return None,
     })

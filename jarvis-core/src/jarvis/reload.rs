@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::{Current, Jarvis};
 use crate::config::Config;
 use crate::events::Event;
+use crate::health::aggregator::validate_services;
+use crate::operator::Calendar;
 use crate::vocabulary::ServiceId;
 use crate::{Error, ErrorKind, Result};
 
@@ -13,9 +15,8 @@ impl Jarvis {
     /// Reads the configuration again and puts it in force. Services that did not change keep what
     /// is known about them; an action in flight for a removed one is finished.
     ///
-    /// Gives a line for each change. Those of `[jarvis]`, `[limits]`, `[allow]`, `[lease]`,
-    /// `[store]`, `[session]`, `[cache]` and `[[maintenance]]` are named and take effect at the
-    /// next start.
+    /// Gives a line for each change. `[lease]`, `[store]`, `[session]`, `[cache]` and `http` are
+    /// named and take effect at the next start; `state_dir` can't be changed.
     ///
     /// # Errors
     /// `ConfigInvalid` with every error; the configuration in force stays.
@@ -55,15 +56,19 @@ impl Jarvis {
             .with_operation("jarvis.reload"));
         }
         let wiring = inner.extras.wire(&inner.registry, &config, &inner.clock)?;
-        inner.health.apply(wiring.services.clone())?;
-        if let Some(operator) = inner.operator.get() {
-            operator.apply(wiring.managed.clone());
-        }
+        // Whatever may still refuse it comes before the first part that takes it over.
+        validate_services(&wiring.services)?;
+        Calendar::new(&wiring.settings.maintenance)?;
         if let Some(alerts) = inner.alerts.get() {
             alerts.configure(wiring.sinks.clone(), wiring.depends_on.clone())?;
         }
+        inner.health.apply(wiring.services.clone())?;
+        if let Some(operator) = inner.operator.get() {
+            operator.reconfigure(wiring.managed.clone(), wiring.settings.clone())?;
+        }
         let changes = differences(&old.config, &config);
         *self.lock() = Current { config: Arc::new(config), wiring: Arc::new(wiring) };
+        inner.reloads.send_modify(|count| *count = count.wrapping_add(1));
         Ok(changes)
     }
 }
@@ -86,29 +91,34 @@ fn differences(old: &Config, new: &Config) -> Vec<String> {
     lines.extend(
         before.keys().filter(|id| !after.contains_key(*id)).map(|id| format!("{id} is gone")),
     );
-    let written = |config: &Config, key: &str| {
-        config.root().table().get(key).map(|entry| entry.node.written().to_string())
-    };
-    for key in [
-        "jarvis",
-        "limits",
-        "allow",
-        "lease",
-        "store",
-        "session",
-        "cache",
-        "maintenance",
-        "heartbeat",
-    ] {
-        if written(old, key) != written(new, key) {
-            lines.push(format!("[{key}] changed; it takes effect at the next start"));
-        }
-    }
-    if written(old, "alert") != written(new, "alert") {
-        lines.push("[alert] changed".to_owned());
-    }
+    lines.extend(sections(old, new));
     if lines.is_empty() {
         lines.push("nothing changed".to_owned());
     }
+    lines
+}
+
+/// A line for each section beside the services that differs, and for the keys of `[jarvis]` that
+/// stand for themselves.
+fn sections(old: &Config, new: &Config) -> Vec<String> {
+    let written = |config: &Config, key: &str| {
+        config.root().table().get(key).map(|entry| entry.node.written().to_string())
+    };
+    let differs = |key: &str| written(old, key) != written(new, key);
+    let mut lines = Vec::new();
+    let (before, after) = (&old.jarvis, &new.jarvis);
+    if before.mode != after.mode {
+        lines.push(format!("mode is {} now", after.mode));
+    }
+    if before.kill_switch != after.kill_switch {
+        lines.push(format!("the kill switch is {} now", after.kill_switch.display()));
+    }
+    if before.http != after.http {
+        lines.push("[jarvis] http changed; it takes effect at the next start".to_owned());
+    }
+    let at_once = ["limits", "allow", "maintenance", "heartbeat", "alert"];
+    lines.extend(at_once.iter().filter(|key| differs(key)).map(|key| format!("[{key}] changed")));
+    let later = ["lease", "store", "session", "cache"].into_iter().filter(|key| differs(key));
+    lines.extend(later.map(|key| format!("[{key}] changed; it takes effect at the next start")));
     lines
 }

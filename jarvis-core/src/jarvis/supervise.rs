@@ -155,7 +155,7 @@ impl Jarvis {
             let (alerts, stop) = (alerts.clone(), rest.wait());
             async move { alerts.run(stop).await }
         });
-        self.start_heartbeat(&rest, &mut tasks)?;
+        self.start_heartbeat(&rest, &mut tasks);
         self.serve_control(&rest, &mut tasks).await;
         self.keep_last_seen(&rest, &mut tasks);
 
@@ -257,34 +257,12 @@ impl Jarvis {
     async fn record_history(&self, _stop: &Stop, _tasks: &mut JoinSet<()>) {}
 
     #[cfg(feature = "http")]
-    fn start_heartbeat(&self, stop: &Stop, tasks: &mut JoinSet<()>) -> Result<()> {
-        let Some(section) = self.config().heartbeat.clone() else { return Ok(()) };
-        let config: crate::alert::HeartbeatConfig = section.parse()?;
-        let heartbeat = crate::alert::Heartbeat::new(&config, self.clock())?;
-        let mut rounds = self.health().rounds();
-        let (beating, stopped) = (heartbeat.clone(), stop.wait());
-        tasks.spawn(async move { beating.run(stopped).await });
-        let stopped = stop.wait();
-        tasks.spawn(async move {
-            let counting = async {
-                while rounds.next().await.is_some() {
-                    heartbeat.round_done();
-                }
-            };
-            futures_util::future::select(std::pin::pin!(counting), std::pin::pin!(stopped)).await;
-        });
-        Ok(())
+    fn start_heartbeat(&self, stop: &Stop, tasks: &mut JoinSet<()>) {
+        tasks.spawn(super::heartbeat::keep(self.clone(), stop.wait()));
     }
 
     #[cfg(not(feature = "http"))]
-    fn start_heartbeat(&self, _stop: &Stop, _tasks: &mut JoinSet<()>) -> Result<()> {
-        match &self.config().heartbeat {
-            None => Ok(()),
-            Some(section) => {
-                Err(section.error("", "[heartbeat] needs a build with the feature http"))
-            }
-        }
-    }
+    fn start_heartbeat(&self, _stop: &Stop, _tasks: &mut JoinSet<()>) {}
 
     /// A second loop on the same state directory watches beside the first; commands go to that.
     async fn serve_control(&self, stop: &Stop, tasks: &mut JoinSet<()>) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::status::MaintenanceStatus;
 use crate::Result;
 use crate::events::Event;
 use crate::units;
@@ -51,6 +52,14 @@ pub enum Command {
     Pause {
         /// Who asks.
         by: String,
+        /// End it after this time; it survives a crash and a restart of JARVIS with the rest.
+        #[serde(
+            default,
+            rename = "for_ms",
+            with = "units::optional_millis",
+            skip_serializing_if = "Option::is_none"
+        )]
+        lasting: Option<Duration>,
     },
     /// Act again.
     Resume {
@@ -66,9 +75,15 @@ pub enum Command {
         duration: Duration,
         /// Who asks.
         by: String,
+        /// Why; may be empty.
+        #[serde(default)]
+        reason: String,
     },
-    /// Close the windows that were opened by [`Command::Maintain`].
+    /// Close a window that was opened by [`Command::Maintain`], or all of them.
     EndMaintenance {
+        /// Its number; absent: each.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<u64>,
         /// Who asks.
         by: String,
     },
@@ -102,6 +117,11 @@ pub enum Reply {
         service: ServiceId,
         /// Names the action in the events.
         intent: IntentId,
+    },
+    /// A maintenance window is open.
+    Opened {
+        /// It, with its number.
+        window: MaintenanceStatus,
     },
     /// It is done.
     Done {

@@ -136,6 +136,23 @@ pub enum Request {
     },
     /// Act again.
     Resume,
+    /// Open a maintenance window now.
+    Maintain {
+        /// Names or globs of services.
+        services: Vec<String>,
+        /// How long it stays open.
+        #[serde(rename = "for_ms", with = "units::millis")]
+        lasting: Duration,
+        /// Why, for those who find it.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Close a maintenance window that was opened by [`Request::Maintain`].
+    EndMaintenance {
+        /// Its number; absent: each.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<u64>,
+    },
     /// Send a test alert and say how its delivery went.
     AlertTest {
         /// To this sink; absent: to each.

@@ -30,7 +30,7 @@ use input::{Commit, Effect, Input, Output};
 use record::{Globals, Held, Phase, Record, Service};
 use suspicion::Suspicion;
 
-use super::policy::OperatorSettings;
+use super::settings::OperatorSettings;
 use crate::clock::Stamp;
 use crate::events::Event;
 use crate::vocabulary::{FencingToken, IncidentId, IntentId, ServiceId};
@@ -51,6 +51,8 @@ pub(crate) struct Machine {
     suspicion: Suspicion,
     random: Random,
     deleted: Vec<ServiceId>,
+    /// Services that came into maintenance or left it in this step.
+    windows_changed: Vec<(ServiceId, bool)>,
     events: Vec<Event>,
     effects: Vec<Effect>,
 }
@@ -76,6 +78,7 @@ impl Machine {
             suspicion: Suspicion::default(),
             random: Random(seed),
             deleted: Vec::new(),
+            windows_changed: Vec::new(),
             events: Vec::new(),
             effects: Vec::new(),
         }
@@ -90,13 +93,20 @@ impl Machine {
             for id in &ids {
                 self.evaluate(id, now);
             }
+            self.announce_maintenance();
         }
         self.finish()
     }
 
     fn apply(&mut self, input: Input, now: &Stamp) {
         match input {
-            Input::Configure(plans) => self.configure(plans, now),
+            Input::Configure { plans, settings, windows } => {
+                if let Some(settings) = settings {
+                    self.settings = *settings;
+                }
+                self.configure(plans, now);
+                self.calendar(windows);
+            }
             Input::Activate { holder, token, saved } => self.activate(holder, token, saved, now),
             Input::Deactivate { reason } => self.deactivate(&reason),
             Input::Health { service, report, began } => {
@@ -121,7 +131,7 @@ impl Machine {
             Input::Canary(result) => self.canary(result),
             Input::Woke => self.woke(now),
             Input::Command { ticket, command } => self.command(ticket, command, now),
-            Input::Tick => self.close_one_off_windows(now),
+            Input::Tick => self.end_what_is_over(now),
             Input::Shutdown => self.shutting_down = true,
         }
     }
@@ -181,6 +191,9 @@ impl Machine {
     fn leave_out_maintenance(&mut self, id: &ServiceId, now: &Stamp) {
         let Some(service) = self.services.get(id) else { return };
         let open = self.maintenance_gate(service, now).is_some();
+        if open != self.globals.maintained.contains(id) {
+            self.windows_changed.push((id.clone(), open));
+        }
         if open == service.live.in_maintenance {
             return;
         }
@@ -188,6 +201,32 @@ impl Machine {
             service.live.in_maintenance = open;
         }
         self.effects.push(Effect::Maintenance { service: id.clone(), open });
+    }
+
+    /// Says for which services the first window opened and for which the last one closed, whether
+    /// the calendar's or a person's. What was said is kept on disk together with the event: a
+    /// window that ends while JARVIS is away is still announced as closed.
+    fn announce_maintenance(&mut self) {
+        let known = |id: &ServiceId| self.services.contains_key(id);
+        let gone = self.globals.maintained.iter().filter(|id| !known(id)).cloned();
+        let mut closed: Vec<ServiceId> = gone.collect();
+        let mut opened = Vec::new();
+        for (id, open) in std::mem::take(&mut self.windows_changed) {
+            if open { opened.push(id) } else { closed.push(id) }
+        }
+        for (open, services) in [(true, opened), (false, closed)] {
+            if services.is_empty() {
+                continue;
+            }
+            for id in &services {
+                match open {
+                    true => self.globals.maintained.insert(id.clone()),
+                    false => self.globals.maintained.remove(id),
+                };
+            }
+            let services = services.iter().map(ServiceId::to_string).collect();
+            self.events.push(Event::MaintenanceChanged { open, services });
+        }
     }
 
     fn end_backoff(&mut self, id: &ServiceId) {

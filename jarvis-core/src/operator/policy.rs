@@ -1,21 +1,29 @@
 //! What the operator may do to a service, and how often.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::maintenance::MaintenanceWindow;
 use crate::lease::Limit;
 use crate::resilience::BackoffPolicy;
 use crate::restart::ServiceRestarter;
 use crate::units;
-use crate::vocabulary::{ActionKind, Mode, ServiceId};
+use crate::vocabulary::ServiceId;
 use crate::{Error, ErrorKind, Result};
 
-const fn secs(seconds: u64) -> Duration {
+pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// Refuses the first of these keys that is zero.
+pub(super) fn positive<const N: usize>(keys: [(&str, u32); N]) -> Result<()> {
+    match keys.into_iter().find(|(_, value)| *value == 0) {
+        None => Ok(()),
+        Some((key, _)) => {
+            Err(Error::new(ErrorKind::ConfigInvalid, format!("{key} must be at least 1")))
+        }
+    }
 }
 
 /// How a service is restarted: the keys of `[service.NAME.restart]` that are not the restarter's
@@ -107,15 +115,11 @@ impl RestartPolicy {
     /// that all attempts can't fall into, so that its limit would never be reached.
     pub fn validate(&self) -> Result<()> {
         let refuse = |message: String| Err(Error::new(ErrorKind::ConfigInvalid, message));
-        for (key, value) in [
+        positive([
             ("max_restarts", self.max_restarts),
             ("long_max", self.long_max),
             ("verify_passes", self.verify_passes),
-        ] {
-            if value == 0 {
-                return refuse(format!("{key} must be at least 1"));
-            }
-        }
+        ])?;
         if self.command_timeout.is_zero() || self.window.is_zero() || self.long_window.is_zero() {
             return refuse("command_timeout, window and long_window must be longer than 0s".into());
         }
@@ -151,145 +155,6 @@ pub struct RollbackPolicy {
 impl Default for RollbackPolicy {
     fn default() -> Self {
         Self { after_failed_verifies: 2, within: secs(30 * 60), healthy_for: secs(10 * 60) }
-    }
-}
-
-/// What holds over all services: `[limits]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct Limits {
-    /// How many services may be restarted and verified at once.
-    pub max_concurrent_restarts: u32,
-    /// At most that many attempts over all services in any `window`.
-    pub max_restarts: u32,
-    /// The window. It slides.
-    #[serde(with = "units::duration")]
-    pub window: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_concurrent_restarts: 2, max_restarts: 10, window: secs(300) }
-    }
-}
-
-/// An action that `[allow]` can leave out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum AllowedAction {
-    /// Restarts and starts.
-    Restart,
-    /// Rollbacks.
-    Rollback,
-}
-
-/// Narrows what is acted on: `[allow]`. A restart section is the consent; this only takes away.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct Allow {
-    /// Only services that match one of these names or globs; absent means all.
-    pub services: Option<Vec<String>>,
-    /// Only these actions; absent means all.
-    pub actions: Option<Vec<AllowedAction>>,
-}
-
-impl Allow {
-    /// May this be done to that service?
-    #[must_use]
-    pub fn permits(&self, service: &ServiceId, action: &ActionKind) -> bool {
-        let wanted = match action {
-            ActionKind::RollBack { .. } => AllowedAction::Rollback,
-            _ => AllowedAction::Restart,
-        };
-        self.services.as_ref().is_none_or(|names| matches_any(names, service))
-            && self.actions.as_ref().is_none_or(|actions| actions.contains(&wanted))
-    }
-}
-
-/// Does one of the names or globs match? A glob that can't be read matches nothing.
-pub(crate) fn matches_any(patterns: &[String], service: &ServiceId) -> bool {
-    patterns.iter().any(|pattern| {
-        pattern == service.as_str()
-            || globset::Glob::new(pattern)
-                .is_ok_and(|glob| glob.compile_matcher().is_match(service.as_str()))
-    })
-}
-
-/// When so much fails at once that the trouble is more likely on our side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct SelfSuspicion {
-    /// That many services, …
-    pub targets: usize,
-    /// … on that many hosts, time out or can't be found or reached within `hold`.
-    pub hosts: usize,
-    /// With a healthy canary the suspicion ends after this time.
-    #[serde(with = "units::duration")]
-    pub hold: Duration,
-}
-
-impl Default for SelfSuspicion {
-    fn default() -> Self {
-        Self { targets: 5, hosts: 2, hold: secs(60) }
-    }
-}
-
-/// Everything that is not about one service.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct OperatorSettings {
-    /// How much may be done.
-    pub mode: Mode,
-    /// Acts on nothing but commands: for one gated action without the loop.
-    pub commands_only: bool,
-    /// Limits over all services.
-    pub limits: Limits,
-    /// What is left out.
-    pub allow: Allow,
-    /// When we suspect ourselves.
-    pub suspicion: SelfSuspicion,
-    /// The calendar of planned work.
-    pub maintenance: Vec<MaintenanceWindow>,
-    /// While this file exists, nothing is begun.
-    pub kill_switch: Option<PathBuf>,
-    /// The kill switch of the configuration.
-    pub killed: bool,
-    /// How long the lease lasts without being renewed; it is renewed three times as often.
-    pub lease_ttl: Duration,
-    /// How long dependents may come back by themselves after what they depend on did.
-    pub dependency_grace: Duration,
-    /// Between the restarts of two dependents of the same service.
-    pub stagger: Duration,
-    /// How often a service that is left alone is looked at.
-    pub observe_every: Duration,
-    /// How often our own canary sings; absent: never.
-    pub canary_every: Option<Duration>,
-    /// How long an action in flight may take after the end was asked for.
-    pub shutdown_deadline: Duration,
-}
-
-impl Default for OperatorSettings {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Act,
-            commands_only: false,
-            limits: Limits::default(),
-            allow: Allow::default(),
-            suspicion: SelfSuspicion::default(),
-            maintenance: Vec::new(),
-            kill_switch: None,
-            killed: false,
-            lease_ttl: secs(15),
-            dependency_grace: secs(15),
-            stagger: secs(2),
-            observe_every: secs(60),
-            canary_every: Some(secs(10)),
-            shutdown_deadline: secs(25),
-        }
     }
 }
 
@@ -432,18 +297,5 @@ mod tests {
         assert!(error.message().contains("window = 5m is too short"), "{error}");
         let policy = RestartPolicy { verify_passes: 0, ..RestartPolicy::default() };
         assert!(policy.validate().unwrap_err().message().contains("verify_passes"));
-    }
-
-    #[test]
-    fn the_allow_list_only_narrows() {
-        let id = ServiceId::new("model-a").unwrap();
-        let rollback = ActionKind::RollBack { to: crate::vocabulary::VersionId::new("1").unwrap() };
-        assert!(Allow::default().permits(&id, &rollback));
-        let allow = Allow {
-            services: Some(vec!["api".into(), "model-*".into()]),
-            actions: Some(vec![AllowedAction::Restart]),
-        };
-        assert!(allow.permits(&id, &ActionKind::Restart) && !allow.permits(&id, &rollback));
-        assert!(!allow.permits(&ServiceId::new("db").unwrap(), &ActionKind::Restart));
     }
 }

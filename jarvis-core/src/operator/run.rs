@@ -22,10 +22,11 @@ use super::machine::Machine;
 use super::machine::input::Input;
 use super::machine::record::{Plan, Ticket};
 use super::maintenance::Calendar;
-use super::policy::{ManagedService, OperatorSettings};
+use super::policy::ManagedService;
+use super::settings::OperatorSettings;
 use super::state::StateStore;
 use super::status::OperatorStatus;
-use crate::clock::{ClockExt, Monotonic, SharedClock};
+use crate::clock::{ClockExt, Monotonic, SharedClock, WallTime};
 use crate::events::Event;
 use crate::health::aggregator::Aggregator;
 use crate::lease::{Lease, RestartLedger};
@@ -60,15 +61,20 @@ pub struct OperatorParts {
 
 enum Message {
     Input(Input),
-    Services(Vec<ManagedService>),
+    Services(Vec<ManagedService>, Option<Box<Rules>>),
     /// The lease with this token is gone.
     Lost(FencingToken, String),
 }
 
-struct Shared {
-    parts: OperatorParts,
+/// What holds over all services, read and checked.
+struct Rules {
     settings: OperatorSettings,
     calendar: Calendar,
+}
+
+struct Shared {
+    parts: OperatorParts,
+    rules: Mutex<Arc<Rules>>,
     holder: HolderId,
     machine: Mutex<Machine>,
     restarters: Mutex<HashMap<ServiceId, Arc<dyn ServiceRestarter>>>,
@@ -111,8 +117,7 @@ impl Operator {
         Ok(Self(Arc::new(Shared {
             machine: Mutex::new(Machine::new(settings.clone(), seed)),
             parts,
-            settings,
-            calendar,
+            rules: Mutex::new(Arc::new(Rules { settings, calendar })),
             holder,
             restarters: Mutex::default(),
             inbox,
@@ -128,7 +133,34 @@ impl Operator {
     /// Sets the services, at first and after a reload. What is under way for one that is gone is
     /// finished; one that only got a new name (the same `target`) keeps its history and budget.
     pub fn apply(&self, services: Vec<ManagedService>) {
-        self.0.send(Message::Services(services));
+        self.0.send(Message::Services(services, None));
+    }
+
+    /// Sets the services and what holds over all of them, in one step: nothing is decided by one
+    /// configuration's services and another one's limits. What belongs to the lease, the canary
+    /// and the end (`lease_ttl`, `canary_every`, `shutdown_deadline`, `commands_only`) stays as
+    /// it was at [`new`](Self::new).
+    ///
+    /// # Errors
+    /// `ConfigInvalid` for a maintenance window that can't be; everything stays as it was.
+    pub fn reconfigure(
+        &self,
+        services: Vec<ManagedService>,
+        settings: OperatorSettings,
+    ) -> Result<()> {
+        let calendar = Calendar::new(&settings.maintenance)?;
+        let fixed = self.0.settings();
+        let settings = OperatorSettings {
+            commands_only: fixed.commands_only,
+            killed: fixed.killed,
+            lease_ttl: fixed.lease_ttl,
+            canary_every: fixed.canary_every,
+            shutdown_deadline: fixed.shutdown_deadline,
+            ..settings
+        };
+        let rules = Box::new(Rules { settings, calendar });
+        self.0.send(Message::Services(services, Some(rules)));
+        Ok(())
     }
 
     /// Carries a command out.
@@ -232,6 +264,14 @@ impl Shared {
         lock(&self.restarters).get(id).cloned()
     }
 
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&lock(&self.rules))
+    }
+
+    fn settings(&self) -> OperatorSettings {
+        self.rules().settings.clone()
+    }
+
     fn now(&self) -> Monotonic {
         self.parts.clock.monotonic()
     }
@@ -245,7 +285,7 @@ struct Engine {
     /// How far boot time is ahead of the monotonic clock: it jumps when the machine sleeps.
     drift: Duration,
     feeds: feeds::Feeds,
-    windows: HashMap<ServiceId, Option<crate::clock::WallTime>>,
+    windows: HashMap<ServiceId, Option<WallTime>>,
 }
 
 impl Engine {
@@ -270,7 +310,7 @@ impl Engine {
                 },
                 () = wake => self.tick(),
                 () = &mut until, if deadline.is_none() => {
-                    deadline = Some(clock.monotonic() + self.shared.settings.shutdown_deadline);
+                    deadline = Some(clock.monotonic() + self.shared.settings().shutdown_deadline);
                     self.step(Input::Shutdown);
                 }
             }
@@ -292,7 +332,7 @@ impl Engine {
                 self.started();
             }
             Message::Input(input) => self.step(input),
-            Message::Services(services) => self.configure(&services),
+            Message::Services(services, rules) => self.configure(&services, rules),
             Message::Lost(token, reason) => {
                 if self.shared.leading.lost(token) {
                     self.step(Input::Deactivate { reason });
@@ -311,7 +351,7 @@ impl Engine {
     fn started(&mut self) {
         let restartable = lock(&self.shared.restarters).len();
         let services = lock(&self.shared.machine).count();
-        let mode: Mode = self.shared.settings.mode;
+        let mode: Mode = self.shared.settings().mode;
         self.say(Event::OperatorStarted { mode, services, restartable });
     }
 
@@ -320,7 +360,7 @@ impl Engine {
         self.step(Input::Tick);
     }
 
-    fn configure(&mut self, services: &[ManagedService]) {
+    fn configure(&mut self, services: &[ManagedService], rules: Option<Box<Rules>>) {
         let plans = services.iter().map(plan).collect();
         {
             // What is under way for a service that is gone still needs its restarter.
@@ -334,10 +374,18 @@ impl Engine {
                 }
             }
         }
-        self.step(Input::Configure(plans));
+        let settings = rules.as_ref().map(|rules| Box::new(rules.settings.clone()));
+        if let Some(rules) = rules {
+            *lock(&self.shared.rules) = Arc::from(rules);
+        }
+        self.windows.clear();
+        let windows = self.windows_of(services.iter().map(|service| service.id.clone()));
+        self.windows.extend(windows.iter().cloned());
+        self.step(Input::Configure { plans, settings, windows });
         let kept = lock(&self.shared.machine).names();
         lock(&self.shared.restarters).retain(|id, _| kept.contains(id));
         self.feeds.watch(&self.shared, services);
+        self.look_at_kill_switch();
         self.look_at_calendar();
     }
 
@@ -359,20 +407,27 @@ impl Engine {
     }
 
     fn look_at_kill_switch(&mut self) {
-        if self.shared.settings.kill_switch.is_some() {
-            self.step(Input::KillSwitch(execute::kill_switch(&self.shared.settings)));
+        let rules = self.shared.rules();
+        if rules.settings.kill_switch.is_some() {
+            self.step(Input::KillSwitch(execute::kill_switch(&rules.settings)));
         }
     }
 
+    /// Until when the calendar has a window open for each of these services.
+    fn windows_of(
+        &self,
+        services: impl Iterator<Item = ServiceId>,
+    ) -> Vec<(ServiceId, Option<WallTime>)> {
+        let (wall, rules) = (self.shared.parts.clock.wall(), self.shared.rules());
+        services.map(|id| (id.clone(), rules.calendar.open_until(&id, wall))).collect()
+    }
+
     fn look_at_calendar(&mut self) {
-        let wall = self.shared.parts.clock.wall();
-        let mut changes = Vec::new();
-        for id in lock(&self.shared.machine).names() {
-            let until = self.shared.calendar.open_until(&id, wall);
-            if self.windows.insert(id.clone(), until).unwrap_or_default() != until {
-                changes.push((id, until));
-            }
-        }
+        let names = lock(&self.shared.machine).names();
+        let mut changes = self.windows_of(names.into_iter());
+        changes.retain(|(id, until)| {
+            self.windows.insert(id.clone(), *until).unwrap_or_default() != *until
+        });
         if !changes.is_empty() {
             self.step(Input::Maintenance(changes));
         }

@@ -28,8 +28,31 @@ pub struct OperatorStatus {
     /// Why we suspect ourselves, while we do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspected: Option<String>,
+    /// The maintenance windows that people opened and that are open now, oldest first. Those of
+    /// the configuration show at the services that they cover.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maintenance: Vec<MaintenanceStatus>,
     /// The services by name.
     pub services: Vec<ServiceStatus>,
+}
+
+/// A maintenance window that somebody opened by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MaintenanceStatus {
+    /// Names it in `jarvis maintenance remove`; never used twice.
+    pub window: u64,
+    /// Names or globs of services.
+    pub services: Vec<String>,
+    /// When it was opened.
+    pub since: WallTime,
+    /// When it closes by itself.
+    pub until: WallTime,
+    /// Who opened it.
+    pub by: String,
+    /// Why; may be empty.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// A lease that we hold.
@@ -72,6 +95,9 @@ pub struct ServiceStatus {
     /// Versions that were rolled back and will not be tried again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_versions: Vec<VersionId>,
+    /// When the maintenance window that is open for it closes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_until: Option<WallTime>,
     /// When something happens next by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_at: Option<WallTime>,

@@ -191,7 +191,9 @@ fn sinks(registry: &mut Registry) {
     #[cfg(feature = "http")]
     registry.sink("webhook", |section, context| {
         let clock = context.clock.clone();
-        Ok(Arc::new(crate::alert::WebhookSink::new(section.parse()?, clock)?))
+        let mut config: crate::alert::WebhookConfig = section.parse()?;
+        config.ca_file = config.ca_file.map(|path| section.resolve("ca_file", path));
+        Ok(Arc::new(crate::alert::WebhookSink::new(config, clock)?))
     });
 }
 

@@ -65,6 +65,30 @@ fn a_budget_that_is_never_reached_is_refused() {
     );
 }
 
+#[cfg(feature = "process")]
+#[test]
+fn a_stop_that_outlasts_its_action_is_refused() {
+    let base = "[service.a.restart]\nvia = \"process\"\ncommand = [\"true\"]\n";
+    assert!(told(&format!("{base}stop_timeout = \"50s\"\n")).is_empty());
+    let refused = told(&format!("{base}stop_timeout = \"51s\"\n"));
+    assert!(refused[0].starts_with("inline:4: service.a.restart.stop_timeout: "), "{refused:?}");
+    assert!(refused[0].contains("make command_timeout longer"), "{refused:?}");
+    let longer = format!("{base}stop_timeout = \"51s\"\ncommand_timeout = \"2m\"\n");
+    assert!(told(&longer).is_empty());
+}
+
+#[test]
+fn limits_that_forbid_every_restart_are_refused_and_self_suspicion_is_configured() {
+    let refused = told("[limits]\nmax_restarts = 0\n");
+    assert_eq!(refused, ["inline:1: limits: max_restarts must be at least 1"]);
+    let text = "[limits]\nsuspect_self_above = 0.5\nsuspect_self_services = 8\n";
+    let config = Config::from_toml(text).unwrap();
+    let clock: SharedClock = Arc::new(ManualClock::new());
+    let wiring = Registry::with_defaults().wire(&config, &clock).0.unwrap();
+    let suspicion = wiring.settings.suspicion;
+    assert_eq!((suspicion.share, suspicion.targets, suspicion.hosts), (0.5, 8, 2));
+}
+
 #[test]
 fn a_service_without_a_check_is_asked_of_its_restarter() {
     let config = Config::from_toml(

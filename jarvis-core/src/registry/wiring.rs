@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{FactoryContext, Leadership, Registry, RestarterProbe};
+#[cfg(feature = "http")]
+use crate::alert::Heartbeat;
 use crate::alert::{Route, SinkEntry};
 use crate::clock::SharedClock;
 use crate::config::{CheckSettings, Config, Problem, Report, Section, ServiceSettings};
@@ -34,6 +36,9 @@ pub struct Wiring {
     pub depends_on: BTreeMap<ServiceId, Vec<ServiceId>>,
     /// What is not about one service.
     pub settings: OperatorSettings,
+    /// Tells somebody outside that JARVIS is there.
+    #[cfg(feature = "http")]
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl Registry {
@@ -95,6 +100,8 @@ impl Wirer<'_> {
             sinks: self.sinks(),
             depends_on: BTreeMap::new(),
             settings: OperatorSettings::default(),
+            #[cfg(feature = "http")]
+            heartbeat: self.heartbeat(),
         };
         for service in &config.services {
             let (spec, managed) = self.service(service);
@@ -102,14 +109,17 @@ impl Wirer<'_> {
             wiring.managed.push(managed);
             wiring.depends_on.insert(service.id.clone(), service.depends_on.clone());
         }
+        #[cfg(not(feature = "http"))]
         self.heartbeat();
         self.lease();
         self.report.extend(self.registry.check_stores(config, self.clock));
         self.maintenance();
+        self.limits();
         let settings = &mut wiring.settings;
         settings.mode = config.jarvis.mode;
         settings.limits = config.limits.clone();
         settings.allow = config.allow.clone();
+        settings.suspicion = config.limits.suspicion();
         settings.maintenance.clone_from(&config.maintenance);
         settings.kill_switch = Some(config.jarvis.kill_switch.clone());
         wiring
@@ -172,6 +182,7 @@ impl Wirer<'_> {
         let policy = self.take(policy);
         if let Some(policy) = &policy {
             self.keep(&written, policy.validate());
+            // No error: one probe at a time, and a round that is missed is skipped and counted.
             if policy.timeout >= policy.interval {
                 let message = format!(
                     "a probe may take {} and is due every {}: one that hangs skips the next",
@@ -242,6 +253,8 @@ impl Wirer<'_> {
         }
     }
 
+    /// A stop that outlasts the deadline of its own action ends in an unknown result, and eats the
+    /// budget each time.
     fn stop_timeout(&mut self, section: &Section, policy: &RestartPolicy) {
         let Some(stop) = section.text("stop_timeout").and_then(|text| parse_duration(&text).ok())
         else {
@@ -249,12 +262,12 @@ impl Wirer<'_> {
         };
         if stop + STOP_MARGIN > policy.command_timeout {
             let message = format!(
-                "stopping may take {} and then {} more to kill and start; command_timeout = {} is over before that",
+                "stopping may take {} and then {} more to kill and start, but command_timeout = {} is over before that: such a restart would count as failed while it goes on; make command_timeout longer",
                 format_duration(stop),
                 format_duration(STOP_MARGIN),
                 format_duration(policy.command_timeout)
             );
-            self.warn(section, "stop_timeout", &message);
+            self.problem(section, "stop_timeout", &message);
         }
     }
 
@@ -290,13 +303,15 @@ impl Wirer<'_> {
         sinks
     }
 
+    #[cfg(feature = "http")]
+    fn heartbeat(&mut self) -> Option<Heartbeat> {
+        let section = self.config.heartbeat.as_ref()?;
+        let made = heartbeat(section, self.clock);
+        self.keep(section, made)
+    }
+
+    #[cfg(not(feature = "http"))]
     fn heartbeat(&mut self) {
-        #[cfg(feature = "http")]
-        if let Some(section) = &self.config.heartbeat {
-            let made = heartbeat(section, self.clock).map(drop);
-            self.keep(section, made);
-        }
-        #[cfg(not(feature = "http"))]
         if let Some(section) = &self.config.heartbeat {
             self.problem(section, "", "this build has no HTTP client (feature `http`)");
         }
@@ -327,6 +342,13 @@ impl Wirer<'_> {
         }
     }
 
+    fn limits(&mut self) {
+        if let Err(error) = self.config.limits.validate() {
+            let problem = self.config.root().problem("limits", error.message());
+            self.report.push(problem);
+        }
+    }
+
     fn maintenance(&mut self) {
         let root = self.config.root();
         for (index, window) in self.config.maintenance.iter().enumerate() {
@@ -348,8 +370,10 @@ struct RollbackKeys {
 
 /// The dead-man ping of a configuration.
 #[cfg(feature = "http")]
-pub(crate) fn heartbeat(section: &Section, clock: &SharedClock) -> Result<crate::alert::Heartbeat> {
-    crate::alert::Heartbeat::new(&section.parse()?, clock.clone())
+fn heartbeat(section: &Section, clock: &SharedClock) -> Result<Heartbeat> {
+    let mut config: crate::alert::HeartbeatConfig = section.parse()?;
+    config.ca_file = config.ca_file.map(|path| section.resolve("ca_file", path));
+    Heartbeat::new(&config, clock.clone())
 }
 
 /// The machine that a check talks to.

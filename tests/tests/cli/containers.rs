@@ -92,6 +92,41 @@ fn a_container_is_restarted_by_hand_without_a_loop() {
 }
 
 #[test]
+fn a_deep_check_tells_of_double_supervision_and_of_what_is_not_there() {
+    let port = super::stage::free_port().to_string();
+    let command = ["sh", "-c", "mkdir -p /www && exec httpd -f -p 127.0.0.1:$0 -h /www", &port];
+    let options = ["--network", "host", "--restart", "unless-stopped"];
+    let container = Container::run_command("cli-twice", &options, BOX_1, &command);
+    let place = Workplace::with_config(&format!(
+        "[jarvis]\nstate_dir = \"STATE\"\n[service.web]\n[[service.web.check]]\ntype = \"tcp\"\n\
+         address = \"127.0.0.1:{port}\"\n[service.web.restart]\nvia = \"docker\"\ncontainer = \"{}\"\nhost = \"{}\"\n",
+        container.name,
+        host()
+    ));
+    let there = || (place.run(&["check"]).code == 0).then_some(());
+    assert!(wait_until(LONG, there).is_some(), "{:?}", place.run(&["check"]));
+    let before = container.inspect("{{.State.StartedAt}} {{.RestartCount}}");
+    let checked = place.run(&["config", "check", "--deep"]);
+    assert_eq!(checked.code, 0, "a warning is no error: {checked:?}");
+    assert!(
+        checked.stdout.contains("jarvis.toml:8: warning: service.web.restart.via"),
+        "{checked:?}"
+    );
+    assert!(checked.stdout.contains("restart policy \"unless-stopped\""), "{checked:?}");
+    assert!(checked.stdout.contains("docker update --restart=no"), "{checked:?}");
+    assert_eq!(container.inspect("{{.State.StartedAt}} {{.RestartCount}}"), before);
+    assert_eq!(place.run(&["config", "check"]).code, 0);
+
+    docker(&["rm", "-f", &container.name]);
+    let gone = place.run(&["config", "check", "--deep", "--output", "json"]);
+    assert_eq!(gone.code, 1, "{gone:?}");
+    let found = gone.json()["found"].clone();
+    let keys: Vec<&str> =
+        found.as_array().unwrap().iter().map(|it| it["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["service.web.restart.via", "service.web.check[0].address"], "{found:#}");
+}
+
+#[test]
 fn config_init_writes_the_containers_that_run() {
     let container = server(super::stage::free_port());
     let place = Workplace::empty();

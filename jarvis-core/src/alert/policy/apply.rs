@@ -315,16 +315,21 @@ impl Policy {
     }
 
     fn maintenance(&mut self, open: bool, services: &[String], now: Now) -> Vec<Message> {
-        let known = self.meta.maintenance.iter().position(|patterns| patterns == services);
-        match (open, known) {
-            (true, None) => self.meta.maintenance.push(services.to_vec()),
-            (false, Some(at)) => drop(self.meta.maintenance.remove(at)),
-            _ => return Vec::new(),
+        let mut changed = Vec::new();
+        for service in services.iter().filter_map(|name| ServiceId::new(name).ok()) {
+            let news = match open {
+                true => self.meta.muted.insert(service.clone()),
+                false => self.meta.muted.remove(&service),
+            };
+            if news {
+                changed.push(subject_of(&service));
+            }
         }
-        self.dirty.insert(super::Dirty::Meta);
+        if !changed.is_empty() {
+            self.dirty.insert(super::Dirty::Meta);
+        }
         // What changed in the meantime is told to those who knew the state before.
-        let subjects: Vec<String> = self.records.keys().cloned().collect();
-        subjects.iter().flat_map(|subject| self.notify(subject, now)).collect()
+        changed.iter().flat_map(|subject| self.notify(subject, now)).collect()
     }
 }
 

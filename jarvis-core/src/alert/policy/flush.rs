@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Message, Policy};
 use crate::alert::AlertStatus;
 use crate::alert::record::{Now, Record};
-use crate::alert::route::{AlertKind, Matcher};
+use crate::alert::route::Matcher;
 use crate::vocabulary::Severity;
 
 impl Policy {
@@ -33,7 +33,7 @@ impl Policy {
                 if record.told.contains_key(sink) {
                     due.extend(self.reminder_due(record, sink, matcher, quiet));
                 } else if !quiet && !suppressed {
-                    due.extend(begins(record, sink, matcher).map(|begin| begin.ripe));
+                    due.extend(self.begins(record, sink, matcher).map(|begin| begin.ripe));
                 }
             }
         }
@@ -54,7 +54,7 @@ impl Policy {
             .iter()
             .filter(|(_, record)| !record.told.contains_key(sink))
             .filter_map(|(subject, record)| {
-                let begin = begins(record, sink, matcher)?;
+                let begin = self.begins(record, sink, matcher)?;
                 let told = begin.earliest <= now.t
                     && !self.is_muted(record)
                     && !self.is_suppressed(record);
@@ -81,6 +81,42 @@ impl Policy {
             self.mark_told(sink, &subject, None, now);
         }
         messages
+    }
+
+    /// The beginning of an alert for one sink, without regard to maintenance and suppression.
+    ///
+    /// What is new waits `group_wait` for what belongs to it. The first critical alert does not:
+    /// it goes at once, and what follows it within `group_wait` is grouped. Only where the
+    /// service depends on others their verdict is waited for, because it decides what is told.
+    fn begins(&self, record: &Record, sink: &str, matcher: &Matcher) -> Option<Begin> {
+        let route = &matcher.route;
+        let excluded = record.recovered || record.except.as_deref() == Some(sink);
+        if excluded || !matcher.covers(record.service.as_ref()) {
+            return None;
+        }
+        let since = |at_least: Severity| {
+            let wanted = record.active.iter().filter(|(kind, facet)| {
+                route.wants(**kind) && facet.severity >= route.min_severity.max(at_least)
+            });
+            let begin = wanted.map(|(_, facet)| facet.since).min()?;
+            Some(begin + route.after)
+        };
+        let earliest = since(Severity::Info)?;
+        let mut ripe = earliest + route.group_wait;
+        if self.dependencies(record).next().is_none()
+            && let Some(critical) = since(Severity::Critical)
+        {
+            ripe = ripe.min(critical.max(self.grouped_until(sink, route.group_wait)));
+        }
+        let not_before = record.not_before;
+        Some(Begin { earliest: earliest.max(not_before), ripe: ripe.max(not_before) })
+    }
+
+    /// Until then what is new belongs to the last critical alert that this sink was told of.
+    fn grouped_until(&self, sink: &str, group_wait: Duration) -> Duration {
+        let critical = self.records.values().filter(|it| it.severity() == Severity::Critical);
+        let told = critical.filter_map(|record| Some(record.told.get(sink)?.at));
+        told.max().map_or(Duration::ZERO, |at| at + group_wait)
     }
 
     fn reminder_due(
@@ -155,23 +191,4 @@ struct Begin {
     earliest: Duration,
     /// Then it is told.
     ripe: Duration,
-}
-
-/// The beginning of an alert for one sink, without regard to maintenance and dependencies.
-fn begins(record: &Record, sink: &str, matcher: &Matcher) -> Option<Begin> {
-    let route = &matcher.route;
-    let excluded = record.recovered || record.except.as_deref() == Some(sink);
-    if excluded || !matcher.covers(record.service.as_ref()) {
-        return None;
-    }
-    let wanted =
-        |kind: &AlertKind, severity: Severity| route.wants(*kind) && severity >= route.min_severity;
-    let since = record
-        .active
-        .iter()
-        .filter(|(kind, facet)| wanted(kind, facet.severity))
-        .map(|(_, facet)| facet.since)
-        .min()?;
-    let earliest = (since + route.after).max(record.not_before);
-    Some(Begin { earliest, ripe: (since + route.after + route.group_wait).max(record.not_before) })
 }

@@ -198,7 +198,7 @@ impl ServiceSpec {
 }
 
 /// Refuses a set of services that can't be watched together.
-pub(super) fn validate(services: &[ServiceSpec]) -> Result<()> {
+pub(crate) fn validate_services(services: &[ServiceSpec]) -> Result<()> {
     let mut ids = std::collections::HashSet::new();
     for service in services {
         if !ids.insert(&service.id) {

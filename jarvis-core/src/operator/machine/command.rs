@@ -1,13 +1,15 @@
 //! What people ask for.
 
+use std::time::Duration;
+
 use super::Machine;
 use super::gates::Wanted;
 use super::input::Effect;
-use super::record::{Manual, OneOff, Ticket};
+use super::record::{Manual, OneOff, Span, Ticket};
 use crate::clock::{Stamp, WallTime};
 use crate::events::Event;
 use crate::operator::command::{Command, Reply};
-use crate::units::format_duration;
+use crate::operator::settings::matches_any;
 use crate::vocabulary::{ActionKind, Gate, ServiceId, Trigger};
 use crate::{Error, ErrorKind, Result};
 
@@ -24,12 +26,13 @@ impl Machine {
                 return self.manual(ticket, &service, ActionKind::Start, by);
             }
             Command::Reset { service, by } => self.reset(&service, by),
-            Command::Pause { by } => self.pause(by),
+            Command::Pause { by, lasting } => self.pause(by, lasting, now),
             Command::Resume { by } => self.resume(&by),
-            Command::Maintain { services, duration, by } => {
-                self.open_window(services, duration, &by, now)
+            Command::Maintain { services, duration, by, reason } => {
+                let span = Span { since: now.clone(), duration };
+                self.open_window(OneOff { id: 0, services, span, by, reason }, now)
             }
-            Command::EndMaintenance { by } => self.close_windows(&by),
+            Command::EndMaintenance { window, by } => self.close_windows(window, &by),
         };
         self.answer(ticket, answer);
     }
@@ -137,23 +140,34 @@ impl Machine {
         Ok(Reply::Done { message: format!("the budget and the breaker of {id} are cleared") })
     }
 
-    fn pause(&mut self, by: String) -> Result<Reply> {
+    fn pause(&mut self, by: String, lasting: Option<Duration>, now: &Stamp) -> Result<Reply> {
         self.leading()?;
-        let message = format!("paused by {by}; what is under way is finished");
+        if lasting.is_some_and(|lasting| lasting.is_zero()) {
+            let message = "a pause lasts longer than 0s; without a time it lasts until `resume`";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let until = lasting.map(|lasting| format!(" until {}", now.wall + lasting));
+        let until = until.unwrap_or_default();
+        let message = format!("paused by {by}{until}; what is under way is finished");
         if self.globals.paused.is_none() {
             self.events.push(Event::ActingChanged { acting: false, reason: message.clone() });
         }
         self.globals.paused = Some(by);
+        self.globals.paused_for = lasting.map(|duration| Span { since: now.clone(), duration });
         Ok(Reply::Done { message })
+    }
+
+    fn end_pause(&mut self, reason: String) {
+        self.globals.paused_for = None;
+        if self.globals.paused.take().is_some() {
+            let acting = self.kill.is_none();
+            self.events.push(Event::ActingChanged { acting, reason });
+        }
     }
 
     fn resume(&mut self, by: &str) -> Result<Reply> {
         self.leading()?;
-        let acting = self.kill.is_none();
-        if self.globals.paused.take().is_some() {
-            let reason = format!("resumed by {by}");
-            self.events.push(Event::ActingChanged { acting, reason });
-        }
+        self.end_pause(format!("resumed by {by}"));
         let message = match &self.kill {
             None => "acting again".to_owned(),
             Some(reason) => format!("no longer paused, but the kill switch is on: {reason}"),
@@ -161,67 +175,68 @@ impl Machine {
         Ok(Reply::Done { message })
     }
 
-    fn open_window(
-        &mut self,
-        services: Vec<String>,
-        duration: std::time::Duration,
-        by: &str,
-        now: &Stamp,
-    ) -> Result<Reply> {
+    fn open_window(&mut self, mut window: OneOff, now: &Stamp) -> Result<Reply> {
         self.leading()?;
-        if duration.is_zero() || services.is_empty() {
+        if window.span.duration.is_zero() || window.services.is_empty() {
             let message = "a maintenance window needs services and a duration over 0s";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
-        let message = format!(
-            "maintenance of {} for {}, opened by {by}",
-            services.join(", "),
-            format_duration(duration)
-        );
-        self.events.push(Event::MaintenanceChanged { open: true, services: services.clone() });
-        self.globals.one_off.push(OneOff { services, since: now.clone(), duration });
-        Ok(Reply::Done { message })
+        for pattern in &window.services {
+            self.covers_something(pattern)?;
+        }
+        self.globals.windows += 1;
+        window.id = self.globals.windows;
+        let status = window.status(now);
+        self.globals.one_off.push(window);
+        Ok(Reply::Opened { window: status })
     }
 
-    /// Windows of the calendar opened or closed.
-    pub(super) fn calendar(&mut self, changes: Vec<(ServiceId, Option<WallTime>)>) {
-        let (mut opened, mut closed) = (Vec::new(), Vec::new());
-        for (id, until) in changes {
-            let Some(service) = self.service_mut(&id) else { continue };
-            let before = std::mem::replace(&mut service.live.maintenance, until);
-            match (before, until) {
-                (None, Some(_)) => opened.push(id.to_string()),
-                (Some(_), None) => closed.push(id.to_string()),
-                _ => {}
-            }
+    /// A window over nothing is a slip of the pen.
+    fn covers_something(&self, pattern: &str) -> Result<()> {
+        if let Ok(id) = ServiceId::new(pattern) {
+            return self.known(&id);
         }
-        for (open, services) in [(true, opened), (false, closed)] {
-            if !services.is_empty() && self.held.is_some() {
-                self.events.push(Event::MaintenanceChanged { open, services });
-            }
+        let patterns = [pattern.to_owned()];
+        if pattern == "*" || self.services.keys().any(|id| matches_any(&patterns, id)) {
+            return Ok(());
         }
+        let message = format!("{pattern:?} matches no service");
+        Err(Error::new(ErrorKind::NotFound, message).with_operation("operator.command"))
     }
 
-    fn close_windows(&mut self, by: &str) -> Result<Reply> {
+    fn close_windows(&mut self, window: Option<u64>, by: &str) -> Result<Reply> {
         self.leading()?;
-        for window in std::mem::take(&mut self.globals.one_off) {
-            let services = window.services;
-            self.events.push(Event::MaintenanceChanged { open: false, services });
+        let Some(id) = window else {
+            let closed = std::mem::take(&mut self.globals.one_off).len();
+            let message = format!("{closed} maintenance windows closed by {by}");
+            return Ok(Reply::Done { message });
+        };
+        let before = self.globals.one_off.len();
+        self.globals.one_off.retain(|open| open.id != id);
+        if self.globals.one_off.len() == before {
+            let message = format!("no maintenance window {id} is open");
+            return Err(Error::new(ErrorKind::NotFound, message));
         }
-        Ok(Reply::Done { message: format!("maintenance windows closed by {by}") })
+        Ok(Reply::Done { message: format!("maintenance window {id} closed by {by}") })
     }
 
-    pub(super) fn close_one_off_windows(&mut self, now: &Stamp) {
+    /// Takes in which windows of the calendar opened or closed.
+    pub(super) fn calendar(&mut self, changes: Vec<(ServiceId, Option<WallTime>)>) {
+        for (id, until) in changes {
+            if let Some(service) = self.service_mut(&id) {
+                service.live.maintenance = until;
+            }
+        }
+    }
+
+    /// Takes back what a person did for a time that is over.
+    pub(super) fn end_what_is_over(&mut self, now: &Stamp) {
         if self.held.is_none() {
             return;
         }
-        let (open, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.globals.one_off)
-            .into_iter()
-            .partition(|window| !window.left(now).is_zero());
-        self.globals.one_off = open;
-        for window in over {
-            let services = window.services;
-            self.events.push(Event::MaintenanceChanged { open: false, services });
+        self.globals.one_off.retain(|window| !window.span.left(now).is_zero());
+        if self.globals.paused_for.as_ref().is_some_and(|span| span.left(now).is_zero()) {
+            self.end_pause("the pause is over".to_owned());
         }
     }
 }

@@ -7,9 +7,7 @@ use super::{AFTER_SUSPEND, Machine};
 use crate::clock::Stamp;
 use crate::restart::RunState;
 use crate::units::format_duration;
-use crate::vocabulary::{
-    ActionKind, FailureKind, Gate, Hold, Mode, ServiceId, ServiceState, Trigger,
-};
+use crate::vocabulary::{ActionKind, FailureKind, Gate, Hold, Mode, ServiceState, Trigger};
 
 /// Something that is to be done, before it is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +47,7 @@ impl Machine {
     /// The first gate that is closed.
     pub(super) fn gate(&self, service: &Service, wanted: &Wanted, now: &Stamp) -> Option<Hold> {
         self.kill_gate()
-            .or_else(|| self.mode_gate(wanted))
+            .or_else(|| self.mode_gate(wanted, now))
             .or_else(|| self.lease_gate())
             .or_else(|| self.allow_gate(service, wanted))
             .or_else(|| self.circumstances(service, wanted, now))
@@ -57,14 +55,14 @@ impl Machine {
     }
 
     /// The gates that hold every service.
-    pub(super) fn global_gate(&self) -> Option<Hold> {
+    pub(super) fn global_gate(&self, now: &Stamp) -> Option<Hold> {
         self.kill_gate()
             .or_else(|| match self.settings.mode {
                 Mode::Observe => hold(Gate::Mode, "mode = \"observe\": nothing is acted on"),
                 Mode::DryRun => hold(Gate::Mode, "dry-run: nothing is acted on"),
                 Mode::Act => None,
             })
-            .or_else(|| self.pause_gate())
+            .or_else(|| self.pause_gate(now))
             .or_else(|| self.lease_gate())
     }
 
@@ -73,12 +71,22 @@ impl Machine {
         hold(Gate::KillSwitch, format!("the kill switch is on: {reason}"))
     }
 
-    fn pause_gate(&self) -> Option<Hold> {
+    /// A timed pause that is over holds nothing, also before the tick that takes it back.
+    fn pause_gate(&self, now: &Stamp) -> Option<Hold> {
         let by = self.globals.paused.as_ref()?;
-        hold(Gate::Mode, format!("paused by {by}; `jarvis resume` lets it act again"))
+        let Some(span) = &self.globals.paused_for else {
+            return hold(Gate::Mode, format!("paused by {by}; `jarvis resume` lets it act again"));
+        };
+        let left = span.left(now);
+        if left.is_zero() {
+            return None;
+        }
+        let reason =
+            format!("paused by {by} until {}; `jarvis resume` ends it earlier", now.wall + left);
+        hold_for(Gate::Mode, reason, now, left)
     }
 
-    fn mode_gate(&self, wanted: &Wanted) -> Option<Hold> {
+    fn mode_gate(&self, wanted: &Wanted, now: &Stamp) -> Option<Hold> {
         match self.settings.mode {
             Mode::Observe => return hold(Gate::Mode, "mode = \"observe\": nothing is acted on"),
             Mode::DryRun if wanted.manual() => {
@@ -92,7 +100,7 @@ impl Machine {
         if self.shutting_down {
             return hold(Gate::Mode, "JARVIS is being stopped");
         }
-        self.pause_gate()
+        self.pause_gate(now)
     }
 
     fn lease_gate(&self) -> Option<Hold> {
@@ -137,11 +145,16 @@ impl Machine {
 
     /// An open window, from the calendar or opened by a person.
     pub(super) fn maintenance_gate(&self, service: &Service, now: &Stamp) -> Option<Hold> {
-        let one_off = |id: &ServiceId| {
-            self.globals.one_off.iter().filter_map(|window| window.open_until(id, now)).max()
+        let windows = self.globals.one_off.iter();
+        let one_off = windows
+            .filter_map(|window| Some((window.open_until(&service.plan.id, now)?, window)))
+            .max_by_key(|(until, _)| *until);
+        let until = service.live.maintenance.max(one_off.as_ref().map(|(until, _)| *until))?;
+        let who = match one_off {
+            Some((end, window)) if end == until => format!(", opened by {}", window.opened_by()),
+            _ => String::new(),
         };
-        let until = service.live.maintenance.max(one_off(&service.plan.id))?;
-        let reason = format!("a maintenance window is open until {until}");
+        let reason = format!("a maintenance window is open until {until}{who}");
         Some(Hold { gate: Gate::Maintenance, reason, until: Some(until) })
     }
 

@@ -8,6 +8,7 @@ use crate::clock::{Stamp, WallTime};
 use crate::events::Event;
 use crate::lease::{Attempt, Limit};
 use crate::operator::command::{Command, Reply};
+use crate::operator::settings::OperatorSettings;
 use crate::restart::{InstanceEvent, Receipt, Running};
 use crate::vocabulary::{
     ActionKind, ActionOutcome, Cause, FencingToken, Gate, HolderId, IntentId, ServiceId,
@@ -64,8 +65,13 @@ pub(crate) struct Saved {
 
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The services, at first and after a reload.
-    Configure(Vec<Plan>),
+    /// The services, at first and after a reload; after one also what holds over all of them;
+    /// and which windows of the calendar changed with that.
+    Configure {
+        plans: Vec<Plan>,
+        settings: Option<Box<OperatorSettings>>,
+        windows: Vec<(ServiceId, Option<WallTime>)>,
+    },
     /// The lease is ours, and this is what was persisted.
     Activate {
         holder: HolderId,

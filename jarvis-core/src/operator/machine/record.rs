@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::input::HealthReport;
 use crate::clock::{Stamp, WallTime};
-use crate::operator::policy::{RestartPolicy, RollbackPolicy, matches_any};
+use crate::operator::policy::{RestartPolicy, RollbackPolicy};
+use crate::operator::settings::matches_any;
 use crate::restart::Running;
 use crate::vocabulary::{
     ActionKind, Cause, FencingToken, Gate, Hold, HolderId, IncidentId, InstanceId, IntentId,
@@ -194,25 +195,54 @@ impl Phase {
 pub(crate) struct Globals {
     /// Who paused.
     pub(crate) paused: Option<String>,
+    /// When the pause ends by itself; without it, at `resume`.
+    pub(crate) paused_for: Option<Span>,
     pub(crate) one_off: Vec<OneOff>,
+    /// How many windows were ever opened: the last one's number.
+    pub(crate) windows: u64,
+    /// The services of which an open window was announced, whoever opened it.
+    pub(crate) maintained: BTreeSet<ServiceId>,
+}
+
+/// A time that began and lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Span {
+    pub(crate) since: Stamp,
+    pub(crate) duration: Duration,
+}
+
+impl Span {
+    pub(crate) fn left(&self, now: &Stamp) -> Duration {
+        self.duration.saturating_sub(self.since.age(now))
+    }
 }
 
 /// A maintenance window that a person opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OneOff {
+    #[serde(default)]
+    pub(crate) id: u64,
     pub(crate) services: Vec<String>,
-    pub(crate) since: Stamp,
-    pub(crate) duration: Duration,
+    #[serde(flatten)]
+    pub(crate) span: Span,
+    #[serde(default)]
+    pub(crate) by: String,
+    #[serde(default)]
+    pub(crate) reason: String,
 }
 
 impl OneOff {
     pub(crate) fn open_until(&self, service: &ServiceId, now: &Stamp) -> Option<WallTime> {
-        let left = self.left(now);
+        let left = self.span.left(now);
         (!left.is_zero() && matches_any(&self.services, service)).then(|| now.wall + left)
     }
 
-    pub(crate) fn left(&self, now: &Stamp) -> Duration {
-        self.duration.saturating_sub(self.since.age(now))
+    /// Who opened it, and why.
+    pub(crate) fn opened_by(&self) -> String {
+        match (self.by.as_str(), self.reason.as_str()) {
+            (by, "") => by.to_owned(),
+            (by, reason) => format!("{by}: {reason}"),
+        }
     }
 }
 
@@ -263,7 +293,7 @@ pub(crate) struct Live {
     /// Not asked again before then: (since, wait).
     pub(crate) retry: Option<(Stamp, Duration)>,
     pub(crate) maintenance: Option<WallTime>,
-    /// Was the aggregator told of a window?
+    /// Was the aggregator of this process told of a window?
     pub(crate) in_maintenance: bool,
     /// When it came into the machine.
     pub(crate) first_seen: Option<Stamp>,

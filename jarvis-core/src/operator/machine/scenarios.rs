@@ -1,6 +1,7 @@
 //! One story a rule.
 
 mod late;
+mod planned;
 mod waits;
 
 use super::input::Input;
@@ -9,7 +10,8 @@ use super::world::{CrashPoint, Script, World, id, plan, secs};
 use crate::ErrorKind;
 use crate::events::Event;
 use crate::operator::command::Command;
-use crate::operator::policy::{Allow, AllowedAction, OperatorSettings, RollbackPolicy};
+use crate::operator::policy::RollbackPolicy;
+use crate::operator::settings::{Allow, AllowedAction, OperatorSettings};
 use crate::restart::{Exit, RunState};
 use crate::vocabulary::{ActionKind, FailureKind, Gate, Lifecycle, Mode, VersionId};
 
@@ -540,7 +542,11 @@ fn a_renamed_service_keeps_its_incident_and_its_budget() {
     let mut renamed = plan("backend");
     renamed.target = Some("test:api".to_owned());
     world.plans = vec![renamed];
-    world.input(Input::Configure(world.plans.clone()));
+    world.input(Input::Configure {
+        plans: world.plans.clone(),
+        settings: None,
+        windows: Vec::new(),
+    });
     world.run(200);
     assert!(world.story("backend").is_empty(), "{:?}", world.story("backend"));
     assert_eq!(lifecycle(&world, "backend"), Lifecycle::CoolingDown);
@@ -562,7 +568,11 @@ fn a_service_that_says_what_it_was_called_keeps_its_budget_with_another_target()
     let mut renamed = plan("backend");
     renamed.renamed_from = Some(id("api"));
     world.plans = vec![renamed];
-    world.input(Input::Configure(world.plans.clone()));
+    world.input(Input::Configure {
+        plans: world.plans.clone(),
+        settings: None,
+        windows: Vec::new(),
+    });
     world.run(60);
     assert_eq!(lifecycle(&world, "backend"), Lifecycle::CoolingDown);
 }
@@ -577,7 +587,7 @@ fn a_service_removed_in_the_middle_of_a_restart_is_still_started() {
         world.pass(std::time::Duration::from_millis(10), secs(1));
     }
     world.plans.clear();
-    world.input(Input::Configure(Vec::new()));
+    world.input(Input::Configure { plans: Vec::new(), settings: None, windows: Vec::new() });
     world.run(30);
     assert_eq!(world.sim("api").run, RunState::Running);
     assert_eq!(world.machine.count(), 0);
@@ -649,7 +659,7 @@ fn an_operator_without_the_lease_decides_nothing() {
 fn pause_and_resume_survive_a_restart_of_jarvis() {
     let mut world = World::new(vec![plan("api")]);
     world.run(5);
-    world.command(Command::Pause { by: "ann".to_owned() });
+    world.command(Command::Pause { by: "ann".to_owned(), lasting: None });
     world.crash();
     world.run(5);
     world.sim("api").kill();

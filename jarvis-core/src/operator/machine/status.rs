@@ -1,15 +1,17 @@
 //! What the machine says about itself.
 
 use super::Machine;
-use super::record::{Phase, Service};
-use crate::clock::Stamp;
+use super::record::{OneOff, Phase, Service};
+use crate::clock::{Stamp, WallTime};
 use crate::lease::Limit;
-use crate::operator::status::{IncidentStatus, LeaseStatus, OperatorStatus, ServiceStatus};
+use crate::operator::status::{
+    IncidentStatus, LeaseStatus, MaintenanceStatus, OperatorStatus, ServiceStatus,
+};
 use crate::vocabulary::{Gate, Lifecycle, ServiceId};
 
 impl Machine {
     pub(crate) fn status(&self, now: &Stamp) -> OperatorStatus {
-        let hold = self.global_gate();
+        let hold = self.global_gate(now);
         OperatorStatus {
             at: now.wall,
             mode: self.settings.mode,
@@ -19,8 +21,16 @@ impl Machine {
                 .held
                 .as_ref()
                 .map(|held| LeaseStatus { holder: held.holder.clone(), token: held.token }),
+            maintenance: self.globals.one_off.iter().map(|window| window.status(now)).collect(),
             suspected: self.suspicion.reason().map(str::to_owned),
-            services: self.services.values().map(|service| service.status(now)).collect(),
+            services: self
+                .services
+                .values()
+                .map(|service| {
+                    let window = self.maintenance_gate(service, now);
+                    service.status(window.and_then(|hold| hold.until), now)
+                })
+                .collect(),
         }
     }
 
@@ -31,8 +41,21 @@ impl Machine {
     }
 }
 
+impl OneOff {
+    pub(super) fn status(&self, now: &Stamp) -> MaintenanceStatus {
+        MaintenanceStatus {
+            window: self.id,
+            services: self.services.clone(),
+            since: self.span.since.wall,
+            until: now.wall + self.span.left(now),
+            by: self.by.clone(),
+            reason: self.reason.clone(),
+        }
+    }
+}
+
 impl Service {
-    fn status(&self, now: &Stamp) -> ServiceStatus {
+    fn status(&self, maintenance_until: Option<WallTime>, now: &Stamp) -> ServiceStatus {
         let record = &self.record;
         ServiceStatus {
             service: self.plan.id.clone(),
@@ -52,6 +75,7 @@ impl Service {
             version: record.version.as_ref().map(|seen| seen.version.clone()),
             last_good_version: record.good.clone(),
             bad_versions: record.bad.clone(),
+            maintenance_until,
             next_at: self.next_due(now).map(|due| now.wall + due),
         }
     }

@@ -74,7 +74,10 @@ impl Machine {
         };
         let failing: Vec<_> = self.services.values().filter(recent).collect();
         let hosts: BTreeSet<_> = failing.iter().map(|service| &service.plan.host).collect();
-        (failing.len() >= rule.targets && hosts.len() >= rule.hosts).then(|| {
+        #[expect(clippy::cast_precision_loss, reason = "nobody watches 2^52 services")]
+        let share = failing.len() as f64 / self.services.len().max(1) as f64;
+        let enough = failing.len() >= rule.targets && hosts.len() >= rule.hosts;
+        (enough && share > rule.share).then(|| {
             format!(
                 "{} services on {} hosts stopped answering within {}: our own network is the likelier cause",
                 failing.len(),

@@ -15,7 +15,8 @@ use crate::clock::{ClockExt, ManualClock, Stamp};
 use crate::events::Event;
 use crate::lease::{MemoryLedger, Reservation, RestartLedger};
 use crate::operator::command::{Command, Reply};
-use crate::operator::policy::{OperatorSettings, RestartPolicy};
+use crate::operator::policy::RestartPolicy;
+use crate::operator::settings::OperatorSettings;
 use crate::resilience::BackoffPolicy;
 use crate::restart::{Exit, Receipt, RunState, Running};
 use crate::vocabulary::{
@@ -225,7 +226,9 @@ impl World {
     }
 
     fn begin(&mut self) {
-        self.input(Input::Configure(self.plans.clone()));
+        let open = self.maintained.iter().map(|id| (id.clone(), Some(self.wall_later())));
+        let windows = open.collect();
+        self.input(Input::Configure { plans: self.plans.clone(), settings: None, windows });
         self.lead();
     }
 

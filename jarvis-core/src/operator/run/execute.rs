@@ -17,7 +17,7 @@ use crate::health::aggregator::CheckResult;
 use crate::lease::{Attempt, Reservation};
 use crate::operator::failpoint;
 use crate::operator::machine::input::{Effect, Fresh, Input, Look, Reserved};
-use crate::operator::policy::OperatorSettings;
+use crate::operator::settings::OperatorSettings;
 use crate::restart::{ActionRequest, Receipt, Running, ServiceRestarter};
 use crate::vocabulary::{
     ActionKind, ActionOutcome, FencingToken, Gate, IntentId, ServiceId, Verdict,
@@ -306,7 +306,7 @@ fn closed(shared: &Shared, order: &Order) -> Option<(Gate, String)> {
     if order.finishing {
         return None;
     }
-    if let Some(reason) = kill_switch(&shared.settings) {
+    if let Some(reason) = kill_switch(&shared.settings()) {
         return Some((Gate::KillSwitch, format!("the kill switch is on: {reason}")));
     }
     let late = shared.now().saturating_since(order.issued) >= STALE;

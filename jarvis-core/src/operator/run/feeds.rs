@@ -34,7 +34,7 @@ pub(super) fn changes(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
 }
 
 pub(super) fn canary(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
-    let Some(every) = shared.settings.canary_every else { return };
+    let Some(every) = shared.settings().canary_every else { return };
     let shared = Arc::clone(shared);
     tasks.spawn(async move {
         loop {

@@ -75,7 +75,7 @@ pub(super) fn start(
                 None => seek(&keeper, &events, &mut told).await,
                 Some((grant, until)) => keep(&keeper, &grant, until).await,
             }
-            keeper.parts.clock.sleep(keeper.settings.lease_ttl / 3).await;
+            keeper.parts.clock.sleep(keeper.settings().lease_ttl / 3).await;
         }
     });
     Leadership(Arc::clone(shared))
@@ -87,12 +87,12 @@ async fn bounded<T>(
     call: impl Future<Output = Result<T>> + Send,
 ) -> Option<Result<T>> {
     let clock = &shared.parts.clock;
-    clock.until(clock.monotonic() + shared.settings.lease_ttl / 3, call).await
+    clock.until(clock.monotonic() + shared.settings().lease_ttl / 3, call).await
 }
 
 async fn seek(shared: &Arc<Shared>, events: &Announcer, told: &mut bool) {
     let before = shared.parts.clock.boottime();
-    let ttl = shared.settings.lease_ttl;
+    let ttl = shared.settings().lease_ttl;
     let answer = bounded(shared, shared.parts.lease.acquire(&shared.holder, ttl)).await;
     let problem = match answer {
         Some(Ok(None)) => {
@@ -130,7 +130,7 @@ async fn seek(shared: &Arc<Shared>, events: &Announcer, told: &mut bool) {
 
 async fn keep(shared: &Arc<Shared>, grant: &Grant, until: Duration) {
     let before = shared.parts.clock.boottime();
-    let ttl = shared.settings.lease_ttl;
+    let ttl = shared.settings().lease_ttl;
     let answer = bounded(shared, shared.parts.lease.renew(grant, ttl)).await;
     let reason = match answer {
         Some(Ok(true)) => return shared.leading.renewed(grant.token, before + ttl),

@@ -35,6 +35,8 @@ pub(super) struct Life {
     pub(super) finished: Option<i128>,
     pub(super) native_health: Option<Verdict>,
     pub(super) policy: Policy,
+    /// The policy in words, where there is one.
+    pub(super) policy_name: Option<String>,
     pub(super) auto_remove: bool,
     /// The engine could not start it.
     pub(super) start_failed: bool,
@@ -57,6 +59,7 @@ impl Life {
         let started_at = state.started_at.clone().unwrap_or_default();
         let instance = instance(&id, &started_at)?;
         let host = inspect.host_config.as_ref();
+        let named = host.and_then(|host| host.restart_policy.as_ref()?.name);
         Ok(Self {
             name: inspect.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
             instance,
@@ -70,10 +73,10 @@ impl Life {
             started: nanos(&started_at),
             finished: state.finished_at.as_deref().and_then(nanos),
             native_health: state.health.and_then(|health| health.status).and_then(health),
-            policy: host
-                .and_then(|host| host.restart_policy.as_ref())
-                .and_then(|policy| policy.name)
-                .map_or(Policy::No, policy),
+            policy: named.map_or(Policy::No, policy),
+            policy_name: named
+                .filter(|name| policy(*name) != Policy::No)
+                .map(|name| format!("restart policy \"{name}\"")),
             auto_remove: host.and_then(|host| host.auto_remove).unwrap_or(false),
             start_failed: state.error.is_some_and(|error| !error.is_empty()),
             stop_timeout: inspect.config.as_ref().and_then(|config| config.stop_timeout),
@@ -117,6 +120,7 @@ impl Life {
             .with_started_at(started_at.map(WallTime::from_millis))
             .with_native_health(self.native_health)
             .with_native_restart(self.native_restart())
+            .with_native_policy(self.policy_name.clone())
     }
 }
 

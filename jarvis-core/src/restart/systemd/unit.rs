@@ -126,6 +126,7 @@ impl Unit {
             .with_instance(self.instance())
             .with_started_at(self.started_at())
             .with_native_restart(restarts)
+            .with_native_policy(restarts.then(|| format!("Restart={}", self.restart)))
     }
 
     /// What systemd would refuse anyway, said so that a person can act on it.
