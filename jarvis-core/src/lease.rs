@@ -3,8 +3,6 @@
 
 mod axis;
 mod memory;
-#[cfg(feature = "redis")]
-pub mod redis;
 #[cfg(feature = "sqlite")]
 mod process;
 #[cfg(feature = "redis")]
