@@ -65,6 +65,7 @@ impl RedisServer {
             if Instant::now() > deadline {
                 return Err("redis-server does not answer".into());
             }
+            #[expect(clippy::disallowed_methods, reason = "real time is what benches are about")]
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())

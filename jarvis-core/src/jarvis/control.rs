@@ -8,7 +8,6 @@ use super::Jarvis;
 use super::answers::ActionAnswer;
 #[cfg(feature = "sqlite")]
 use super::{EventStream, EventsQuery};
-use crate::clock::ClockExt;
 use crate::events::Event;
 use crate::operator::Command;
 #[cfg(feature = "sqlite")]

@@ -526,7 +526,7 @@ impl Machine {
             (_, false) => {
                 // It did not run when this was decided, so there is nothing of ours to finish.
                 let ours = act.was_running || act.finishing > 0 || failure.is_some();
-                match self.global_gate().filter(|_| !ours) {
+                match self.global_gate(now).filter(|_| !ours) {
                     Some(hold) => self.not_acted(id, &act.intent, hold.gate, hold.reason, now),
                     None => self.finish_start(id, act, failure, now),
                 }
