@@ -1,5 +1,11 @@
 //! What the README says: its commands run, its configurations load.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that can't set its stage has to stop"
+)]
+
 use jarvis_core::config::{Config, Source};
 use jarvis_tests::cli::{Finished, Workplace};
 

@@ -7,8 +7,9 @@ use jarvis_tests::cli::Workplace;
 use super::stage::{House, LONG};
 
 fn redis() -> String {
-    std::env::var("JARVIS_TEST_REDIS_URL")
-        .expect("JARVIS_TEST_REDIS_URL is set by tests/run, which starts the servers")
+    std::env::var("JARVIS_TEST_REDIS_URL").unwrap_or_else(|_| {
+        panic!("JARVIS_TEST_REDIS_URL is not set; `tests/run` starts the servers and sets it")
+    })
 }
 
 /// A workplace with these sections and no service.
