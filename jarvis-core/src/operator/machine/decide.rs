@@ -130,6 +130,10 @@ impl Machine {
             return Some(Wanted { action: ActionKind::Start, trigger: Trigger::FirstStart });
         }
         let pending = service.record.pending.as_ref().filter(|due| due.since.age(now) >= due.wait);
+        if service.record.pending.is_some() && pending.is_none() {
+            // It follows what it depends on, and its turn comes.
+            return None;
+        }
         if service.is_down() {
             let trigger = match (&service.record.breaker, pending) {
                 (Some(_), _) => Trigger::HalfOpen,

@@ -28,6 +28,8 @@ pub(crate) struct HealthReport {
 /// A look at a service.
 #[derive(Debug, Clone)]
 pub(crate) struct Look {
+    /// In which era of the service it began.
+    pub(crate) era: u64,
     pub(crate) running: Result<Running, String>,
     pub(crate) log: Vec<String>,
     /// Dependencies that fail a fresh probe.
@@ -141,6 +143,7 @@ pub(crate) enum Input {
 pub(crate) enum Effect {
     Observe {
         service: ServiceId,
+        era: u64,
         with_log: bool,
         dependencies: Vec<ServiceId>,
     },

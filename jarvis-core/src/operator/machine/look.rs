@@ -156,7 +156,13 @@ impl Machine {
         service.live.look_again = false;
         let down = service.is_down() || service.record.incident.is_some();
         let dependencies = if down { service.plan.depends_on.clone() } else { Vec::new() };
-        self.effects.push(Effect::Observe { service: id.clone(), with_log: down, dependencies });
+        let era = service.live.era;
+        self.effects.push(Effect::Observe {
+            service: id.clone(),
+            era,
+            with_log: down,
+            dependencies,
+        });
     }
 
     /// Looks when a look is wanted, and now and then anyway.
@@ -175,8 +181,8 @@ impl Machine {
     pub(super) fn observed(&mut self, id: &ServiceId, look: Look, now: &Stamp) {
         let id = self.name(id);
         let Some(service) = self.services.get_mut(&id) else { return };
-        let began = service.live.looking.take();
-        if began.is_some_and(|era| era != service.live.era) {
+        service.live.looking.take_if(|era| *era == look.era);
+        if look.era != service.live.era {
             // Whatever it saw, an action came in between.
             if service.live.reconcile {
                 self.observe(&id);

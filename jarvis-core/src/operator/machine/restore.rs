@@ -115,6 +115,8 @@ impl Machine {
         service.begin_era();
         let live = &mut service.live;
         live.look_fresh = false;
+        // One that was asked for may have been dropped with the lease that it was asked under.
+        live.looking = None;
         live.reserving = None;
         live.verifying = false;
         live.verified_at = None;

@@ -430,7 +430,7 @@ impl World {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Observe { service, dependencies, .. } => {
+            Effect::Observe { service, era, dependencies, .. } => {
                 let running = self.look(&service);
                 let slow = self.sims.get(&service).map_or(Duration::ZERO, |sim| sim.slow);
                 let failing = dependencies
@@ -438,7 +438,7 @@ impl World {
                     .filter(|on| self.sims.get(on).is_some_and(|sim| sim.failure().is_some()))
                     .collect();
                 let log = vec!["the last line".to_owned()];
-                let look = Look { running, log, failing };
+                let look = Look { era, running, log, failing };
                 let after = slow + Duration::from_millis(20);
                 self.later(after, Input::Observed { service, look });
             }

@@ -88,8 +88,8 @@ pub(super) fn kill_switch(settings: &OperatorSettings) -> Option<String> {
 pub(super) fn execute(shared: &Arc<Shared>, effect: Effect, issued: Monotonic) {
     let health = &shared.parts.health;
     match effect {
-        Effect::Observe { service, with_log, dependencies } => {
-            spawn(shared, observe(Arc::clone(shared), service, with_log, dependencies));
+        Effect::Observe { service, era, with_log, dependencies } => {
+            spawn(shared, observe(Arc::clone(shared), service, era, with_log, dependencies));
         }
         Effect::Reserve(attempt) => {
             let turn = shared.actions.ledger_turn();
@@ -159,12 +159,13 @@ async fn look(shared: &Shared, restarter: &Arc<dyn ServiceRestarter>) -> Result<
 async fn observe(
     shared: Arc<Shared>,
     service: ServiceId,
+    era: u64,
     with_log: bool,
     dependencies: Vec<ServiceId>,
 ) {
     let Some(restarter) = shared.restarter(&service) else {
         let running = Err("it has no restarter any more".to_owned());
-        let look = Look { running, log: Vec::new(), failing: Vec::new() };
+        let look = Look { era, running, log: Vec::new(), failing: Vec::new() };
         return shared.input(Input::Observed { service, look });
     };
     let log = async {
@@ -184,7 +185,7 @@ async fn observe(
             .collect()
     };
     let (running, log, failing) = tokio::join!(look(&shared, &restarter), log, failing);
-    shared.input(Input::Observed { service, look: Look { running, log, failing } });
+    shared.input(Input::Observed { service, look: Look { era, running, log, failing } });
 }
 
 /// What fresh probes say; `None` for a service without checks.
