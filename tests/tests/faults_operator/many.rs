@@ -219,7 +219,7 @@ async fn fault_40_a_flapping_service_and_a_cycle_are_held_and_hold_up_nobody() {
 
     // Both of the cycle are down before either may be acted on.
     let by = || "a test".to_owned();
-    stage.operator.command(Command::Pause { by: by() }).await.unwrap();
+    stage.operator.command(Command::Pause { by: by(), lasting: None }).await.unwrap();
     flaps.store(true, Ordering::SeqCst);
     one.exit(Exit::Code(1));
     two.exit(Exit::Code(1));
