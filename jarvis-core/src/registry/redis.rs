@@ -40,6 +40,7 @@ impl RedisHandles {
     }
 
     /// Those of this process.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only a scrape asks"))]
     pub(crate) fn all(&self) -> Vec<Redis> {
         let handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = handles.iter().filter(|((process, _), _)| *process == std::process::id());

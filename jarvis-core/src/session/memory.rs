@@ -42,7 +42,7 @@ const RECLAIMED: usize = 8;
 /// use jarvis_core::session::{MemorySessions, NewSession, SessionData, SessionPolicy, SessionStore};
 /// use jarvis_core::vocabulary::UserId;
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # async fn example() -> jarvis_core::Result<()> {
 /// let policy = SessionPolicy::new().with_ttl(Duration::from_secs(1_800));
 /// let sessions = MemorySessions::new(policy, Arc::new(SystemClock::new()))?;
 ///
@@ -57,8 +57,9 @@ const RECLAIMED: usize = 8;
 /// let loaded = sessions.load(&made.id).await?.expect("it was just made");
 /// assert_eq!((loaded.version, loaded.data.as_str()), (2, r#"{"theme":"dark"}"#));
 /// # assert_eq!(cookie.len(), 34);
-/// # jarvis_core::Result::Ok(())
-/// # }).unwrap();
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
 /// ```
 #[derive(Debug, Clone)]
 pub struct MemorySessions(Front<Memory>);

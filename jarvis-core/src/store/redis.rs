@@ -200,6 +200,10 @@ impl Redis {
     }
 
     /// The server's clock; of a Cluster, that of one of its nodes.
+    #[cfg_attr(
+        not(feature = "testkit"),
+        expect(dead_code, reason = "the cases of the client ask it")
+    )]
     pub(crate) async fn now(&self, operation: &'static str) -> Result<WallTime> {
         let time = self.query(operation, Command::new("TIME"), Effect::Read);
         let (seconds, micros): (i64, i64) = time.await?;

@@ -13,6 +13,7 @@ use super::{
 use crate::vocabulary::{CheckName, Platform, ServiceId, ServiceState, Verdict};
 
 /// A service in numbers: what a scrape needs of it.
+#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only a scrape reads them"))]
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceReading {
     pub(crate) service: ServiceId,
@@ -22,6 +23,7 @@ pub(crate) struct ServiceReading {
 }
 
 /// A check in numbers.
+#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only a scrape reads them"))]
 #[derive(Debug, Clone)]
 pub(crate) struct CheckReading {
     pub(crate) check: CheckName,

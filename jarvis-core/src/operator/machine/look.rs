@@ -99,7 +99,11 @@ impl Machine {
         now: &Stamp,
     ) {
         let Some(service) = self.service_mut(id) else { return };
-        service.record.ever_passed |= report.ever_passed;
+        // The first pass of what counts as down is its way up, and no reason to restart it now.
+        let before = &service.live.health;
+        let first_pass = before.state == ServiceState::Down && !before.ever_passed;
+        let comes_up = first_pass && report.state == ServiceState::Down;
+        service.record.ever_passed |= report.ever_passed && !comes_up;
         if service.record.phase.in_flight() || service.was_before_the_action(began, now) {
             // What is said during an action is about the life before, or not meant seriously; what
             // was seen before its end and arrives late, too.

@@ -144,6 +144,24 @@ fn a_check_that_never_passed_restarts_nothing_unless_the_instance_exited() {
 }
 
 #[test]
+fn the_first_pass_of_what_counts_as_down_restarts_nothing() {
+    let mut world = World::new(vec![plan("api")]);
+    world.sim("api").ever_passed = false;
+    world.sim("api").hung = Some(FailureKind::Refused);
+    world.run(60);
+    // It passed once; it is well after the second pass.
+    world.sim("api").ever_passed = true;
+    world.run(5);
+    world.sim("api").hung = None;
+    world.run(120);
+    assert_eq!(world.count("api", "restart (down"), 0, "{:?}", world.story("api"));
+    assert_eq!(world.count("api", "incident_resolved"), 1, "{:?}", world.story("api"));
+    world.sim("api").hung = Some(FailureKind::Refused);
+    world.run(60);
+    assert_eq!(world.count("api", "restart (down"), 1, "{:?}", world.story("api"));
+}
+
+#[test]
 fn a_first_start_is_no_restart() {
     let mut world = World::new(vec![plan("api")]);
     world.sim("api").run = RunState::NotStarted;

@@ -256,16 +256,22 @@ impl Link {
         deadline: Deadline,
     ) -> Result<(u64, Reply)> {
         let _waiting = self.wait_in_line()?;
-        let mut repeatable = effect != Effect::Write;
+        let mut lost: Option<Error> = None;
         loop {
-            let lines = self.lines(deadline).await?;
+            let lines = match self.lines(deadline).await {
+                Ok(lines) => lines,
+                // What was sent may have been applied, whatever keeps it from being sent again.
+                Err(error) => return Err(lost.filter(|_| effect != Effect::Read).unwrap_or(error)),
+            };
             match self.exchange(&lines, request, deadline).await {
                 Some(Ok(reply)) => return Ok((lines.id, reply)),
                 Some(Err(error)) => {
-                    self.lost(lines.id, &failure::lost(&self.name, effect, &error));
-                    if !std::mem::take(&mut repeatable) {
-                        return Err(failure::lost(&self.name, effect, &error));
+                    let error = failure::lost(&self.name, effect, &error);
+                    self.lost(lines.id, &error);
+                    if effect == Effect::Write || lost.is_some() {
+                        return Err(error);
                     }
+                    lost = Some(error);
                 }
                 None => return Err(failure::late(&self.name, effect, deadline.within)),
             }

@@ -35,7 +35,14 @@ pub(crate) enum Event {
     /// The connection is gone. What is published until `Restored` is missed.
     Lost(Error),
     /// A message.
-    Message { channel: String, payload: Vec<u8> },
+    Message {
+        #[cfg_attr(
+            not(feature = "testkit"),
+            expect(dead_code, reason = "the rooms listen on one channel each")
+        )]
+        channel: String,
+        payload: Vec<u8>,
+    },
     /// The reader was too slow: this many messages were left out here.
     Dropped(u64),
 }

@@ -87,6 +87,10 @@ impl Redis {
     }
 
     /// The version of the server, such as `7.0.15`.
+    #[cfg_attr(
+        not(feature = "testkit"),
+        expect(dead_code, reason = "the cases of the client ask it")
+    )]
     pub(crate) async fn version(&self, operation: &'static str) -> Result<String> {
         let info = Command::new("INFO").arg("server");
         let info: Value = self.query(operation, info, Effect::Read).await?;

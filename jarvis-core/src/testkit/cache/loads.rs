@@ -72,11 +72,17 @@ pub(super) async fn a_failed_load_is_given_to_all_and_not_kept(env: &dyn CacheEn
     let cache = env.open(policy()).await?;
     let source = Source::gated();
     let callers = (0..20).map(|_| load(&cache, "k", LoadOptions::new(), source.failures()));
-    let (failures, ()) = join(join_all(callers), async {
+    let (failures, waited) = join(join_all(callers), async {
         source.begun().await;
+        // Who has found nothing waits; who asks after the failure would load anew.
+        while cache.stats().await?.misses < 20 {
+            tokio::task::yield_now().await;
+        }
         source.release(20);
+        Ok::<(), crate::Error>(())
     })
     .await;
+    waited?;
     for failure in failures {
         let Err(error) = failure else { panic!("{failure:?} of a load that failed") };
         assert_eq!((error.kind(), error.message()), (ErrorKind::RateLimited, "failure 1"));
