@@ -412,7 +412,7 @@ async fn who_was_killed_loses_its_lease_at_once_and_who_is_stopped_does_not() {
     signal(&holder, Signal::KILL);
     holder.wait().unwrap();
     let grant = lease.acquire(&us, hour).await.unwrap().expect("an hour before it runs out");
-    assert_eq!(grant.token.number(), old + 1);
+    assert!(grant.token.number() > old, "a token grows");
     let ledger = ledger(&file).unwrap();
     let error = reserve(&ledger, "of-the-dead", old).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");

@@ -2,6 +2,7 @@
 
 mod late;
 mod planned;
+mod rollback;
 mod waits;
 
 use super::input::Input;
@@ -10,10 +11,9 @@ use super::world::{CrashPoint, Script, World, id, plan, secs};
 use crate::ErrorKind;
 use crate::events::Event;
 use crate::operator::command::Command;
-use crate::operator::policy::RollbackPolicy;
 use crate::operator::settings::{Allow, AllowedAction, OperatorSettings};
 use crate::restart::{Exit, RunState};
-use crate::vocabulary::{ActionKind, FailureKind, Gate, Lifecycle, Mode, VersionId};
+use crate::vocabulary::{ActionKind, FailureKind, Gate, Lifecycle, Mode};
 
 fn restart(name: &str) -> Command {
     Command::Restart { service: id(name), by: "ann".to_owned() }
@@ -255,19 +255,6 @@ fn stopped_by_a_person_is_told_not_paged_and_not_touched() {
 }
 
 #[test]
-fn maintenance_opens_no_incident_and_ends_with_one_if_it_is_still_down() {
-    let mut world = World::new(vec![plan("api")]);
-    world.run(5);
-    world.maintain(&id("api"), true);
-    world.sim("api").kill();
-    world.run(300);
-    assert_eq!(world.story("api"), ["instance_exited", "held by maintenance"]);
-    world.maintain(&id("api"), false);
-    world.run(90);
-    assert_eq!(world.count("api", "incident_resolved"), 1, "{:?}", world.story("api"));
-}
-
-#[test]
 fn the_platforms_own_restart_policy_goes_first() {
     let mut world = World::new(vec![plan("api")]);
     world.sim("api").native = true;
@@ -416,60 +403,6 @@ fn the_allow_list_and_a_missing_restart_section_hold() {
     world.run(60);
     assert_eq!(world.count("api", "held by allow_list"), 1);
     assert!(world.performed.is_empty());
-}
-
-fn versions() -> (VersionId, VersionId) {
-    (VersionId::new("v1").unwrap(), VersionId::new("v2").unwrap())
-}
-
-/// v1 proved itself, then v2 is deployed, which is bad.
-fn bad_deploy(settings: OperatorSettings) -> World {
-    let (good, bad) = versions();
-    let mut api = plan("api");
-    api.rollback = Some(RollbackPolicy::default());
-    let mut world = World::with_settings(vec![api], settings);
-    world.sim("api").version = Some(good);
-    world.run(700);
-    let sim = world.sim("api");
-    sim.kill();
-    sim.version = Some(bad.clone());
-    sim.bad_versions.insert(bad);
-    sim.start();
-    world
-}
-
-#[test]
-fn a_bad_version_is_rolled_back_once_and_pinned() {
-    let (good, bad) = versions();
-    let mut world = bad_deploy(OperatorSettings::default());
-    world.run(300);
-    let actions: Vec<_> = world.performed.iter().map(|(_, _, action)| action.clone()).collect();
-    assert_eq!(
-        actions,
-        [ActionKind::Restart, ActionKind::Restart, ActionKind::RollBack { to: good.clone() }]
-    );
-    assert_eq!(world.count("api", "rolled_back"), 1, "{:?}", world.story("api"));
-    assert_eq!(world.count("api", "incident_resolved"), 1);
-    let sim = world.sim("api");
-    assert_eq!(sim.version, Some(good));
-    sim.kill();
-    sim.version = Some(bad);
-    sim.start();
-    world.run(1_200);
-    let rollbacks = world
-        .performed
-        .iter()
-        .filter(|(_, _, action)| matches!(action, ActionKind::RollBack { .. }));
-    assert_eq!(rollbacks.count(), 1, "once a bad version");
-}
-
-#[test]
-fn without_permission_there_is_no_rollback() {
-    let allow = Allow { services: None, actions: Some(vec![AllowedAction::Restart]) };
-    let mut world = bad_deploy(OperatorSettings { allow, ..OperatorSettings::default() });
-    world.run(300);
-    assert!(world.performed.iter().all(|(_, _, action)| *action == ActionKind::Restart));
-    assert_eq!(world.count("api", "escalated"), 1);
 }
 
 #[test]
@@ -674,22 +607,6 @@ fn an_operator_without_the_lease_decides_nothing() {
     world.lead();
     world.run(100);
     assert_eq!(world.count("api", "incident_resolved"), 1);
-}
-
-#[test]
-fn pause_and_resume_survive_a_restart_of_jarvis() {
-    let mut world = World::new(vec![plan("api")]);
-    world.run(5);
-    world.command(Command::Pause { by: "ann".to_owned(), lasting: None });
-    world.crash();
-    world.run(5);
-    world.sim("api").kill();
-    world.run(60);
-    assert_eq!(world.count("api", "held by mode"), 1);
-    assert!(world.performed.is_empty());
-    world.command(Command::Resume { by: "ann".to_owned() });
-    world.run(60);
-    assert_eq!(world.performed.len(), 1);
 }
 
 #[test]

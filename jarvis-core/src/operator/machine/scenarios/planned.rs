@@ -215,3 +215,32 @@ fn a_share_of_all_services_can_be_asked_for_before_jarvis_suspects_itself() {
     assert!(suspected(0.4));
     assert!(!suspected(0.5), "six of twelve are not more than half");
 }
+
+#[test]
+fn maintenance_opens_no_incident_and_ends_with_one_if_it_is_still_down() {
+    let mut world = World::new(vec![plan("api")]);
+    world.run(5);
+    world.maintain(&id("api"), true);
+    world.sim("api").kill();
+    world.run(300);
+    assert_eq!(world.story("api"), ["instance_exited", "held by maintenance"]);
+    world.maintain(&id("api"), false);
+    world.run(90);
+    assert_eq!(world.count("api", "incident_resolved"), 1, "{:?}", world.story("api"));
+}
+
+#[test]
+fn pause_and_resume_survive_a_restart_of_jarvis() {
+    let mut world = World::new(vec![plan("api")]);
+    world.run(5);
+    world.command(Command::Pause { by: "ann".to_owned(), lasting: None });
+    world.crash();
+    world.run(5);
+    world.sim("api").kill();
+    world.run(60);
+    assert_eq!(world.count("api", "held by mode"), 1);
+    assert!(world.performed.is_empty());
+    world.command(Command::Resume { by: "ann".to_owned() });
+    world.run(60);
+    assert_eq!(world.performed.len(), 1);
+}
