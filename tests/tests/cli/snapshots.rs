@@ -92,7 +92,7 @@ fn a_refused_configuration_looks_like_this() {
 
 #[test]
 fn sessions_look_like_this() {
-    let place = jarvis_tests::cli::Workplace::empty();
+    let place = jarvis_tests::cli::Workplace::with_config("[jarvis]\nstate_dir = \"STATE\"\n");
     let settled = |text: &str| {
         let names = Regex::new(r"[A-Za-z0-9_-]{45}").unwrap().replace_all(text, "[handle]");
         let names = Regex::new(r"[A-Za-z0-9_-]{34}").unwrap().replace_all(&names, "[id]");
