@@ -154,6 +154,7 @@ pub trait Cache: Debug + Send + Sync + 'static {
     ///   typed goes through [`escape_pattern`].
     /// - A class without an end, and a `\` at the end, are `InvalidInput`.
     /// - Entries that ran out or were invalidated, but still take room, may be counted.
+    /// - What is written while it runs, also by a load that began before, may stay or go.
     async fn invalidate_pattern(&self, pattern: &str) -> Result<u64>;
 
     /// Makes every entry of the namespace miss.
