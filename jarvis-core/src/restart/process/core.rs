@@ -281,13 +281,12 @@ impl Core {
         else {
             return Ok(());
         };
-        match Record::read(&self.traces.record)? {
-            Some(record) if record.phase == (Phase::Running { identity: identity.clone() }) => {
-                let phase = Phase::Ended { identity: Some(identity.clone()), exit };
-                record.now(phase, self.clock.stamp()).write(&self.traces.record)
-            }
-            _ => Ok(()),
-        }
+        let running = Phase::Running { identity: identity.clone() };
+        self.traces.change(|record| {
+            let phase = Phase::Ended { identity: Some(identity.clone()), exit };
+            let record = record.filter(|record| record.phase == running)?;
+            Some(record.now(phase, self.clock.stamp()))
+        })
     }
 
     /// Carries an action out. One at a time.
@@ -378,13 +377,14 @@ impl Core {
         request: Option<&ActionRequest>,
         receipt: Option<&Receipt>,
     ) -> Result<()> {
-        let before = Record::read(&self.traces.record)?;
-        let mut record = Record::new(phase, self.clock.stamp());
-        let highest = before.map_or(FencingToken::default(), |record| record.token);
-        record.token = request.map_or(highest, |request| request.token.max(highest));
-        record.intent = request.map(|request| request.intent.clone());
-        record.receipt = receipt.cloned();
-        record.write(&self.traces.record)
+        self.traces.change(|before| {
+            let mut record = Record::new(phase, self.clock.stamp());
+            let highest = before.map_or(FencingToken::default(), |record| record.token);
+            record.token = request.map_or(highest, |request| request.token.max(highest));
+            record.intent = request.map(|request| request.intent.clone());
+            record.receipt = receipt.cloned();
+            Some(record)
+        })
     }
 
     /// The start half. Nothing but the kernel may refuse it now: what was stopped has to run.

@@ -3,6 +3,9 @@
 //! A record is replaced as a whole: written beside, synced, renamed, and the folder synced. It
 //! is written *before* the process is started too, so that after a crash in between the next
 //! start knows to look for the child by its environment.
+//!
+//! Several processes may write it: the one that acts, and those that watch beside it and saw the end.
+//! A lock beside the record lets one at a time read it and replace it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -91,15 +94,8 @@ impl Record {
     }
 
     /// Replaces the record. Synced when this returns.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let failed = |error: io::Error| {
-            let kind = Error::from(error).kind();
-            Error::new(
-                kind,
-                "the record of the process can't be written; nothing was started or stopped since",
-            )
-            .with_context("path", path.display())
-        };
+    fn write(&self, path: &Path) -> Result<()> {
+        let failed = |error| unwritable(path, error);
         let text = serde_json::to_vec_pretty(self).map_err(|error| {
             Error::new(ErrorKind::Internal, "a record can't be written").with_source(error)
         })?;
@@ -112,6 +108,15 @@ impl Record {
         }
         Ok(())
     }
+}
+
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    let kind = Error::from(error).kind();
+    Error::new(
+        kind,
+        "the record of the process can't be written; nothing was started or stopped since",
+    )
+    .with_context("path", path.display())
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
@@ -142,6 +147,29 @@ impl Traces {
             record: state_dir.join("run").join(format!("{name}.json")),
             log: state_dir.join("log").join(format!("{name}.log")),
         })
+    }
+
+    /// Replaces the record by what `change` makes of it, where it makes something. Nobody else does
+    /// meanwhile, in this process or another. Synced when this returns.
+    pub(super) fn change(
+        &self,
+        change: impl FnOnce(Option<Record>) -> Option<Record>,
+    ) -> Result<()> {
+        let lock = self.lock().map_err(|error| unwritable(&self.record, error))?;
+        let changed = change(Record::read(&self.record)?);
+        let written = changed.map_or(Ok(()), |record| record.write(&self.record));
+        drop(lock);
+        written
+    }
+
+    /// Held until it is dropped, or its process ends.
+    fn lock(&self) -> io::Result<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).append(true).mode(0o600);
+        let file = options.open(self.record.with_extension("lock"))?;
+        file.lock()?;
+        Ok(file)
     }
 
     /// Makes the folders, for us alone.
@@ -186,10 +214,36 @@ mod tests {
             Phase::Released,
         ] {
             let record = Record::new(phase, clock.stamp());
-            record.write(&traces.record).unwrap();
+            traces.change(|_| Some(record.clone())).unwrap();
             assert_eq!(Record::read(&traces.record).unwrap(), Some(record));
         }
         std::fs::write(&traces.record, "{\"phase\":\"star").unwrap();
         assert_eq!(Record::read(&traces.record).unwrap(), None);
+    }
+
+    /// Processes that share a record have nothing in common but its path, and so have these.
+    #[test]
+    fn who_acts_and_who_watches_write_one_at_a_time_and_nobody_reads_half() {
+        const CHANGES: u64 = 100;
+        let folder = tempfile::tempdir().unwrap();
+        let first = Record::new(Phase::Released, ManualClock::new().stamp());
+        let traces = || Traces::new(folder.path(), "coach").unwrap();
+        traces().prepare().unwrap();
+        traces().change(|_| Some(first)).unwrap();
+        let count = || {
+            for _ in 0..CHANGES {
+                let counted = |record: Option<Record>| {
+                    let record = record.unwrap();
+                    Some(Record { token: FencingToken::new(record.token.number() + 1), ..record })
+                };
+                traces().change(counted).unwrap();
+                assert!(Record::read(&traces().record).unwrap().is_some(), "it is there and whole");
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..4).for_each(|_| drop(scope.spawn(count)));
+        });
+        let record = Record::read(&traces().record).unwrap().unwrap();
+        assert_eq!(record.token.number(), 4 * CHANGES);
     }
 }
