@@ -36,6 +36,7 @@ mod inbox;
 mod log;
 mod memory;
 mod message;
+mod policy;
 #[cfg(feature = "redis")]
 mod redis;
 mod topic;
@@ -54,11 +55,25 @@ pub use filter::{
 pub use log::{EventLog, EventQuery, Follow, LogEntry, Page, Retention};
 pub use memory::MemoryBus;
 pub use message::{MAX_PAYLOAD, MAX_PAYLOAD_DEPTH, Message, UnknownEvent};
+pub use policy::BusPolicy;
 #[cfg(feature = "redis")]
-pub use redis::{Backlog, RedisBus, RedisBusOptions};
+pub use redis::RedisBus;
 pub use topic::{MAX_TOPIC, Topic, TopicName, TopicPattern};
 
 use crate::Result;
+
+/// What waits to be carried to the other instances on a shared bus: JARVIS's own events, which don't
+/// wait for the server themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// How many wait.
+    pub events: usize,
+    /// Their size, in bytes of JSON.
+    pub bytes: usize,
+    /// How many were dropped since the bus was made, because too many waited.
+    pub dropped: u64,
+}
 
 /// One subscriber's end. Dropping it unsubscribes.
 #[async_trait]
@@ -104,6 +119,8 @@ pub trait EventBus: Debug + Send + Sync + 'static {
     ///   own process.
     /// - `Ok` for a message means that it has its [`stream`](Envelope::stream) position, one
     ///   more than the one before it.
+    /// - A message takes its place when its future is first polled: those that are published without
+    ///   waiting for each other keep that order.
     ///
     /// # Errors
     /// Only for messages, on a shared bus: `Unavailable` or `Timeout` by the bus's deadline. With
@@ -121,6 +138,13 @@ pub trait EventBus: Debug + Send + Sync + 'static {
     /// On a shared bus `Unavailable` or `Timeout` when the server does not take them by the bus's
     /// deadline; it goes on trying.
     async fn flush(&self) -> Result<()>;
+
+    /// What waits to be carried to the other instances.
+    ///
+    /// # Behavior
+    /// - Asks no server.
+    /// - Nothing once [`flush`](EventBus::flush) was `Ok`, and always where there are no others.
+    fn backlog(&self) -> Backlog;
 
     /// Subscribes.
     ///

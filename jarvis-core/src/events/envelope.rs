@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Event, Message, Topic, UnknownEvent};
+use super::{Event, Message, Topic, TopicName, UnknownEvent};
 use crate::clock::WallTime;
 
 /// The place of an event in the one order that all instances on a bus see.
@@ -69,7 +69,7 @@ impl Envelope {
 
 /// An envelope as it is read.
 #[derive(Deserialize)]
-struct Wire {
+pub(super) struct Wire {
     sequence: u64,
     instance: Arc<str>,
     at: WallTime,
@@ -77,11 +77,15 @@ struct Wire {
     event: Value,
     #[serde(default)]
     stream: Option<StreamPosition>,
+    /// Names the event before it in the stream of a shared bus.
+    #[serde(default)]
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis has a stream"))]
+    pub(super) previous: Option<Box<str>>,
 }
 
 impl From<Wire> for Envelope {
     fn from(wire: Wire) -> Self {
-        let Wire { sequence, instance, at, topic, event, stream } = wire;
+        let Wire { sequence, instance, at, topic, event, stream, .. } = wire;
         let event = read_event(&topic, event);
         Self { sequence, instance, at, topic, event, stream }
     }
@@ -89,14 +93,33 @@ impl From<Wire> for Envelope {
 
 /// An event, or the whole of what this version can't read.
 fn read_event(topic: &Topic, body: Value) -> Event {
-    let known = if body.get("type").and_then(Value::as_str) == Some("message") {
-        Message::deserialize(&body).map(Event::Message)
-    } else {
-        Event::deserialize(&body)
+    let known = match body.get("type").and_then(Value::as_str) {
+        Some("message") => return read_message(topic, body),
+        _ => Event::deserialize(&body),
     };
     match known {
         Ok(event) if event.topic() == *topic => event,
         _ => Event::Unknown(UnknownEvent::new(topic.clone(), body)),
+    }
+}
+
+/// A message with its payload as it is, not a copy of it.
+fn read_message(topic: &Topic, mut body: Value) -> Event {
+    let named = match topic {
+        Topic::Named(name) if body.get("topic").and_then(Value::as_str) == Some(name.as_str()) => {
+            TopicName::new(name.as_str()).ok()
+        }
+        _ => None,
+    };
+    let payload = body.get_mut("payload").map(Value::take).unwrap_or_default();
+    match named.filter(|_| Message::admits(&payload).is_ok()) {
+        Some(name) => Event::Message(Message::admitted(name, payload)),
+        None => {
+            if let Some(place) = body.get_mut("payload") {
+                *place = payload;
+            }
+            Event::Unknown(UnknownEvent::new(topic.clone(), body))
+        }
     }
 }
 

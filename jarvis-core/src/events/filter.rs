@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Envelope, Topic, TopicPattern};
 
 /// How many undelivered events a subscriber may have, unless it asks for another number.
@@ -123,7 +125,8 @@ impl Filter {
 }
 
 /// Why events may be missing without anybody knowing how many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Gap {
     /// The server lost all that it held (a restart without persistence, a flush): a new epoch.
@@ -134,17 +137,79 @@ pub enum Gap {
 }
 
 /// What a subscriber receives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// As JSON an event is its [`Envelope`], and what is missing stands alone: `{"missed": 12}`,
+/// `{"gap": "stream_lost"}`, `{"too_slow": true}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Wire", into = "Wire")]
 #[non_exhaustive]
 pub enum Delivery {
     /// An event.
     Event(Arc<Envelope>),
     /// That many events are missing here: the subscriber was too slow, or the connection was lost
-    /// for longer than the bus remembers. In the second case events that its filter would not have
-    /// matched are counted too.
+    /// for longer than the bus remembers. In the second case nobody knows any more what they were
+    /// about, so that events that its filter would not have matched are counted too.
     Missed(u64),
     /// Events may be missing here, and nobody knows how many.
     Gap(Gap),
     /// The last delivery to a subscriber with [`Overflow::Close`] that was too slow.
     TooSlow,
+}
+
+/// A [`Delivery`] as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Wire {
+    Missed { missed: u64 },
+    Gap { gap: Gap },
+    TooSlow { too_slow: bool },
+    Event(Arc<Envelope>),
+}
+
+impl From<Delivery> for Wire {
+    fn from(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::Event(envelope) => Self::Event(envelope),
+            Delivery::Missed(missed) => Self::Missed { missed },
+            Delivery::Gap(gap) => Self::Gap { gap },
+            Delivery::TooSlow => Self::TooSlow { too_slow: true },
+        }
+    }
+}
+
+impl From<Wire> for Delivery {
+    fn from(wire: Wire) -> Self {
+        match wire {
+            Wire::Event(envelope) => Self::Event(envelope),
+            Wire::Missed { missed } => Self::Missed(missed),
+            Wire::Gap { gap } => Self::Gap(gap),
+            Wire::TooSlow { .. } => Self::TooSlow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Event, Message, TopicName};
+    use super::*;
+    use crate::clock::WallTime;
+    use serde_json::json;
+
+    #[test]
+    fn a_delivery_reads_as_it_was_written() {
+        let topic = TopicName::new("project.42.chat").unwrap();
+        let event = Event::Message(Message::new(topic, json!({ "missed": 1 })).unwrap());
+        let envelope = Arc::new(Envelope::new(7, "one".into(), WallTime::from_millis(1), event));
+        let written = serde_json::to_value(&*envelope).unwrap();
+        for (delivery, expected) in [
+            (Delivery::Event(envelope), written),
+            (Delivery::Missed(12), json!({ "missed": 12 })),
+            (Delivery::Gap(Gap::StreamRolledBack), json!({ "gap": "stream_rolled_back" })),
+            (Delivery::TooSlow, json!({ "too_slow": true })),
+        ] {
+            let value = serde_json::to_value(&delivery).unwrap();
+            assert_eq!(value, expected);
+            assert_eq!(serde_json::from_value::<Delivery>(value).unwrap(), delivery);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::inbox::{LocalSubscription, Subscribers};
-use super::{Envelope, Event, EventBus, Filter, StreamPosition, Subscription};
+use super::{Backlog, Envelope, Event, EventBus, Filter, StreamPosition, Subscription};
 use crate::Result;
 use crate::clock::SharedClock;
 
@@ -95,6 +95,11 @@ impl EventBus for MemoryBus {
 
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Nobody else hears it.
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
     }
 
     async fn subscribe(&self, filter: Filter) -> Result<Box<dyn Subscription>> {

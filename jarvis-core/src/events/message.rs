@@ -51,22 +51,31 @@ impl Message {
     /// `TooLarge` when the payload is over [`MAX_PAYLOAD`], `InvalidInput` when it is deeper than
     /// [`MAX_PAYLOAD_DEPTH`].
     pub fn new(topic: TopicName, payload: Value) -> Result<Self> {
-        if !is_shallow(&payload, MAX_PAYLOAD_DEPTH) {
+        match Self::admits(&payload) {
+            Ok(()) => Ok(Self { topic, payload }),
+            Err(error) => Err(error.with_context("topic", &topic)),
+        }
+    }
+
+    /// May this be a payload?
+    pub(super) fn admits(payload: &Value) -> Result<()> {
+        if !is_shallow(payload, MAX_PAYLOAD_DEPTH) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("the payload is nested deeper than {MAX_PAYLOAD_DEPTH} levels"),
-            )
-            .with_context("topic", &topic));
+            ));
         }
-        let mut length = Length(0);
-        if serde_json::to_writer(&mut length, &payload).is_err() {
-            return Err(Error::new(
+        serde_json::to_writer(Length(0), payload).map_err(|_| {
+            Error::new(
                 ErrorKind::TooLarge,
                 format!("the payload is over {MAX_PAYLOAD} bytes of JSON; publish where it lies instead of all of it"),
             )
-            .with_context("topic", &topic));
-        }
-        Ok(Self { topic, payload })
+        })
+    }
+
+    /// Of a payload that [`admits`](Self::admits) has seen.
+    pub(super) const fn admitted(topic: TopicName, payload: Value) -> Self {
+        Self { topic, payload }
     }
 
     /// What it is about.

@@ -3,7 +3,8 @@
 //! # How it works
 //!
 //! A message is published by one script: it takes the next number of the stream, appends the
-//! envelope to a short Redis stream and publishes it on a channel. Subscribers listen on the
+//! envelope to a short Redis stream and publishes it on a channel. Messages that are published while
+//! others are under way wait for those, and then go together. Subscribers listen on the
 //! channel, and put what they hear in order: each entry carries its epoch, its sequence and the
 //! name of the entry before it. A hole is waited on for 50 ms and then filled from the stream; so
 //! is what was missed while the connection was lost. What the stream no longer has is told as
@@ -34,12 +35,13 @@
 //! # What it costs
 //!
 //! Every instance hears every message, whatever its subscribers ask for. The stream holds the last
-//! 10,000 entries ([`RedisBusOptions::with_history`]), at 64 KiB a payload 640 MiB at the very
+//! 10,000 entries ([`BusPolicy::history`]), at 64 KiB a payload 640 MiB at the very
 //! most, at the usual few hundred bytes a few MiB. Channels are shared by all databases of a
 //! server: buses that shall not meet on one server need different prefixes.
 
 mod forward;
 mod order;
+mod outbox;
 mod receive;
 mod script;
 
@@ -49,102 +51,17 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use self::forward::Forwarder;
+use self::outbox::Outbox;
 use self::receive::Readiness;
-use self::script::{Keys, Place};
+use self::script::Keys;
 use super::inbox::{LocalSubscription, Subscribers};
-use super::{Envelope, Event, EventBus, Filter, Origin, StreamPosition, Subscription};
+use super::{
+    Backlog, BusPolicy, Envelope, Event, EventBus, Filter, Origin, StreamPosition, Subscription,
+};
 use crate::clock::{ClockExt, SharedClock};
 use crate::store::redis::Redis;
 use crate::vocabulary::Severity;
 use crate::{Error, ErrorKind, Result, Retry};
-
-/// How a [`RedisBus`] is used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RedisBusOptions {
-    /// What its keys and its channel begin with: 1 to 64 letters, digits, `-`, `_`, `.` or `:`.
-    /// `jarvis` unless told, which makes the channel `jarvis:broadcasts`.
-    pub prefix: String,
-    /// How many entries are kept to fill gaps from, about. 10,000 unless told. The last publisher
-    /// decides.
-    pub history: usize,
-    /// Names this instance, as [`EventBus::instance`]; made of the process id and a random number
-    /// unless told. Two instances that are alive must never share it.
-    pub instance: Option<String>,
-}
-
-impl Default for RedisBusOptions {
-    fn default() -> Self {
-        Self { prefix: "jarvis".to_owned(), history: 10_000, instance: None }
-    }
-}
-
-impl RedisBusOptions {
-    /// The usual ones.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What its keys and its channel begin with.
-    #[must_use]
-    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
-        self
-    }
-
-    /// How many entries are kept, about.
-    #[must_use]
-    pub fn with_history(mut self, entries: usize) -> Self {
-        self.history = entries;
-        self
-    }
-
-    /// Names this instance.
-    #[must_use]
-    pub fn with_instance(mut self, instance: impl Into<String>) -> Self {
-        self.instance = Some(instance.into());
-        self
-    }
-
-    fn check(&self) -> Result<()> {
-        check_word("prefix", &self.prefix)?;
-        if let Some(instance) = &self.instance {
-            check_word("instance", instance)?;
-        }
-        if self.history == 0 {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "history = 0 would leave nothing to fill a gap from",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// These go into JSON and keys as they are.
-fn check_word(what: &str, word: &str) -> Result<()> {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    if (1..=64).contains(&word.len()) && word.bytes().all(good) {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::InvalidInput,
-        format!("{word:?} is no {what} of a bus: use 1 to 64 letters, digits, '-', '_', '.', ':'"),
-    ))
-}
-
-/// What waits to be carried to the other instances.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Backlog {
-    /// Events of JARVIS that wait.
-    pub events: usize,
-    /// Their size, in bytes of JSON.
-    pub bytes: usize,
-    /// Events that were dropped, since the bus was made.
-    pub dropped: u64,
-}
 
 #[derive(Debug)]
 struct Shared {
@@ -154,8 +71,10 @@ struct Shared {
     history: usize,
     instance: Arc<str>,
     subscribers: Mutex<Subscribers>,
-    /// Of this instance. Held while an own event is handed out, so that it is in order.
+    /// Of this instance. Held while an own event is handed out or a message takes its place, so that
+    /// they are in order.
     sequence: Mutex<u64>,
+    outbox: Outbox,
     forwarder: Forwarder,
 }
 
@@ -224,10 +143,10 @@ impl RedisBus {
     /// An instance on the bus of this Redis. Connects nothing.
     ///
     /// # Errors
-    /// `InvalidInput` for options that are none; `Exhausted` without random numbers.
-    pub fn new(redis: &Redis, options: RedisBusOptions, clock: SharedClock) -> Result<Self> {
-        options.check()?;
-        let RedisBusOptions { prefix, history, instance } = options;
+    /// `ConfigInvalid` for a policy that can't be kept; `Exhausted` without random numbers.
+    pub fn new(redis: &Redis, policy: BusPolicy, clock: SharedClock) -> Result<Self> {
+        policy.validate()?;
+        let BusPolicy { prefix, history, instance } = policy;
         let instance = match instance {
             Some(instance) => instance,
             None => format!("{}-{}", std::process::id(), script::random()?),
@@ -240,6 +159,7 @@ impl RedisBus {
             instance: instance.into(),
             subscribers: Mutex::default(),
             sequence: Mutex::new(0),
+            outbox: Outbox::default(),
             forwarder: Forwarder::default(),
         };
         Ok(Self(Arc::new(Inner {
@@ -250,26 +170,15 @@ impl RedisBus {
         })))
     }
 
-    /// What waits to be carried to the other instances.
-    #[must_use]
-    pub fn backlog(&self) -> Backlog {
-        self.0.shared.forwarder.backlog()
-    }
-
     async fn publish_in_order(&self, event: Event) -> Result<Arc<Envelope>> {
         let shared = &self.0.shared;
-        let envelope = shared.envelope(&mut shared.sequence(), event);
-        let mut sent = script::publish(shared, &envelope, Place::New).await;
-        if let Err(error) = &sent
-            && error.retry() == Retry::Indeterminate
-            && error.kind() == ErrorKind::Unavailable
-        {
-            // The connection was lost, not the time: the stream knows whether it arrived.
-            sent = script::publish(shared, &envelope, Place::LookUp)
-                .await
-                .map_err(|error| error.with_retry(Retry::Indeterminate));
-        }
-        Ok(Arc::new(envelope.with_stream(sent?)))
+        let (envelope, ticket) = {
+            let mut sequence = shared.sequence();
+            let envelope = shared.envelope(&mut sequence, event);
+            let ticket = outbox::push(shared, &envelope)?;
+            (envelope, ticket)
+        };
+        Ok(Arc::new(envelope.with_stream(ticket.position(shared).await?)))
     }
 
     fn start_sender(&self) -> Result<()> {
@@ -339,6 +248,10 @@ impl EventBus for RedisBus {
     async fn flush(&self) -> Result<()> {
         let shared = &self.0.shared;
         shared.forwarder.drained(&shared.clock, receive::START).await
+    }
+
+    fn backlog(&self) -> Backlog {
+        self.0.shared.forwarder.backlog()
     }
 
     async fn subscribe(&self, filter: Filter) -> Result<Box<dyn Subscription>> {

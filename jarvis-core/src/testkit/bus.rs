@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::cases;
 use crate::events::{
-    Delivery, Envelope, Event, EventBus, Filter, Message, Origin, Overflow, SUBSCRIBER_BUFFER,
-    Subscription, Topic, TopicName, TopicPattern,
+    Backlog, Delivery, Envelope, Event, EventBus, Filter, Message, Origin, Overflow,
+    SUBSCRIBER_BUFFER, Subscription, Topic, TopicName, TopicPattern,
 };
 use crate::vocabulary::Severity;
 use crate::{Error, ErrorKind, Result};
@@ -27,6 +27,7 @@ pub trait BusEnv: Debug + Send + Sync {
 
 cases!(dyn BusEnv:
     publishing_without_a_subscriber_is_fine,
+    nothing_waits_after_a_flush,
     sequences_grow_by_one,
     positions_of_messages_grow_by_one,
     an_envelope_says_what_it_holds,
@@ -49,6 +50,7 @@ cases!(dyn BusEnv:
     a_dropped_call_loses_nothing,
     publishers_at_once_share_one_sequence,
     publishers_of_messages_at_once_share_one_order,
+    messages_published_at_once_arrive_in_their_order,
     a_dropped_subscription_harms_nobody,
     a_subscription_ends_after_the_last_event_of_a_bus_that_is_gone,
 );
@@ -90,6 +92,16 @@ async fn publishing_without_a_subscriber_is_fine(env: &dyn BusEnv) -> Result<()>
     bus.publish(trouble(1)).await?;
     bus.publish(message(1)?).await?;
     bus.flush().await
+}
+
+async fn nothing_waits_after_a_flush(env: &dyn BusEnv) -> Result<()> {
+    let bus = env.take().await?;
+    for number in 0..100 {
+        bus.publish(trouble(number)).await?;
+    }
+    bus.flush().await?;
+    assert_eq!(bus.backlog(), Backlog::default());
+    Ok(())
 }
 
 async fn sequences_grow_by_one(env: &dyn BusEnv) -> Result<()> {
@@ -447,6 +459,31 @@ async fn publishers_of_messages_at_once_share_one_order(env: &dyn BusEnv) -> Res
     for position in positions {
         let envelope = event(&mut subscription).await?;
         assert_eq!(envelope.stream.as_ref().map(|it| it.sequence), Some(position));
+    }
+    Ok(())
+}
+
+async fn messages_published_at_once_arrive_in_their_order(env: &dyn BusEnv) -> Result<()> {
+    let (bus, other) = (env.take().await?, env.take().await?);
+    let mut subscriptions = Vec::new();
+    for instance in [&bus, &other] {
+        subscriptions.push(instance.subscribe(Filter::all()).await?);
+    }
+    let messages = (0..200).map(message).collect::<Result<Vec<Event>>>()?;
+    let mut under_way = Vec::new();
+    for message in messages {
+        let mut publishing = bus.publish(message);
+        match publishing.as_mut().now_or_never() {
+            Some(sent) => drop(sent?),
+            // The last to begin is the first to be asked again.
+            None => under_way.insert(0, publishing),
+        }
+    }
+    try_join_all(under_way).await?;
+    for subscription in &mut subscriptions {
+        for number in 0..200 {
+            assert_eq!(event(subscription).await?.event, message(number)?);
+        }
     }
     Ok(())
 }

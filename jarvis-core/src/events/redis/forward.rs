@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::script::{self, Place};
-use super::{Backlog, Shared};
+use super::Shared;
+use super::script::{self, Place, Post};
 use crate::clock::{ClockExt, SharedClock};
-use crate::events::Envelope;
+use crate::events::{Backlog, Envelope};
 use crate::resilience::{Backoff, BackoffPolicy};
 use crate::{Error, ErrorKind, Result, Retry};
 
@@ -132,7 +132,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut place = Place::New;
     loop {
         let first = shared.forwarder.first().await;
-        match script::publish(&shared, &first, place).await {
+        match publish(&shared, &first, place).await {
             Ok(_) => {
                 backoff.succeeded();
                 place = Place::New;
@@ -151,4 +151,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
         }
     }
+}
+
+async fn publish(shared: &Shared, event: &Envelope, place: Place) -> Result<()> {
+    script::publish(shared, &[Post::new(event)?], place).await.map(drop)
 }

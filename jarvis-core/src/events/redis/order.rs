@@ -36,18 +36,27 @@ pub(super) enum Step {
     Ask,
 }
 
+/// An entry that is remembered.
+#[derive(Debug)]
+struct Known {
+    sequence: u64,
+    name: Name,
+    /// Was it handed out, or published before we began? Else only its name came to us.
+    had: bool,
+}
+
 /// Where this instance stands in the stream.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     epoch: Option<Arc<str>>,
     /// The last one that was handed out, or is known to be gone.
     last: u64,
-    /// Its name, and those before it.
-    known: VecDeque<(u64, Name)>,
+    /// What is known of it, and of those before it.
+    known: VecDeque<Known>,
     /// Entries after a hole.
     held: BTreeMap<u64, Entry>,
     /// Entries that were handed out and that the server then lost. Messages of them may still be on
-    /// their way.
+    /// their way, and a publisher that heard nothing publishes its own again.
     gone: VecDeque<(u64, Name)>,
     /// The server's history is not ours: we look from the oldest known entry on for where they
     /// part, with `last` at the newest entry that both have.
@@ -61,7 +70,7 @@ impl Order {
         if let Some(Head { epoch, sequence, last }) = head {
             order.epoch = Some(epoch);
             order.last = sequence;
-            order.known.extend(last.map(|name| (sequence, name)));
+            order.known.extend(last.map(|name| Known { sequence, name, had: true }));
         }
         order
     }
@@ -116,8 +125,8 @@ impl Order {
     }
 
     fn name_of(&self, sequence: u64) -> Option<&Name> {
-        let at = self.known.binary_search_by_key(&sequence, |(known, _)| *known).ok()?;
-        self.known.get(at).map(|(_, name)| name)
+        let at = self.known.binary_search_by_key(&sequence, |known| known.sequence).ok()?;
+        self.known.get(at).map(|known| &known.name)
     }
 
     /// Is it the successor of the last one? Where we don't know that one's name we believe it.
@@ -129,12 +138,21 @@ impl Order {
     }
 
     fn hand_out(&mut self, entry: Entry, out: &mut Vec<Output>) {
-        self.last = entry.sequence;
+        let name = Name::of(&entry.envelope);
+        let again = self.gone.iter().any(|(_, gone)| *gone == name);
+        self.come_to(Known { sequence: entry.sequence, name, had: true });
+        if !again {
+            out.push(Output::Event(entry.envelope));
+        }
+    }
+
+    /// The next one that is known.
+    fn come_to(&mut self, next: Known) {
+        self.last = next.sequence;
         if self.known.len() >= KNOWN {
             self.known.pop_front();
         }
-        self.known.push_back((entry.sequence, Name::of(&entry.envelope)));
-        out.push(Output::Event(entry.envelope));
+        self.known.push_back(next);
     }
 
     /// Takes what the stream holds from [`next_page`](Self::next_page) on. `true` when all is
@@ -143,17 +161,11 @@ impl Order {
         self.held.clear();
         let before = self.last;
         let Some(head) = page.head else {
-            if self.epoch.is_some() {
-                *self = Self::default();
-                out.push(Output::Gap(Gap::StreamLost));
-            }
+            self.start_over(None, out);
             return true;
         };
         if self.epoch.as_ref() != Some(&head.epoch) {
-            if self.epoch.is_some() {
-                out.push(Output::Gap(Gap::StreamLost));
-            }
-            *self = Self { epoch: Some(Arc::clone(&head.epoch)), ..Self::default() };
+            self.start_over(Some(&head.epoch), out);
             return head.sequence == 0;
         }
         if head.sequence < self.last && !self.parting {
@@ -175,7 +187,7 @@ impl Order {
                 continue;
             }
             if entry.sequence > self.last + 1 {
-                self.skip(&head.epoch, entry.sequence - 1, out);
+                self.skip(&entry.epoch, entry.sequence - 1, entry.previous.as_ref(), out);
             } else if !self.follows(&entry) {
                 return self.part();
             }
@@ -188,23 +200,56 @@ impl Order {
         if self.parting {
             self.settle(out);
             self.last = self.last.min(head.sequence);
+        } else if self.ends_otherwise(&head) {
+            return self.part();
         }
-        self.skip(&head.epoch, head.sequence, out);
+        self.skip(&head.epoch, head.sequence, head.last.as_ref(), out);
         true
     }
 
-    /// What lies between is gone.
-    fn skip(&mut self, epoch: &Arc<str>, last: u64, out: &mut Vec<Output>) {
-        if last > self.last {
-            out.push(Output::Missed { epoch: Arc::clone(epoch), after: self.last, last });
-            self.last = last;
+    /// Does the stream end with as many entries as we know of, and yet with another one?
+    fn ends_otherwise(&self, head: &Head) -> bool {
+        let both = self.name_of(head.sequence).zip(head.last.as_ref());
+        head.sequence == self.last && both.is_some_and(|(ours, theirs)| ours != theirs)
+    }
+
+    /// The server's stream is another one, or none.
+    fn start_over(&mut self, epoch: Option<&Arc<str>>, out: &mut Vec<Output>) {
+        if self.epoch.is_some() {
+            out.push(Output::Gap(Gap::StreamLost));
+        }
+        let known = std::mem::take(&mut self.known);
+        let gone = std::mem::take(&mut self.gone);
+        *self = Self { epoch: epoch.cloned(), gone, ..Self::default() };
+        self.lose(known);
+    }
+
+    /// Remembers what was handed out and is no longer with the server.
+    fn lose(&mut self, entries: impl IntoIterator<Item = Known>) {
+        let had = entries.into_iter().filter(|known| known.had);
+        self.gone.extend(had.map(|known| (known.sequence, known.name)));
+        let excess = self.gone.len().saturating_sub(KNOWN);
+        self.gone.drain(..excess);
+    }
+
+    /// What lies between is gone; `name` is the last of it. Where the server lost its end, published others under the same
+    /// numbers and trimmed those too, nothing is left that tells so: then more is gone than this.
+    fn skip(&mut self, epoch: &Arc<str>, last: u64, name: Option<&Name>, out: &mut Vec<Output>) {
+        if last <= self.last {
+            return;
+        }
+        out.push(Output::Missed { epoch: Arc::clone(epoch), after: self.last, last });
+        self.last = last;
+        if let Some(name) = name.cloned() {
+            self.come_to(Known { sequence: last, name, had: false });
         }
     }
 
     /// The server's history is not ours: reads it again from the oldest known entry on.
     fn part(&mut self) -> bool {
         self.parting = true;
-        self.last = self.known.front().map_or(self.last, |(oldest, _)| oldest.saturating_sub(1));
+        self.last =
+            self.known.front().map_or(self.last, |oldest| oldest.sequence.saturating_sub(1));
         false
     }
 
@@ -216,18 +261,16 @@ impl Order {
         }
         self.settle(out);
         let epoch = Arc::clone(&entry.epoch);
-        self.skip(&epoch, entry.sequence - 1, out);
+        self.skip(&epoch, entry.sequence - 1, entry.previous.as_ref(), out);
         self.hand_out(entry, out);
     }
 
     /// Here they part: what we had beyond this point the server never had, or lost.
     fn settle(&mut self, out: &mut Vec<Output>) {
         self.parting = false;
-        while self.known.back().is_some_and(|(sequence, _)| *sequence > self.last) {
-            self.gone.extend(self.known.pop_back());
-        }
-        let excess = self.gone.len().saturating_sub(KNOWN);
-        self.gone.drain(..excess);
+        let common = self.known.partition_point(|known| known.sequence <= self.last);
+        let lost = self.known.split_off(common);
+        self.lose(lost);
         out.push(Output::Gap(Gap::StreamRolledBack));
     }
 }

@@ -178,19 +178,25 @@ fn hand_out(shared: &Shared, out: &[Output]) {
     if out.is_empty() {
         return;
     }
+    // Not under the lock: whoever writes the log may be on the bus.
+    for output in out {
+        match output {
+            Output::Event(_) => {}
+            Output::Missed { after, last, .. } => {
+                tracing::warn!(after, last, "events on the bus are gone before they were read");
+            }
+            Output::Gap(gap) => tracing::warn!(?gap, "events on the bus may be missing"),
+        }
+    }
     let mut subscribers = shared.subscribers();
     for output in out {
         match output {
             Output::Event(envelope) if was_handed_out(envelope, &shared.instance) => {}
             Output::Event(envelope) => subscribers.deliver(envelope),
             Output::Missed { epoch, after, last } => {
-                tracing::warn!(after, last, "events on the bus are gone before they were read");
                 subscribers.tell_missed(epoch, *after, *last);
             }
-            Output::Gap(gap) => {
-                tracing::warn!(?gap, "events on the bus may be missing");
-                subscribers.tell_gap(*gap);
-            }
+            Output::Gap(gap) => subscribers.tell_gap(*gap),
         }
     }
 }
@@ -198,4 +204,61 @@ fn hand_out(shared: &Shared, out: &[Output]) {
 /// What this instance's JARVIS said was with everybody here when it was said.
 fn was_handed_out(envelope: &Envelope, here: &str) -> bool {
     *envelope.instance == *here && Event::is_own(&envelope.event)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::events::redis::RedisBus;
+    use crate::events::{BusPolicy, EventBus, Gap};
+    use crate::store::redis::{Options, Redis};
+    use crate::vocabulary::Severity;
+
+    /// A log whose writer tells the bus what it writes.
+    struct Telling(RedisBus);
+
+    impl tracing::Subscriber for Telling {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            let message = "something was logged".to_owned();
+            let event = Event::OperatorTrouble { severity: Severity::Info, message };
+            self.0.publish(event).now_or_never().unwrap().unwrap();
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn whoever_writes_the_log_may_be_on_the_bus() {
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let clock: crate::clock::SharedClock = Arc::new(ManualClock::new());
+            let redis =
+                Redis::open("redis://127.0.0.1:1", &Options::new(), Arc::clone(&clock)).unwrap();
+            let bus = RedisBus::new(&redis, BusPolicy::new(), clock).unwrap();
+            let _log = tracing::subscriber::set_default(Telling(bus.clone()));
+            hand_out(&bus.0.shared, &[Output::Gap(Gap::StreamLost)]);
+            done.send(bus.backlog().events).unwrap();
+        });
+        let told = ended.recv_timeout(Duration::from_secs(60)).expect("the log waits for the bus");
+        assert_eq!(told, 1);
+    }
 }

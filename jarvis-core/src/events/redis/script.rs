@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use super::Shared;
+use crate::events::envelope::Wire;
 use crate::events::{Envelope, StreamPosition};
 use crate::store::redis::{Effect, Script};
+use crate::vocabulary::KeyPrefix;
 use crate::{Error, ErrorKind, Result};
 
 /// How far back an entry is looked for whose publisher got no answer.
@@ -15,21 +15,21 @@ const LOOK_BACK: usize = 1_000;
 /// How many entries are read at once.
 pub(super) const PAGE: usize = 200;
 
-/// KEYS: head, stream. ARGV: a new epoch, the name, the envelope, history, channel, how far to
-/// look back for the name (0: it is new). Gives epoch and sequence.
+/// What is done when a message is published, for errors.
+pub(super) const PUBLISHING: &str = "events.publish";
+
+/// KEYS: head, stream. ARGV: a new epoch, history, channel, how far to look back for the names (0: they
+/// are new), and of each message its name and its envelope. Gives the epoch and the sequences.
 ///
 /// A head that was evicted or deleted begins a new epoch, with a stream that is empty: numbers of
 /// the old one would be refused.
 static PUBLISH: Script = Script::new(
     r#"
 local head = redis.call('HMGET', KEYS[1], 'epoch', 'last')
-local epoch, before = head[1], head[2] or ''
-if epoch and ARGV[6] ~= '0' then
-  local known = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[6])
-  for _, entry in ipairs(known) do
-    if entry[2][2] == ARGV[2] then
-      return {epoch, string.match(entry[1], '^%d+')}
-    end
+local epoch, before, known, sequences = head[1], head[2] or '', {}, {}
+if epoch and ARGV[4] ~= '0' then
+  for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', ARGV[4])) do
+    known[entry[2][2]] = string.match(entry[1], '^%d+')
   end
 end
 if not epoch then
@@ -38,13 +38,21 @@ if not epoch then
   redis.call('DEL', KEYS[1], KEYS[2])
   redis.call('HSET', KEYS[1], 'epoch', epoch)
 end
-local sequence = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'sequence', 1))
-local text = '{"stream":{"epoch":"' .. epoch .. '","sequence":' .. sequence .. '},"previous":"'
-  .. before .. '",' .. string.sub(ARGV[3], 2)
-redis.call('HSET', KEYS[1], 'last', ARGV[2])
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], sequence .. '-0', 'i', ARGV[2], 'e', text)
-redis.call('PUBLISH', ARGV[5], text)
-return {epoch, sequence}
+for at = 5, #ARGV, 2 do
+  local name = ARGV[at]
+  local sequence = known[name]
+  if not sequence then
+    sequence = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'sequence', 1))
+    local text = '{"stream":{"epoch":"' .. epoch .. '","sequence":' .. sequence .. '},"previous":"'
+      .. before .. '",' .. string.sub(ARGV[at + 1], 2)
+    redis.call('HSET', KEYS[1], 'last', name)
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], sequence .. '-0', 'i', name, 'e', text)
+    redis.call('PUBLISH', ARGV[3], text)
+    before = name
+  end
+  sequences[#sequences + 1] = sequence
+end
+return {epoch, sequences}
 "#,
 );
 
@@ -71,7 +79,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &KeyPrefix) -> Self {
         Self {
             both: [format!("{{{prefix}:bus}}:head"), format!("{{{prefix}:bus}}:stream")],
             channel: format!("{prefix}:broadcasts"),
@@ -87,36 +95,51 @@ pub(super) fn random() -> Result<String> {
     Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
 }
 
-/// Is the entry new, or may it be in the stream already?
+/// Are the entries new, or may they be in the stream already?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     New,
     LookUp,
 }
 
-/// Appends an envelope to the stream and publishes it.
+/// An envelope as it is published.
+#[derive(Debug)]
+pub(super) struct Post {
+    name: String,
+    pub(super) text: String,
+}
+
+impl Post {
+    pub(super) fn new(envelope: &Envelope) -> Result<Self> {
+        let text = serde_json::to_string(envelope).map_err(|error| {
+            Error::new(ErrorKind::Internal, "an event has no JSON form")
+                .with_operation(PUBLISHING)
+                .with_source(error)
+        })?;
+        Ok(Self { name: Name::of(envelope).to_string(), text })
+    }
+}
+
+/// Appends envelopes to the stream and publishes them, in one step and in their order.
 pub(super) async fn publish(
     shared: &Shared,
-    envelope: &Envelope,
+    posts: &[Post],
     place: Place,
-) -> Result<StreamPosition> {
-    let operation = "events.publish";
-    let text = serde_json::to_string(envelope).map_err(|error| {
-        Error::new(ErrorKind::Internal, "an event has no JSON form")
-            .with_operation(operation)
-            .with_source(error)
-    })?;
-    let call = PUBLISH
+) -> Result<Vec<StreamPosition>> {
+    let mut call = PUBLISH
         .call(&shared.keys.both)
         .arg(random()?)
-        .arg(Name::of(envelope).to_string())
-        .arg(text)
         .arg(shared.history)
         .arg(&shared.keys.channel)
         .arg(if place == Place::LookUp { LOOK_BACK } else { 0 });
-    let (epoch, sequence): (String, u64) =
-        shared.redis.query(operation, call, Effect::Write).await?;
-    Ok(StreamPosition::new(epoch, sequence))
+    for Post { name, text } in posts {
+        call = call.arg(name).arg(text);
+    }
+    let (epoch, sequences): (String, Vec<u64>) =
+        shared.redis.query(PUBLISHING, call, Effect::Write).await?;
+    let epoch: Arc<str> = epoch.into();
+    let position = |sequence| StreamPosition::new(Arc::clone(&epoch), sequence);
+    Ok(sequences.into_iter().map(position).collect())
 }
 
 /// Where the stream stands; `None` when there is none.
@@ -200,24 +223,16 @@ pub(super) struct Entry {
     pub(super) previous: Option<Name>,
 }
 
-#[derive(Deserialize)]
-struct Link<'a> {
-    #[serde(borrow)]
-    previous: std::borrow::Cow<'a, str>,
-}
-
 impl Entry {
     /// `None` for what is not ours: others may publish on the channel too.
     pub(super) fn read(text: &[u8]) -> Option<Self> {
-        let read = || -> serde_json::Result<(Envelope, Link<'_>)> {
-            Ok((serde_json::from_slice(text)?, serde_json::from_slice(text)?))
-        };
-        let (envelope, link) = read()
+        let wire: Wire = serde_json::from_slice(text)
             .inspect_err(|error| tracing::debug!(%error, "something else is on the bus's channel"))
             .ok()?;
+        let previous = Name::read(wire.previous.as_deref()?);
+        let envelope = Envelope::from(wire);
         let position = envelope.stream.as_ref()?;
         let (epoch, sequence) = (Arc::clone(&position.epoch), position.sequence);
-        let previous = Name::read(&link.previous);
         Some(Self { envelope: Arc::new(envelope), epoch, sequence, previous })
     }
 }
