@@ -2,16 +2,9 @@
 //!
 //! A session is a JSON object under an id that only its visitor knows. Every save names the
 //! version that it changes, so that two requests at once can't lose each other's work, and a
-//! request that outlives a logout can't bring the session back.
-//!
-//! | the original's name | here |
-//! |---|---|
-//! | `saveSession` | [`create`](SessionStore::create), then [`save`](SessionStore::save) or [`update`](SessionStore::update) |
-//! | `getSession` | [`load`](SessionStore::load) |
-//! | `deleteSession` | [`delete`](SessionStore::delete) |
-//! | `extendSession` | [`extend`](SessionStore::extend) |
-//! | `getUserSessions` | [`list`](SessionStore::list) |
-//! | `clearUserSessions` | [`clear`](SessionStore::clear) |
+//! request that outlives a logout can't bring the session back. Where the original's names went
+//! (`saveSession`, `getUserSessions`, …) is told in the
+//! [guide](crate::docs::guide#coming-from-the-original).
 
 mod data;
 mod deadline;
@@ -93,6 +86,17 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     ///   time to live has passed since the last time, and never beyond the absolute cap.
     async fn load(&self, id: &SessionId) -> Result<Option<Session>>;
 
+    /// [`load`](SessionStore::load) where nothing has to be waited for: no future is made, which is most
+    /// of what a hit in memory costs.
+    ///
+    /// # Behavior
+    /// - What `load` would answer, with all that it does; `None` where only that can tell.
+    /// - A store that asks a file or a server answers `None` and asks nobody.
+    fn load_now(&self, id: &SessionId) -> Option<Result<Option<Session>>> {
+        let _ = id;
+        None
+    }
+
     /// Stores a session if nobody changed it since it was loaded.
     ///
     /// # Behavior
@@ -128,6 +132,7 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     ///
     /// # Behavior
     /// - `false` when there was none. Idempotent.
+    /// - Of any number at once one is told `true`; repeated after a lost answer it is still `true`.
     /// - Takes it off its user's list.
     async fn delete(&self, session: &SessionRef) -> Result<bool>;
 
@@ -140,6 +145,19 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     async fn extend(&self, session: &SessionRef, ttl: Option<Duration>)
     -> Result<Option<WallTime>>;
 
+    /// [`load`](SessionStore::load) and [`extend`](SessionStore::extend) in one: what a web framework
+    /// asks for at the begin of a request. A server is waited for once, as a rule.
+    ///
+    /// # Behavior
+    /// - `None` when there is none.
+    /// - What was saved last, with the `expires_at` that it has now: the same that `extend` would have
+    ///   told.
+    async fn load_and_extend(
+        &self,
+        id: &SessionId,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Session>>;
+
     /// Moves a session to a fresh id, for a login or any other change of rights, and gives it to
     /// `user` where one is named.
     ///
@@ -149,6 +167,10 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     /// - Data, user, meta and creation time move along, and so the absolute cap; the version
     ///   goes on.
     /// - Of two at once, one gets `None`.
+    ///
+    /// # Errors
+    /// With [`Retry::Indeterminate`](crate::Retry::Indeterminate) it may have moved all the same, to
+    /// an id that nobody knows.
     async fn regenerate(&self, id: &SessionId, user: Option<UserId>) -> Result<Option<Session>>;
 
     /// The sessions of a user, oldest first.

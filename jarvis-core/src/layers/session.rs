@@ -14,8 +14,8 @@ use crate::session::{
 };
 use crate::vocabulary::UserId;
 
-/// What is asked of a store. Batches count each of their sessions; listing, counting and
-/// scanning are `List`.
+/// What is asked of a store. Batches count each of their sessions; `load_and_extend` counts as both;
+/// listing, counting and scanning are `List`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each is a method of the trait")]
@@ -104,7 +104,11 @@ impl SessionCounts {
     }
 
     fn add(&self, call: SessionCall, outcome: SessionOutcome) {
-        self.0[call as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+        self.add_many(call, outcome, 1);
+    }
+
+    fn add_many(&self, call: SessionCall, outcome: SessionOutcome, count: u64) {
+        self.0[call as usize][outcome as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     fn count<T>(
@@ -173,6 +177,10 @@ impl SessionStore for CountedSessions {
         self.counts.count(SessionCall::Load, self.inner.load(id).await, present)
     }
 
+    fn load_now(&self, id: &SessionId) -> Option<Result<Option<Session>>> {
+        Some(self.counts.count(SessionCall::Load, self.inner.load_now(id)?, present))
+    }
+
     async fn save(&self, save: Save) -> Result<SaveOutcome> {
         self.counts.count(SessionCall::Save, self.inner.save(save).await, of_save)
     }
@@ -198,6 +206,16 @@ impl SessionStore for CountedSessions {
         ttl: Option<Duration>,
     ) -> Result<Option<WallTime>> {
         self.counts.count(SessionCall::Extend, self.inner.extend(session, ttl).await, present)
+    }
+
+    async fn load_and_extend(
+        &self,
+        id: &SessionId,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Session>> {
+        let prolonged = self.inner.load_and_extend(id, ttl).await;
+        let extended = self.counts.count(SessionCall::Extend, prolonged, present);
+        self.counts.count(SessionCall::Load, extended, present)
     }
 
     async fn regenerate(&self, id: &SessionId, user: Option<UserId>) -> Result<Option<Session>> {
@@ -240,8 +258,9 @@ impl SessionStore for CountedSessions {
         let deleted = self.inner.delete_many(sessions).await;
         match &deleted {
             Ok(count) => {
-                (0..*count)
-                    .for_each(|_| self.counts.add(SessionCall::Delete, SessionOutcome::Done));
+                let absent = (sessions.len() as u64).saturating_sub(*count);
+                self.counts.add_many(SessionCall::Delete, SessionOutcome::Done, *count);
+                self.counts.add_many(SessionCall::Delete, SessionOutcome::Absent, absent);
             }
             Err(_) => self.counts.add(SessionCall::Delete, SessionOutcome::Error),
         }
@@ -269,16 +288,21 @@ mod tests {
         let again = NewSession::new().with_id(made.id.clone());
         assert!(store.create(again).await.is_err());
         store.load(&made.id).await.unwrap();
+        store.load_and_extend(&made.id, None).await.unwrap();
+        store.load_now(&made.id).unwrap().unwrap();
         store.save(Save::new(made.clone())).await.unwrap();
         store.save(Save::new(made.clone())).await.unwrap();
         assert!(store.delete(&made.id.clone().into()).await.unwrap());
         assert!(!store.delete(&made.id.clone().into()).await.unwrap());
+        let other = store.create(NewSession::new()).await.unwrap();
+        store.delete_many(&[made.id.clone().into(), other.id.into()]).await.unwrap();
         store.load_many(&[made.id.clone(), made.id]).await.unwrap();
         for (call, [done, absent, conflict, error]) in [
-            (SessionCall::Create, [1, 0, 1, 0]),
-            (SessionCall::Load, [1, 2, 0, 0]),
+            (SessionCall::Create, [2, 0, 1, 0]),
+            (SessionCall::Load, [3, 2, 0, 0]),
+            (SessionCall::Extend, [1, 0, 0, 0]),
             (SessionCall::Save, [1, 0, 1, 0]),
-            (SessionCall::Delete, [1, 1, 0, 0]),
+            (SessionCall::Delete, [2, 2, 0, 0]),
             (SessionCall::Update, [0, 0, 0, 0]),
         ] {
             let counted = SessionOutcome::ALL.map(|outcome| counts.get(call, outcome));

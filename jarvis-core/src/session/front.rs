@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{join_all, try_join_all};
 
 use super::deadline::Deadline;
@@ -103,13 +104,24 @@ impl<R: Records> Front<R> {
     }
 
     pub(super) async fn load(&self, id: &SessionId) -> Result<Option<Session>> {
-        let Some(mut record) = self.0.records.load(id).await? else { return Ok(None) };
+        let Some(record) = self.0.records.load(id).await? else { return Ok(None) };
         if self.0.policy.rolling && self.is_due(&record) {
-            match self.0.records.extend(Name::Id(id), None).await? {
-                Some(expires_at) => record.expires_at = expires_at,
-                None => return Ok(None),
-            }
+            // Boxed, so that every other load is a small future.
+            return Box::pin(self.roll(id, record)).await;
         }
+        self.session(id, record).map(Some)
+    }
+
+    pub(super) fn load_now(&self, id: &SessionId) -> Option<Result<Option<Session>>> {
+        // Within this process it is complete on its first poll.
+        if R::AT_REST { None } else { self.load(id).now_or_never() }
+    }
+
+    async fn roll(&self, id: &SessionId, mut record: Record) -> Result<Option<Session>> {
+        let Some(expires_at) = self.0.records.extend(Name::Id(id), None).await? else {
+            return Ok(None);
+        };
+        record.expires_at = expires_at;
         self.session(id, record).map(Some)
     }
 
@@ -128,8 +140,9 @@ impl<R: Records> Front<R> {
             version => Expect::Version(version),
         };
         let ttl = self.0.policy.ttl(Some(session.ttl))?;
-        let draft =
+        let mut draft =
             self.draft(&session.id, session.user.clone(), &session.data, ttl, &session.meta)?;
+        draft.created_at = Some(session.created_at);
         Ok(match self.0.records.swap(&session.id, expect, draft).await? {
             Swapped::Stored(stored) => SaveOutcome::Saved(Box::new(Session {
                 version: stored.version,
@@ -181,10 +194,26 @@ impl<R: Records> Front<R> {
         session: &SessionRef,
         ttl: Option<Duration>,
     ) -> Result<Option<WallTime>> {
-        if ttl.is_some() {
-            self.0.policy.ttl(ttl)?;
-        }
+        self.check_ttl(ttl)?;
         self.0.records.extend(name(session), ttl).await
+    }
+
+    pub(super) async fn load_and_extend(
+        &self,
+        id: &SessionId,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Session>> {
+        self.check_ttl(ttl)?;
+        let record = self.0.records.load_and_extend(id, ttl).await?;
+        record.map(|record| self.session(id, record)).transpose()
+    }
+
+    /// One that is asked for; without one it is the session's own.
+    fn check_ttl(&self, ttl: Option<Duration>) -> Result<()> {
+        match ttl {
+            Some(_) => self.0.policy.ttl(ttl).map(drop),
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn regenerate(
@@ -198,7 +227,7 @@ impl<R: Records> Front<R> {
             let (version, created_at) = (session.version, session.created_at);
             let origin = Origin { version, created_at, user: session.user.clone() };
             session.user = user.clone().or(session.user);
-            session.id = SessionId::generate(session.user.as_ref())?;
+            session.id = id.generate_for(session.user.as_ref())?;
             let draft = self.draft(
                 &session.id,
                 session.user.clone(),
@@ -303,7 +332,7 @@ impl<R: Records> Front<R> {
                 (data, seal_meta(seal, meta, place(META))?)
             }
         };
-        Ok(Draft { user, data, ttl, meta })
+        Ok(Draft { user, data, ttl, meta, created_at: None })
     }
 
     fn warn(&self, bytes: u64) {

@@ -1,6 +1,6 @@
 //! Ids: [`SessionId`] is the visitor's secret, [`SessionHandle`] names a session without it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -44,6 +44,10 @@ impl Bucket {
         usize::from(self.0)
     }
 
+    fn digits(self) -> [char; 2] {
+        [self.0 >> 6, self.0 & 63].map(|digit| char::from(DIGITS[usize::from(digit)]))
+    }
+
     fn random() -> Result<Self> {
         let mut bytes = [0; 2];
         fill(&mut bytes)?;
@@ -51,23 +55,29 @@ impl Bucket {
     }
 
     fn read(text: &[u8]) -> Option<Self> {
-        let digit = |at: usize| {
-            let digit = DIGITS.iter().position(|digit| Some(digit) == text.get(at))?;
-            u16::try_from(digit).ok()
-        };
-        let number = digit(0)? << 6 | digit(1)?;
-        (text.len() == 2 && number < BUCKETS).then_some(Self(number))
+        let [first, second] = text else { return None };
+        let number = value(*first)? << 6 | value(*second)?;
+        (number < BUCKETS).then_some(Self(number))
     }
 }
 
 /// Two characters of base64url.
 impl fmt::Display for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for digit in [self.0 >> 6, self.0 & 63] {
-            write!(f, "{}", char::from(DIGITS[usize::from(digit)]))?;
-        }
-        Ok(())
+        self.digits().into_iter().try_for_each(|digit| f.write_char(digit))
     }
+}
+
+/// What a digit of base64url stands for.
+const fn value(digit: u8) -> Option<u16> {
+    Some(match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'-' => 62,
+        b'_' => 63,
+        _ => return None,
+    } as u16)
 }
 
 pub(super) fn fill(bytes: &mut [u8]) -> Result<()> {
@@ -92,9 +102,18 @@ impl SessionId {
     /// # Errors
     /// `Exhausted` when the operating system has no random numbers to give.
     pub fn generate(user: Option<&UserId>) -> Result<Self> {
+        Self::generate_in(user.map_or_else(Bucket::random, |user| Ok(Bucket::of_user(user)))?)
+    }
+
+    /// A fresh one for the same session: in its user's bucket, else where it was, so that it can be
+    /// moved in one step.
+    pub(super) fn generate_for(&self, user: Option<&UserId>) -> Result<Self> {
+        Self::generate_in(user.map_or_else(|| self.bucket(), Bucket::of_user))
+    }
+
+    fn generate_in(bucket: Bucket) -> Result<Self> {
         let mut random = [0; RANDOM_BYTES];
         fill(&mut random)?;
-        let bucket = user.map_or_else(Bucket::random, |user| Ok(Bucket::of_user(user)))?;
         Ok(Self(format!("{bucket}{}", URL_SAFE_NO_PAD.encode(random)).into()))
     }
 
@@ -105,7 +124,10 @@ impl SessionId {
     /// does not repeat it.
     pub fn new(text: impl AsRef<str>) -> Result<Self> {
         let text = text.as_ref();
-        if text.is_empty() || text.len() > LONGEST || text.chars().any(char::is_control) {
+        // Nearly all are ASCII, where looking at bytes does.
+        let plain = || text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let fits = (1..=LONGEST).contains(&text.len());
+        if !fits || (!plain() && text.chars().any(char::is_control)) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!("a session id has 1 to {LONGEST} bytes without control characters"),
@@ -128,7 +150,7 @@ impl SessionId {
     fn own_bucket(&self) -> Option<Bucket> {
         let bytes = self.0.as_bytes();
         let ours =
-            bytes.len() == RANDOM_CHARS + 2 && bytes.iter().all(|byte| DIGITS.contains(byte));
+            bytes.len() == RANDOM_CHARS + 2 && bytes.iter().all(|byte| value(*byte).is_some());
         ours.then(|| Bucket::read(&bytes[..2])).flatten()
     }
 
@@ -140,12 +162,14 @@ impl SessionId {
     /// the id itself.
     #[must_use]
     pub fn handle(&self, hash_ids: bool) -> SessionHandle {
-        let bucket = self.bucket();
-        let name = if hash_ids {
-            format!("{bucket}{}", URL_SAFE_NO_PAD.encode(self.hash()))
-        } else {
-            format!("{bucket}{}", self.0)
-        };
+        let hash = self.hash();
+        let bucket = self.own_bucket().unwrap_or_else(|| Bucket::of_hash(&hash));
+        let mut name = String::with_capacity(2 + LONGEST);
+        name.extend(bucket.digits());
+        match hash_ids {
+            true => URL_SAFE_NO_PAD.encode_string(hash, &mut name),
+            false => name.push_str(&self.0),
+        }
         SessionHandle(name.into())
     }
 }
@@ -202,6 +226,12 @@ impl SessionHandle {
 
     pub(crate) fn bucket(&self) -> Bucket {
         Bucket::read(&self.0.as_bytes()[..2]).unwrap_or(Bucket(0))
+    }
+
+    /// The bucket as it is written.
+    #[cfg(feature = "redis")]
+    pub(crate) fn bucket_text(&self) -> &str {
+        &self.0[..2]
     }
 
     /// What follows the bucket: a hash, or the id where ids are not hashed.

@@ -26,6 +26,9 @@ use shard::{Entry, Shard};
 /// How many locks there are of each kind; a power of two.
 const SHARDS: usize = 64;
 
+/// A session that lives longer than this is not near its end.
+const NEARLY_OVER: Duration = Duration::from_secs(1);
+
 /// How many expired sessions a visitor of a shard clears away.
 const RECLAIMED: usize = 8;
 
@@ -137,8 +140,12 @@ impl Memory {
     fn remember(&self, id: &SessionId, entry: &Entry) {
         lock(self.handles_of(&entry.handle)).insert(entry.handle.clone(), id.clone());
         if let Some(user) = &entry.record.user {
-            lock(self.users_of(user)).entry(user.clone()).or_default().insert(id.clone());
+            self.remember_user(user, id);
         }
+    }
+
+    fn remember_user(&self, user: &UserId, id: &SessionId) {
+        lock(self.users_of(user)).entry(user.clone()).or_default().insert(id.clone());
     }
 
     /// The names of a session that goes.
@@ -174,31 +181,26 @@ impl Memory {
         }
     }
 
-    fn put(&self, shard: &mut Shard, id: &SessionId, record: Record) -> Stored {
+    /// Stores one under an id that is free.
+    fn add(&self, shard: &mut Shard, id: &SessionId, record: Record) -> Stored {
         let stored = record.stored();
-        let before = shard.get(id).map(|entry| entry.record.user.clone());
-        match before {
-            None => {
-                let entry = Entry::new(id.handle(self.terms.hash_ids), record);
-                self.remember(id, &entry);
-                shard.insert(id, entry);
+        let entry = Entry::new(id.handle(self.terms.hash_ids), record);
+        self.remember(id, &entry);
+        shard.insert(id, entry);
+        stored
+    }
+
+    fn overwrite(&self, id: &SessionId, record: &mut Record, after: Record) -> Stored {
+        if record.user != after.user {
+            if let Some(user) = &record.user {
+                self.forget_user(user, id);
             }
-            Some(user) => {
-                if user != record.user {
-                    if let Some(user) = &user {
-                        self.forget_user(user, id);
-                    }
-                    if let Some(user) = &record.user {
-                        lock(self.users_of(user))
-                            .entry(user.clone())
-                            .or_default()
-                            .insert(id.clone());
-                    }
-                }
-                shard.change(id, |stored| *stored = record);
+            if let Some(user) = &after.user {
+                self.remember_user(user, id);
             }
         }
-        stored
+        *record = after;
+        record.stored()
     }
 
     fn take(&self, shard: &mut Shard, id: &SessionId) -> bool {
@@ -211,7 +213,7 @@ impl Memory {
 
     /// Removes what expired under this id, so that what is left lives.
     fn settle(&self, shard: &mut Shard, id: &SessionId, now: WallTime) {
-        if shard.get(id).is_some_and(|entry| !entry.record.lives(now)) {
+        if shard.is_due(now) && shard.get(id).is_some_and(|entry| !entry.record.lives(now)) {
             self.take(shard, id);
         }
     }
@@ -220,26 +222,39 @@ impl Memory {
         let now = self.terms.now();
         let mut shard = self.shard(Self::place(id), now);
         self.settle(&mut shard, id, now);
-        let before = shard.get(id).map(|entry| &entry.record);
-        match (expect.judge(before.map(|before| before.version)), before) {
-            (Verdict::Conflict, Some(before)) => Swapped::Conflict(Box::new(before.clone())),
-            (Verdict::Store, before) => {
-                let record = Record::over(before, draft, now, &self.terms);
-                Swapped::Stored(self.put(&mut shard, id, record))
-            }
-            (Verdict::Missing | Verdict::Conflict, _) => Swapped::Missing,
+        if expect == Expect::Absent {
+            return match shard.get(id) {
+                Some(entry) => Swapped::Conflict(Box::new(entry.record.clone())),
+                None => {
+                    let record = Record::over(None, draft, now, &self.terms);
+                    Swapped::Stored(self.add(&mut shard, id, record))
+                }
+            };
         }
+        let swapped = shard.change(id, |record| match expect.judge(Some(record.version)) {
+            Verdict::Store => {
+                let after = Record::over(Some(record.stored()), draft, now, &self.terms);
+                Swapped::Stored(self.overwrite(id, record, after))
+            }
+            Verdict::Conflict | Verdict::Missing => Swapped::Conflict(Box::new(record.clone())),
+        });
+        swapped.unwrap_or(Swapped::Missing)
     }
 
-    fn extend_now(&self, name: Name<'_>, ttl: Option<Duration>) -> Option<WallTime> {
-        let id = self.id(name)?;
+    /// Prolongs a session and gives what is asked of it.
+    fn extend_now<T>(
+        &self,
+        id: &SessionId,
+        ttl: Option<Duration>,
+        asked: impl FnOnce(&Record) -> T,
+    ) -> Option<T> {
         let now = self.terms.now();
-        let mut shard = self.shard(Self::place(&id), now);
-        self.settle(&mut shard, &id, now);
-        shard.change(&id, |record| {
+        let mut shard = self.shard(Self::place(id), now);
+        self.settle(&mut shard, id, now);
+        shard.change(id, |record| {
             record.expires_at =
                 self.terms.expiry(now, ttl.unwrap_or(record.ttl), record.created_at);
-            record.expires_at
+            asked(record)
         })
     }
 
@@ -263,14 +278,14 @@ impl Memory {
         let record = match shard.get(old).map(|entry| &entry.record) {
             None => return Replaced::Missing,
             Some(before) if before.version != version => return Replaced::Changed,
-            Some(before) => Record::over(Some(before), draft, now, &self.terms),
+            Some(before) => Record::over(Some(before.stored()), draft, now, &self.terms),
         };
         self.take(shard, old);
         let shard = match &mut upper {
             Some(upper) if to > from => upper,
             _ => &mut lower,
         };
-        Replaced::Stored(self.put(shard, new, record))
+        Replaced::Stored(self.add(shard, new, record))
     }
 
     fn ids_of(&self, user: &UserId) -> Vec<SessionId> {
@@ -343,9 +358,12 @@ impl Records for Memory {
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<Record>> {
-        let now = self.terms.now();
-        let shard = self.shard(Self::place(id), now);
-        Ok(shard.get(id).map(|entry| &entry.record).filter(|it| it.lives(now)).cloned())
+        let lately = self.terms.clock.wall_lately();
+        let shard = self.shard(Self::place(id), lately);
+        let Some(Entry { record, .. }) = shard.get(id) else { return Ok(None) };
+        // The exact time costs as much as all the rest, and is wanted at a session's end only.
+        let lives = record.lives(lately + NEARLY_OVER) || record.lives(self.terms.now());
+        Ok(lives.then(|| record.clone()))
     }
 
     async fn remove(&self, name: Name<'_>) -> Result<bool> {
@@ -357,7 +375,16 @@ impl Records for Memory {
     }
 
     async fn extend(&self, name: Name<'_>, ttl: Option<Duration>) -> Result<Option<WallTime>> {
-        Ok(self.extend_now(name, ttl))
+        let Some(id) = self.id(name) else { return Ok(None) };
+        Ok(self.extend_now(&id, ttl, |record| record.expires_at))
+    }
+
+    async fn load_and_extend(
+        &self,
+        id: &SessionId,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Record>> {
+        Ok(self.extend_now(id, ttl, Record::clone))
     }
 
     async fn replace(

@@ -45,6 +45,8 @@ pub(super) struct Draft {
     pub(super) data: Kept<SessionData>,
     pub(super) ttl: Duration,
     pub(super) meta: Kept<SessionMeta>,
+    /// When the session was made, as far as the caller knows. That is nothing to rely on.
+    pub(super) created_at: Option<WallTime>,
 }
 
 /// What must be stored for a swap to happen.
@@ -75,7 +77,7 @@ impl Expect {
     }
 }
 
-/// What a swap stored.
+/// What a swap stored, or found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stored {
     pub(super) version: u64,
@@ -156,7 +158,7 @@ impl Terms {
 
 impl Record {
     /// What a draft becomes over what is stored, or over nothing.
-    pub(super) fn over(before: Option<&Self>, draft: Draft, now: WallTime, terms: &Terms) -> Self {
+    pub(super) fn over(before: Option<Stored>, draft: Draft, now: WallTime, terms: &Terms) -> Self {
         let created_at = before.map_or(now, |before| before.created_at);
         Self {
             user: draft.user,
@@ -223,7 +225,14 @@ pub(super) trait Records: Debug + Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> impl Future<Output = Result<Option<WallTime>>> + Send;
 
-    /// Stores `draft` under `new` in place of `old`, if that is still what it was.
+    /// Prolongs a record by `ttl`, else by its own, and gives it as it is then.
+    fn load_and_extend(
+        &self,
+        id: &SessionId,
+        ttl: Option<Duration>,
+    ) -> impl Future<Output = Result<Option<Record>>> + Send;
+
+    /// Stores `draft` under `new`, a fresh id, in place of `old`, if that is still what it was.
     fn replace(
         &self,
         old: &SessionId,

@@ -2,11 +2,12 @@
 
 mod answer;
 mod index;
+mod moves;
+mod packed;
+mod save;
 mod scripts;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::Value;
@@ -20,26 +21,36 @@ use super::store::store;
 use super::{SessionHandle, SessionId, SessionPolicy};
 use crate::clock::{SharedClock, WallTime};
 use crate::store::redis::{Command, Effect, Redis, Script};
-use crate::vocabulary::UserId;
+use crate::vocabulary::{KeyPrefix, UserId};
 use crate::{Error, ErrorKind, Result};
 use answer::Answer;
+use moves::Old;
+use packed::Packed;
+use save::Saves;
 
-/// The longest prefix of keys.
-const LONGEST_PREFIX: usize = 64;
+/// What is asked of a session that is prolonged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Until when it lives.
+    Time,
+    /// All of it, too.
+    Session,
+}
 
 /// How often a script is sent again because the session changed its user meanwhile.
 const GUESSES: usize = 8;
 
-/// How often taking the old id away is tried once the new one is stored.
-const TAKES: usize = 3;
-
-/// Sessions on Redis, shared by all who use the same prefix there. Clones share everything.
+/// Sessions on Redis, shared by all who use the same [prefix](SessionPolicy::prefix) there. Clones
+/// share everything.
 ///
 /// | key | what it is |
 /// |---|---|
-/// | `jarvis:{bucket}:s:…` | a session, a hash; `…` is the hash of its id, or the id where ids are not hashed |
+/// | `jarvis:{bucket}:s:…` | a session, a string; `…` is the hash of its id, or the id where ids are not hashed |
 /// | `jarvis:{bucket}:u:USER` | the handles of a user's sessions, a sorted set by expiry |
 /// | `jarvis:{bucket}:p:…` | for 30 s: an entry of the set whose session lies in another slot and is being written |
+///
+/// Both keep a session for up to an eighth of its time to live longer than it lives, so that not every
+/// save writes the set, and most extensions write a time and nothing else.
 ///
 /// # One slot or two
 ///
@@ -50,9 +61,17 @@ const TAKES: usize = 3;
 /// put right when it is next read. It never knows too little. A
 /// [`regenerate`](super::SessionStore::regenerate) at login gives an id in the user's bucket.
 ///
-/// `regenerate` stores the new session before it takes the old one away. When the answer to the
-/// last step is lost again and again, it ends in an error and both may be there until they expire;
-/// nobody knows the new id then.
+/// `regenerate` is one step on a server and behind Sentinels, and on a Cluster where the session keeps
+/// its slot: one of nobody does, and one that is its user's already. A session that becomes a user's on
+/// a Cluster, at login, changes the slot: it is stored anew and then taken away, in two steps. Who dies
+/// between the two leaves the session as it was, and a copy under an id that nobody was ever told,
+/// which stands in the user's list until it expires. At no time is there none.
+///
+/// When the answers to a `delete` or a `regenerate` are lost, it is asked again, and what was done is
+/// done once and told as done: for some seconds the key of the session that is gone names who did it.
+/// Where all of the answers of a `regenerate` are lost, it ends in an error that is
+/// [`Indeterminate`](crate::Retry::Indeterminate): the session is where it was, or under an id that
+/// nobody knows.
 ///
 /// # What is kept
 ///
@@ -61,7 +80,7 @@ const TAKES: usize = 3;
 /// dies, snapshots alone lose what came after the last. A failover loses what the old master had
 /// not yet replicated, a logout among it: such a session is back until it expires. Set
 /// `min-replicas-to-write 1`, and `maxmemory-policy noeviction`: evicting a user's set hides the
-/// sessions from `list` and `clear`.
+/// sessions from `list` and `clear`, until they have lived for another eighth of their time.
 ///
 /// Whether a session has expired is judged by the clock of who asks; Redis clears it away by its
 /// own. The machines' clocks should agree to a fraction of the time to live.
@@ -71,65 +90,20 @@ pub struct RedisSessions(Front<Store>);
 store!(RedisSessions, "session.redis");
 
 impl RedisSessions {
-    /// What keys begin with unless told.
-    pub const DEFAULT_PREFIX: &str = "jarvis";
-
-    /// The sessions under `jarvis:` on a Redis. Connects nothing.
+    /// The sessions under the policy's prefix on a Redis. Connects nothing.
     ///
     /// # Errors
     /// `ConfigInvalid` for a policy that can't be kept; the message names the field.
     pub fn new(redis: &Redis, policy: SessionPolicy, clock: SharedClock) -> Result<Self> {
-        Self::with_prefix(redis, Self::DEFAULT_PREFIX, policy, clock)
-    }
-
-    /// The sessions under another prefix, for stores that share a Redis and nothing else.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and for a prefix other than 1 to 64 letters, digits, `-`, `_`, `.`
-    /// or `:`.
-    pub fn with_prefix(
-        redis: &Redis,
-        prefix: &str,
-        policy: SessionPolicy,
-        clock: SharedClock,
-    ) -> Result<Self> {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-        if prefix.is_empty() || prefix.len() > LONGEST_PREFIX || !prefix.bytes().all(good) {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                format!(
-                    "a prefix has 1 to {LONGEST_PREFIX} letters, digits, '-', '_', '.' or ':', such as {}",
-                    Self::DEFAULT_PREFIX
-                ),
-            ));
-        }
         let saves = Saves::new()?;
-        let (redis, prefix) = (redis.clone(), prefix.into());
+        let (redis, prefix) = (redis.clone(), policy.prefix.clone());
         Front::new(policy, clock, |terms| Store { redis, prefix, terms, saves }).map(Self)
-    }
-}
-
-/// Names saves: no two have the same name, in whatever process.
-struct Saves {
-    store: u128,
-    next: AtomicU64,
-}
-
-impl Saves {
-    fn new() -> Result<Self> {
-        let mut store = [0; 16];
-        super::id::fill(&mut store)?;
-        Ok(Self { store: u128::from_le_bytes(store), next: AtomicU64::new(0) })
-    }
-
-    fn name(&self) -> String {
-        format!("{:x}.{:x}", self.store, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 struct Store {
     redis: Redis,
-    prefix: Arc<str>,
+    prefix: KeyPrefix,
     terms: Terms,
     saves: Saves,
 }
@@ -141,15 +115,6 @@ impl fmt::Debug for Store {
     }
 }
 
-/// Milliseconds, or -1 for none.
-fn millis(duration: Option<Duration>) -> i64 {
-    duration.map_or(-1, |duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn text(user: Option<&UserId>) -> &str {
-    user.map_or("", UserId::as_str)
-}
-
 fn unsettled() -> Error {
     Error::new(
         ErrorKind::Unavailable,
@@ -157,37 +122,33 @@ fn unsettled() -> Error {
     )
 }
 
-fn unexpected() -> Error {
-    Error::new(ErrorKind::Internal, "a script gave an answer that it has not; this is a bug")
-}
-
-/// What a swap starts from where nothing is stored.
-#[derive(Clone, Copy)]
-struct Base {
-    version: u64,
-    created_at: WallTime,
+/// Milliseconds; nothing for none.
+fn millis(duration: Option<Duration>) -> String {
+    duration.map_or_else(String::new, |duration| duration.as_millis().to_string())
 }
 
 impl Store {
+    /// The key of a session; its bucket is at the start of its handle.
     fn session_key(&self, handle: &SessionHandle) -> String {
-        format!("{}:{{{}}}:s:{}", self.prefix, handle.bucket(), handle.name())
+        self.key(handle.bucket_text(), ":s:", handle.name())
     }
 
     fn index_key(&self, user: &UserId) -> String {
-        format!("{}:{{{}}}:u:{user}", self.prefix, Bucket::of_user(user))
+        self.key(&Bucket::of_user(user).to_string(), ":u:", user.as_str())
+    }
+
+    fn key(&self, bucket: &str, kind: &str, name: &str) -> String {
+        [self.prefix.as_str(), ":{", bucket, "}", kind, name].concat()
     }
 
     fn mark_key(&self, user: &UserId, handle: &SessionHandle) -> String {
-        format!("{}:{{{}}}:p:{}", self.prefix, Bucket::of_user(user), handle.as_str())
+        self.key(&Bucket::of_user(user).to_string(), ":p:", handle.as_str())
     }
 
-    /// The user's index where it lies in the session's slot, else the session's key again; and
-    /// whether it does.
-    fn near_index(&self, key: &str, handle: &SessionHandle, user: Option<&UserId>) -> (String, u8) {
-        match user {
-            Some(user) if Bucket::of_user(user) == handle.bucket() => (self.index_key(user), 1),
-            _ => (key.to_owned(), 0),
-        }
+    /// The user's index, where it lies in the session's slot.
+    fn near_index(&self, handle: &SessionHandle, user: Option<&UserId>) -> Option<String> {
+        let near = user.filter(|user| Bucket::of_user(user) == handle.bucket())?;
+        Some(self.key(handle.bucket_text(), ":u:", near.as_str()))
     }
 
     /// The user whose index lies in another slot.
@@ -200,126 +161,110 @@ impl Store {
         Answer::read(value)
     }
 
-    /// A script on a session and its user's index in the same slot. Who the user is, is guessed
-    /// first and told by the script when that was wrong.
-    async fn on_session<F>(
+    /// A script on a session that is believed to be its user's, and on the index of that user in
+    /// the same slot.
+    fn on_session(
         &self,
-        operation: &'static str,
         script: &'static Script,
         handle: &SessionHandle,
-        (now, user): (WallTime, Option<&UserId>),
-        arguments: F,
-    ) -> Result<Answer>
-    where
-        F: FnOnce(Command) -> Command + Send,
-    {
-        let key = self.session_key(handle);
-        let (index, near) = self.near_index(&key, handle, user);
-        let call = script.call(&[&key, &index]);
-        let call = call.arg(now.millis()).arg(handle.as_str()).arg(text(user)).arg(near);
-        self.run(operation, arguments(call)).await
+        user: Option<&UserId>,
+    ) -> Command {
+        let mut keys = vec![self.session_key(handle)];
+        keys.extend(self.near_index(handle, user));
+        script.call(&keys)
     }
 
-    async fn store(
+    /// Prolongs a session; what it was before, where that is asked for, and until when it lives.
+    ///
+    /// At first it is believed to be nobody's: as a rule the user does not matter, because the index
+    /// has it for longer. Else it is told with the user again, for the same moment, for which the
+    /// index in another slot has been written by then.
+    async fn prolong(
         &self,
         handle: &SessionHandle,
-        expect: Expect,
-        draft: &Draft,
-        base: Option<Base>,
-    ) -> Result<Swapped> {
+        ttl: Option<Duration>,
+        asked: Asked,
+    ) -> Result<Option<(Vec<u8>, WallTime)>> {
         let now = self.terms.now();
-        let save = self.saves.name();
-        let key = self.session_key(handle);
-        let next = draft.user.as_ref();
-        let meta = draft.meta.bytes()?;
-        let expected = match expect {
-            Expect::Absent => "absent".to_owned(),
-            Expect::Any => "any".to_owned(),
-            Expect::Version(version) => version.to_string(),
-        };
-        let base = base.unwrap_or(Base { version: 0, created_at: now });
-        if let Some(user) = self.far(handle, next) {
-            self.enter(user, handle, now, draft.ttl).await?;
-        }
-        let (next_index, next_near) = self.near_index(&key, handle, next);
-        let mut before = if expect == Expect::Absent { None } else { draft.user.clone() };
+        let mut user: Option<UserId> = None;
         for _ in 0..GUESSES {
-            let (index, near) = self.near_index(&key, handle, before.as_ref());
-            let call = scripts::SAVE
-                .call(&[&key, &index, &next_index])
-                .arg(now.millis())
-                .arg(&expected)
-                .arg(&save)
-                .arg(millis(Some(draft.ttl)))
-                .arg(millis(self.terms.absolute_ttl))
-                .arg(handle.as_str())
-                .arg(text(before.as_ref()))
-                .arg(near)
-                .arg(text(next))
-                .arg(next_near)
-                .arg(draft.data.bytes())
-                .arg(meta.as_slice())
-                .arg(base.version)
-                .arg(base.created_at.millis());
-            match self.run("session.redis.swap", call).await? {
-                Answer::Stored(stored) => {
-                    self.left(handle, before.as_ref(), next).await;
-                    return Ok(Swapped::Stored(stored));
+            let call = self.extend_call(handle, user.as_ref(), now, ttl, asked);
+            let found = match self.run("session.redis.extend", call).await? {
+                Answer::Done(until) => {
+                    return Ok(Some((Vec::new(), WallTime::from_millis(until))));
                 }
-                Answer::Conflict(record) => return Ok(Swapped::Conflict(record)),
-                Answer::Missing => return Ok(Swapped::Missing),
-                Answer::User(user, _) => before = user,
-                _ => return Err(unexpected()),
+                Answer::Prolonged { found, until } => return Ok(Some((found, until))),
+                answer => answer.found()?,
+            };
+            let Some(found) = Packed::read(&found)? else { return Ok(None) };
+            // One whose times can't be read would be found again and again.
+            found.stored()?;
+            let (other, own) = (found.user()?, found.ttl()?);
+            if let Some(user) = self.far(handle, other.as_ref()) {
+                self.enter(user, handle, now, ttl.unwrap_or(own)).await?;
             }
+            user = other;
         }
         Err(unsettled())
+    }
+
+    fn extend_call(
+        &self,
+        handle: &SessionHandle,
+        user: Option<&UserId>,
+        now: WallTime,
+        ttl: Option<Duration>,
+        asked: Asked,
+    ) -> Command {
+        let call = self.on_session(&scripts::EXTEND, handle, user);
+        let call = call.arg(now.millis()).arg(millis(ttl)).arg(millis(self.terms.absolute_ttl));
+        let call = match asked {
+            Asked::Time => call.arg(packed::end(user)),
+            Asked::Session => call.arg("-1"),
+        };
+        call.arg(packed::user_belief(user)).arg(handle.as_str())
     }
 
     /// Takes a session that has gone to another user out of the index of the one before, where
     /// that lies in another slot. A failure is nobody's business: listing looks again.
     async fn left(&self, handle: &SessionHandle, before: Option<&UserId>, next: Option<&UserId>) {
-        if let Some(user) = self.far(handle, before).filter(|user| Some(*user) != next) {
+        if let Some(user) = self.far(handle, before.filter(|user| Some(*user) != next)) {
             drop(self.leave(user, std::slice::from_ref(handle)).await);
         }
     }
 
     async fn remove_of(&self, handle: &SessionHandle, only: Option<&UserId>) -> Result<bool> {
-        let mut user = only.cloned();
+        const OPERATION: &str = "session.redis.remove";
+        let (name, mut user) = (self.saves.name(), only.cloned());
         for _ in 0..GUESSES {
-            let at = (self.terms.now(), user.as_ref());
-            let call =
-                self.on_session("session.redis.remove", &scripts::REMOVE, handle, at, |call| call);
-            match call.await? {
-                Answer::Removed => {
-                    self.left(handle, user.as_ref(), None).await;
-                    return Ok(true);
+            let call = self
+                .on_session(&scripts::REMOVE, handle, user.as_ref())
+                .arg(packed::user_belief(user.as_ref()))
+                .arg(packed::end(user.as_ref()))
+                .arg(handle.as_str())
+                .arg(self.terms.now().millis())
+                .arg(&name)
+                .arg(self.repeated_within().as_millis().to_string());
+            let answer = self.run(OPERATION, call).await?;
+            if matches!(answer, Answer::Done(_) | Answer::Missing) {
+                self.left(handle, user.as_ref(), None).await;
+                return Ok(matches!(answer, Answer::Done(_)));
+            }
+            let found = answer.found()?;
+            if only.is_some() {
+                return Ok(false);
+            }
+            match Packed::read(&found).and_then(|found| found.map(|it| it.user()).transpose()) {
+                Ok(found) => user = found.flatten(),
+                // It can't be read, but it can go.
+                Err(_) => {
+                    let call = Command::new("DEL").arg(self.session_key(handle));
+                    let query = self.redis.query::<u64>(OPERATION, call, Effect::Idempotent);
+                    return query.await.map(|removed| removed > 0);
                 }
-                Answer::Missing => {
-                    self.left(handle, user.as_ref(), None).await;
-                    return Ok(false);
-                }
-                Answer::User(..) if only.is_some() => return Ok(false),
-                Answer::User(other, _) => user = other,
-                _ => return Err(unexpected()),
             }
         }
         Err(unsettled())
-    }
-
-    /// Takes the old id of a moved session away, however often that needs to be said.
-    async fn take(&self, old: &SessionHandle, origin: &Origin) -> Result<Answer> {
-        let (name, user) = (self.saves.name(), origin.user.as_ref());
-        let mut tries = 1;
-        loop {
-            let at = (self.terms.now(), user);
-            let call = self.on_session("session.redis.move", &scripts::TAKE, old, at, |call| {
-                call.arg(origin.version).arg(&name)
-            });
-            match call.await {
-                Err(_) if tries < TAKES => tries += 1,
-                answer => return answer,
-            }
-        }
     }
 }
 
@@ -332,10 +277,12 @@ impl Records for Store {
 
     async fn load(&self, id: &SessionId) -> Result<Option<Record>> {
         let key = self.session_key(&id.handle(self.terms.hash_ids));
-        let call = Command::new("HMGET").arg(key).arg(&answer::RECORD);
-        let value = self.redis.query("session.redis.load", call, Effect::Read).await?;
+        let call = Command::new("GET").arg(key);
+        let value: Value = self.redis.query("session.redis.load", call, Effect::Read).await?;
+        let bytes = Answer::read(value)?.found()?;
+        let record = Packed::read(&bytes)?.map(|packed| packed.record()).transpose()?;
         let now = self.terms.now();
-        Ok(answer::record(value)?.filter(|record| record.lives(now)))
+        Ok(record.filter(|record| record.lives(now)))
     }
 
     async fn remove(&self, name: Name<'_>) -> Result<bool> {
@@ -343,30 +290,20 @@ impl Records for Store {
     }
 
     async fn extend(&self, name: Name<'_>, ttl: Option<Duration>) -> Result<Option<WallTime>> {
-        let handle = self.terms.handle(name);
-        let mut user: Option<UserId> = None;
-        for _ in 0..GUESSES {
-            let now = self.terms.now();
-            let call = self.on_session(
-                "session.redis.extend",
-                &scripts::EXTEND,
-                &handle,
-                (now, user.as_ref()),
-                |call| call.arg(millis(ttl)).arg(millis(self.terms.absolute_ttl)),
-            );
-            match call.await? {
-                Answer::Extended(until) => return Ok(Some(until)),
-                Answer::Missing => return Ok(None),
-                Answer::User(other, own) => {
-                    if let Some(user) = self.far(&handle, other.as_ref()) {
-                        self.enter(user, &handle, now, ttl.unwrap_or(own)).await?;
-                    }
-                    user = other;
-                }
-                _ => return Err(unexpected()),
-            }
-        }
-        Err(unsettled())
+        let prolonged = self.prolong(&self.terms.handle(name), ttl, Asked::Time).await?;
+        Ok(prolonged.map(|(_, until)| until))
+    }
+
+    async fn load_and_extend(
+        &self,
+        id: &SessionId,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Record>> {
+        let handle = id.handle(self.terms.hash_ids);
+        let prolonged = self.prolong(&handle, ttl, Asked::Session).await?;
+        let Some((found, until)) = prolonged else { return Ok(None) };
+        let record = Packed::read(&found)?.map(|packed| packed.record()).transpose()?;
+        Ok(record.map(|record| Record { expires_at: until, ..record }))
     }
 
     async fn replace(
@@ -378,28 +315,7 @@ impl Records for Store {
     ) -> Result<Replaced> {
         let hash_ids = self.terms.hash_ids;
         let (old, new) = (old.handle(hash_ids), new.handle(hash_ids));
-        let base = Base { version: origin.version, created_at: origin.created_at };
-        let stored = match self.store(&new, Expect::Absent, &draft, Some(base)).await {
-            Ok(Swapped::Stored(stored)) => stored,
-            Ok(_) => return Err(unexpected()),
-            Err(error) => {
-                // It may be there all the same. The old one is.
-                drop(self.remove_of(&new, draft.user.as_ref()).await);
-                return Err(error);
-            }
-        };
-        let outcome = match self.take(&old, &origin).await? {
-            Answer::Taken => {
-                self.left(&old, origin.user.as_ref(), None).await;
-                return Ok(Replaced::Stored(stored));
-            }
-            Answer::Missing => Replaced::Missing,
-            Answer::Changed => Replaced::Changed,
-            _ => return Err(unexpected()),
-        };
-        // The copy must not outlive what it was made of.
-        self.remove_of(&new, draft.user.as_ref()).await?;
-        Ok(outcome)
+        self.move_to(Old { handle: &old, origin: &origin }, &new, &draft).await
     }
 
     async fn list(&self, user: &UserId) -> Result<Vec<Listed>> {

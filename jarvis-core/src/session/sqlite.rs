@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::front::{Front, damaged};
 use super::record::{
-    Draft, Expect, Kept, Listed, Name, Origin, Record, Records, Replaced, Swapped, Terms, Verdict,
+    Draft, Expect, Kept, Listed, Name, Origin, Record, Records, Replaced, Stored, Swapped, Terms,
+    Verdict,
 };
 use super::store::store;
 use super::{SessionHandle, SessionId, SessionPolicy};
@@ -22,6 +23,8 @@ use crate::vocabulary::UserId;
 const SWEPT: i64 = 100;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// `sweep_ms` is when the sweeper looks at a session next, never later than `expires_ms`. A save
+/// that prolongs leaves it alone, and so touches no index.
 static SCHEMA: Schema = Schema {
     component: "session",
     steps: &["
@@ -32,11 +35,12 @@ static SCHEMA: Schema = Schema {
             created_ms INTEGER NOT NULL,
             updated_ms INTEGER NOT NULL,
             expires_ms INTEGER NOT NULL,
+            sweep_ms INTEGER NOT NULL,
             ttl_ms INTEGER NOT NULL,
             data BLOB NOT NULL,
             meta BLOB NOT NULL
         ) STRICT, WITHOUT ROWID;
-        CREATE INDEX session_expires ON session (expires_ms);
+        CREATE INDEX session_sweep ON session (sweep_ms);
         CREATE INDEX session_user ON session (user) WHERE user IS NOT NULL;
     "],
 };
@@ -72,6 +76,10 @@ struct File {
     terms: Terms,
     /// From when on, in wall milliseconds, the next write sweeps.
     sweep_at: Arc<AtomicI64>,
+}
+
+fn version(record: &Record) -> i64 {
+    i64::try_from(record.version).unwrap_or(i64::MAX)
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -118,6 +126,36 @@ fn record(row: &Row<'_>) -> SqlResult<Record> {
     })
 }
 
+/// What a write must know of the session that it changes.
+struct Head {
+    stored: Stored,
+    same_user: bool,
+}
+
+fn head(
+    tx: &Transaction<'_>,
+    handle: &SessionHandle,
+    user: Option<&UserId>,
+    now: WallTime,
+) -> SqlResult<Option<Head>> {
+    let head = tx
+        .prepare_cached(
+            "SELECT version, created_ms, updated_ms, expires_ms, user IS ?3
+             FROM session WHERE handle = ?1 AND expires_ms > ?2",
+        )?
+        .query_row(params![handle.as_str(), now.millis(), user.map(UserId::as_str)], |row| {
+            let stored = Stored {
+                version: row.get::<_, i64>(0)?.unsigned_abs(),
+                created_at: time(row, 1)?,
+                updated_at: time(row, 2)?,
+                expires_at: time(row, 3)?,
+            };
+            Ok(Head { stored, same_user: row.get(4)? })
+        })
+        .optional()?;
+    Ok(head)
+}
+
 const LISTED: &str = "SELECT handle, user, version, created_ms, updated_ms, expires_ms, meta
      FROM session WHERE ";
 
@@ -148,21 +186,17 @@ fn lines(
     Ok(lines)
 }
 
-fn put(tx: &Transaction<'_>, handle: &SessionHandle, record: &Record) -> SqlResult<()> {
-    let version = i64::try_from(record.version).unwrap_or(i64::MAX);
+/// Stores a session that was not there, in place of one of its name that expired.
+fn insert(tx: &Transaction<'_>, handle: &SessionHandle, record: &Record) -> SqlResult<()> {
     tx.prepare_cached(
-        "INSERT INTO session
-            (handle, user, version, created_ms, updated_ms, expires_ms, ttl_ms, data, meta)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT (handle) DO UPDATE SET user = excluded.user, version = excluded.version,
-            created_ms = excluded.created_ms, updated_ms = excluded.updated_ms,
-            expires_ms = excluded.expires_ms, ttl_ms = excluded.ttl_ms, data = excluded.data,
-            meta = excluded.meta",
+        "INSERT OR REPLACE INTO session (handle, user, version, created_ms, updated_ms,
+            expires_ms, sweep_ms, ttl_ms, data, meta)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         handle.as_str(),
         record.user.as_ref().map(UserId::as_str),
-        version,
+        version(record),
         record.created_at.millis(),
         record.updated_at.millis(),
         record.expires_at.millis(),
@@ -171,6 +205,76 @@ fn put(tx: &Transaction<'_>, handle: &SessionHandle, record: &Record) -> SqlResu
         record.meta.bytes()?,
     ])?;
     Ok(())
+}
+
+/// Stores over one that is there. SQLite writes the index of every column that is named, changed or
+/// not, and that is another page of the log.
+fn overwrite(
+    tx: &Transaction<'_>,
+    handle: &SessionHandle,
+    before: &Head,
+    record: &Record,
+) -> SqlResult<()> {
+    tx.prepare_cached(
+        "UPDATE session SET version = ?2, updated_ms = ?3, expires_ms = ?4, ttl_ms = ?5, data = ?6,
+            meta = ?7
+         WHERE handle = ?1",
+    )?
+    .execute(params![
+        handle.as_str(),
+        version(record),
+        record.updated_at.millis(),
+        record.expires_at.millis(),
+        millis(record.ttl),
+        record.data.bytes(),
+        record.meta.bytes()?,
+    ])?;
+    if !before.same_user {
+        tx.prepare_cached("UPDATE session SET user = ?2 WHERE handle = ?1")?
+            .execute(params![handle.as_str(), record.user.as_ref().map(UserId::as_str)])?;
+    }
+    sweep_by(tx, handle, before.stored.expires_at, record.expires_at)
+}
+
+/// Lets the sweeper look at a session no later than it expires. Sooner is right as well, so that
+/// prolonging leaves that alone.
+fn sweep_by(
+    tx: &Transaction<'_>,
+    handle: &SessionHandle,
+    before: WallTime,
+    expires_at: WallTime,
+) -> SqlResult<()> {
+    if expires_at < before {
+        tx.prepare_cached("UPDATE session SET sweep_ms = MIN(sweep_ms, ?2) WHERE handle = ?1")?
+            .execute(params![handle.as_str(), expires_at.millis()])?;
+    }
+    Ok(())
+}
+
+/// Prolongs a session by `ttl`, else by its own; until when it lives then.
+fn prolong(
+    tx: &Transaction<'_>,
+    handle: &SessionHandle,
+    ttl: Option<Duration>,
+    now: WallTime,
+    terms: &Terms,
+) -> SqlResult<Option<WallTime>> {
+    let found = tx
+        .prepare_cached(
+            "SELECT ttl_ms, created_ms, expires_ms FROM session
+             WHERE handle = ?1 AND expires_ms > ?2",
+        )?
+        .query_row(params![handle.as_str(), now.millis()], |row| {
+            Ok((row.get::<_, i64>(0)?, time(row, 1)?, time(row, 2)?))
+        })
+        .optional()?;
+    let Some((own, created_at, before)) = found else { return Ok(None) };
+    let ttl = ttl.unwrap_or(Duration::from_millis(own.unsigned_abs()));
+    let expires_at = terms.expiry(now, ttl, created_at);
+    tx.prepare_cached("UPDATE session SET expires_ms = ?2 WHERE handle = ?1")?
+        .execute(params![handle.as_str(), expires_at.millis()])?;
+    sweep_by(tx, handle, before, expires_at)?;
+    Ok(Some(expires_at))
 }
 
 /// Removes a session, whether it lives or not; was it there and alive?
@@ -189,12 +293,16 @@ impl File {
         if now.millis() < self.sweep_at.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let swept = tx
-            .prepare_cached(
-                "DELETE FROM session WHERE handle IN
-                    (SELECT handle FROM session WHERE expires_ms <= ?1 LIMIT ?2)",
-            )?
-            .execute([now.millis(), SWEPT])?;
+        let mut swept = 0;
+        for step in [
+            // Those that live by now are looked at again when they expire.
+            "UPDATE session SET sweep_ms = expires_ms WHERE expires_ms > ?1 AND handle IN
+                (SELECT handle FROM session WHERE sweep_ms <= ?1 LIMIT ?2)",
+            "DELETE FROM session WHERE expires_ms <= ?1 AND handle IN
+                (SELECT handle FROM session WHERE sweep_ms <= ?1 LIMIT ?2)",
+        ] {
+            swept += tx.prepare_cached(step)?.execute([now.millis(), SWEPT])?;
+        }
         let more = i64::try_from(swept).unwrap_or(SWEPT) >= SWEPT;
         let next = if more { now } else { now + SWEEP_EVERY };
         self.sweep_at.store(next.millis(), Ordering::Relaxed);
@@ -224,15 +332,22 @@ impl Records for File {
     async fn swap(&self, id: &SessionId, expect: Expect, draft: Draft) -> Result<Swapped> {
         let handle = id.handle(self.terms.hash_ids);
         self.write("session.sqlite.swap", move |tx, now, terms| {
-            let before = find(tx, &handle, now)?;
-            match (expect.judge(before.as_ref().map(|before| before.version)), before) {
-                (Verdict::Store, before) => {
-                    let record = Record::over(before.as_ref(), draft, now, terms);
-                    put(tx, &handle, &record)?;
+            let before = head(tx, &handle, draft.user.as_ref(), now)?;
+            let stored = before.as_ref().map(|before| before.stored);
+            match expect.judge(stored.map(|stored| stored.version)) {
+                Verdict::Store => {
+                    let record = Record::over(stored, draft, now, terms);
+                    match before {
+                        Some(before) => overwrite(tx, &handle, &before, &record)?,
+                        None => insert(tx, &handle, &record)?,
+                    }
                     Ok(Swapped::Stored(record.stored()))
                 }
-                (Verdict::Conflict, Some(before)) => Ok(Swapped::Conflict(Box::new(before))),
-                (Verdict::Conflict | Verdict::Missing, _) => Ok(Swapped::Missing),
+                Verdict::Conflict => {
+                    let current = find(tx, &handle, now)?;
+                    Ok(current.map_or(Swapped::Missing, |it| Swapped::Conflict(Box::new(it))))
+                }
+                Verdict::Missing => Ok(Swapped::Missing),
             }
         })
         .await
@@ -254,22 +369,22 @@ impl Records for File {
     async fn extend(&self, name: Name<'_>, ttl: Option<Duration>) -> Result<Option<WallTime>> {
         let handle = self.terms.handle(name);
         self.write("session.sqlite.extend", move |tx, now, terms| {
-            let Some((own, created_at)) = tx
-                .prepare_cached(
-                    "SELECT ttl_ms, created_ms FROM session WHERE handle = ?1 AND expires_ms > ?2",
-                )?
-                .query_row(params![handle.as_str(), now.millis()], |row| {
-                    Ok((row.get::<_, i64>(0)?, time(row, 1)?))
-                })
-                .optional()?
-            else {
-                return Ok(None);
-            };
-            let ttl = ttl.unwrap_or(Duration::from_millis(own.unsigned_abs()));
-            let expires_at = terms.expiry(now, ttl, created_at);
-            tx.prepare_cached("UPDATE session SET expires_ms = ?2 WHERE handle = ?1")?
-                .execute(params![handle.as_str(), expires_at.millis()])?;
-            Ok(Some(expires_at))
+            prolong(tx, &handle, ttl, now, terms)
+        })
+        .await
+    }
+
+    async fn load_and_extend(
+        &self,
+        id: &SessionId,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Record>> {
+        let handle = id.handle(self.terms.hash_ids);
+        self.write("session.sqlite.load_and_extend", move |tx, now, terms| {
+            match prolong(tx, &handle, ttl, now, terms)? {
+                Some(_) => find(tx, &handle, now),
+                None => Ok(None),
+            }
         })
         .await
     }
@@ -284,12 +399,14 @@ impl Records for File {
         let hash_ids = self.terms.hash_ids;
         let (old, new) = (old.handle(hash_ids), new.handle(hash_ids));
         self.write("session.sqlite.replace", move |tx, now, terms| {
-            let Some(before) = find(tx, &old, now)? else { return Ok(Replaced::Missing) };
-            if before.version != origin.version {
-                return Ok(Replaced::Changed);
+            let before = head(tx, &old, None, now)?.map(|before| before.stored);
+            match before.map(|before| before.version) {
+                None => return Ok(Replaced::Missing),
+                Some(version) if version != origin.version => return Ok(Replaced::Changed),
+                Some(_) => {}
             }
-            let record = Record::over(Some(&before), draft, now, terms);
-            put(tx, &new, &record)?;
+            let record = Record::over(before, draft, now, terms);
+            insert(tx, &new, &record)?;
             take(tx, &old, now)?;
             Ok(Replaced::Stored(record.stored()))
         })
@@ -300,7 +417,7 @@ impl Records for File {
         let (user, now) = (user.clone(), self.terms.now().millis());
         self.tables
             .read("session.sqlite.list", move |connection| {
-                lines(connection, "user = ?1 AND +expires_ms > ?2", &[&user.as_str(), &now])
+                lines(connection, "user = ?1 AND expires_ms > ?2", &[&user.as_str(), &now])
             })
             .await
     }
@@ -311,7 +428,7 @@ impl Records for File {
             let except = except.as_ref().map_or("", SessionHandle::as_str);
             let cleared = tx
                 .prepare_cached(
-                    "DELETE FROM session WHERE user = ?1 AND handle <> ?2 AND +expires_ms > ?3",
+                    "DELETE FROM session WHERE user = ?1 AND handle <> ?2 AND expires_ms > ?3",
                 )?
                 .execute(params![user.as_str(), except, now.millis()])?;
             Ok(u64::try_from(cleared).unwrap_or(u64::MAX))
@@ -324,7 +441,11 @@ impl Records for File {
         self.tables
             .read("session.sqlite.count", move |connection| {
                 let count: i64 = connection
-                    .prepare_cached("SELECT COUNT(*) FROM session WHERE expires_ms > ?1")?
+                    .prepare_cached(
+                        "SELECT (SELECT COUNT(*) FROM session)
+                            - (SELECT COUNT(*) FROM session
+                                WHERE sweep_ms <= ?1 AND expires_ms <= ?1)",
+                    )?
                     .query_row([now], |row| row.get(0))?;
                 Ok(count.unsigned_abs())
             })
@@ -340,7 +461,7 @@ impl Records for File {
         let after = cursor.map(SessionHandle::new).transpose()?;
         let after = after.map_or_else(String::new, |after| after.as_str().to_owned());
         let (now, rows) = (self.terms.now().millis(), i64::try_from(limit).unwrap_or(i64::MAX));
-        let which = "handle > ?1 AND +expires_ms > ?2 ORDER BY handle LIMIT ?3";
+        let which = "handle > ?1 AND expires_ms > ?2 ORDER BY handle LIMIT ?3";
         let page = self
             .tables
             .read("session.sqlite.scan", move |connection| {

@@ -19,6 +19,14 @@ macro_rules! store {
                 self.0.load(id).await.map_err(|e| e.with_operation(concat!($name, ".load")))
             }
 
+            fn load_now(
+                &self,
+                id: &$crate::session::SessionId,
+            ) -> Option<$crate::Result<Option<$crate::session::Session>>> {
+                let loaded = self.0.load_now(id)?;
+                Some(loaded.map_err(|e| e.with_operation(concat!($name, ".load"))))
+            }
+
             async fn save(
                 &self,
                 save: $crate::session::Save,
@@ -50,6 +58,15 @@ macro_rules! store {
             ) -> $crate::Result<Option<$crate::clock::WallTime>> {
                 let extended = self.0.extend(session, ttl).await;
                 extended.map_err(|e| e.with_operation(concat!($name, ".extend")))
+            }
+
+            async fn load_and_extend(
+                &self,
+                id: &$crate::session::SessionId,
+                ttl: Option<std::time::Duration>,
+            ) -> $crate::Result<Option<$crate::session::Session>> {
+                let prolonged = self.0.load_and_extend(id, ttl).await;
+                prolonged.map_err(|e| e.with_operation(concat!($name, ".load_and_extend")))
             }
 
             async fn regenerate(

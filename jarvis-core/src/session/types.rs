@@ -72,6 +72,26 @@ pub struct Session {
     pub meta: SessionMeta,
 }
 
+impl Session {
+    /// One that was never stored, as a [`Save`] takes it: version 0, empty, of nobody. Its fields
+    /// are for the caller to fill in, but for the times, which are the store's business.
+    #[must_use]
+    pub fn new(id: SessionId, ttl: Duration) -> Self {
+        let never = WallTime::from_millis(0);
+        Self {
+            id,
+            user: None,
+            data: SessionData::empty(),
+            version: 0,
+            created_at: never,
+            updated_at: never,
+            expires_at: never,
+            ttl,
+            meta: SessionMeta::new(),
+        }
+    }
+}
+
 /// A session to be made.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

@@ -23,28 +23,22 @@ impl Entry {
 }
 
 /// Sessions under one lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Shard {
-    entries: HashMap<SessionId, Entry>,
-    /// One for each entry: when it is looked at.
-    due: BTreeSet<(WallTime, SessionId)>,
-    /// The first of those, or a time before it.
-    earliest: WallTime,
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        Self {
-            entries: HashMap::new(),
-            due: BTreeSet::new(),
-            earliest: WallTime::from_millis(i64::MAX),
-        }
-    }
+    /// What is asked for comes from outside, what is in here does not: nobody can choose ids that
+    /// collide, and a fast hash does.
+    entries: HashMap<SessionId, Entry, foldhash::fast::RandomState>,
+    due: Due,
 }
 
 impl Shard {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// May there be one that has expired?
+    pub(super) fn is_due(&self, now: WallTime) -> bool {
+        self.due.earliest <= now
     }
 
     pub(super) fn get(&self, id: &SessionId) -> Option<&Entry> {
@@ -53,11 +47,11 @@ impl Shard {
 
     /// Adds a session that is not there.
     pub(super) fn insert(&mut self, id: &SessionId, entry: Entry) {
-        self.look_at(entry.look_at, id);
+        self.due.add(entry.look_at, id.clone());
         self.entries.insert(id.clone(), entry);
     }
 
-    /// Changes one that is there.
+    /// Changes one, where it is there.
     pub(super) fn change<T>(
         &mut self,
         id: &SessionId,
@@ -68,43 +62,71 @@ impl Shard {
         let (sooner, before) = (entry.record.expires_at, entry.look_at);
         if sooner < before {
             entry.look_at = sooner;
-            self.due.remove(&(before, id.clone()));
-            self.look_at(sooner, id);
+            self.due.move_up(before, sooner, id);
         }
         Some(changed)
     }
 
     pub(super) fn remove(&mut self, id: &SessionId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
-        self.due.remove(&(entry.look_at, id.clone()));
+        self.due.remove(entry.look_at, id);
         Some(entry)
     }
 
     /// Takes out a session that has expired.
     pub(super) fn expired(&mut self, now: WallTime) -> Option<(SessionId, Entry)> {
-        while self.earliest <= now {
-            let Some((at, id)) = self.due.pop_first() else {
-                self.earliest = WallTime::from_millis(i64::MAX);
-                return None;
-            };
-            if at > now {
-                self.earliest = at;
-                self.due.insert((at, id));
-                return None;
-            }
+        while let Some(id) = self.due.next(now) {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             if entry.record.lives(now) {
                 entry.look_at = entry.record.expires_at;
-                self.due.insert((entry.look_at, id));
+                self.due.add(entry.look_at, id);
                 continue;
             }
             return self.entries.remove(&id).map(|entry| (id, entry));
         }
         None
     }
+}
 
-    fn look_at(&mut self, at: WallTime, id: &SessionId) {
+/// When sessions are looked at: one time for each.
+#[derive(Debug)]
+struct Due {
+    order: BTreeSet<(WallTime, SessionId)>,
+    /// The first of those, or a time before it.
+    earliest: WallTime,
+}
+
+impl Default for Due {
+    fn default() -> Self {
+        Self { order: BTreeSet::new(), earliest: WallTime::from_millis(i64::MAX) }
+    }
+}
+
+impl Due {
+    fn add(&mut self, at: WallTime, id: SessionId) {
         self.earliest = self.earliest.min(at);
-        self.due.insert((at, id.clone()));
+        self.order.insert((at, id));
+    }
+
+    fn remove(&mut self, at: WallTime, id: &SessionId) {
+        self.order.remove(&(at, id.clone()));
+    }
+
+    fn move_up(&mut self, from: WallTime, to: WallTime, id: &SessionId) {
+        self.remove(from, id);
+        self.add(to, id.clone());
+    }
+
+    /// The next whose time has come.
+    fn next(&mut self, now: WallTime) -> Option<SessionId> {
+        if self.earliest > now {
+            return None;
+        }
+        let first = self.order.first().map_or(WallTime::from_millis(i64::MAX), |(at, _)| *at);
+        self.earliest = first;
+        if first > now {
+            return None;
+        }
+        self.order.pop_first().map(|(_, id)| id)
     }
 }

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use redis::Value;
-
 use super::super::front::damaged;
+use super::super::id::Bucket;
 use super::super::record::Listed;
 use super::super::{SessionHandle, SessionId};
-use super::answer::{self, LISTED};
+use super::packed::{self, Packed};
 use super::{Store, millis, scripts};
 use crate::clock::WallTime;
 use crate::store::redis::{Command, Effect};
@@ -18,6 +17,10 @@ use crate::{Error, ErrorKind, Result};
 /// How many sessions are asked for, or removed, in one round trip.
 pub(super) const AT_ONCE: usize = 500;
 
+/// So many bytes of a session are read for a listing at first: its meta ends there, unless the
+/// browser calls itself by a very long name.
+const BEGINNING: usize = 1_024;
+
 /// How many keys one step through all of them looks at.
 const STEP: usize = 1_000;
 
@@ -25,7 +28,8 @@ const STEP: usize = 1_000;
 const STEPS: usize = 64;
 
 impl Store {
-    /// Enters a session into the index of its user in another slot.
+    /// Enters a session into the index of its user in another slot, for as long as it is kept when it
+    /// lives for `ttl` from `now`.
     pub(super) async fn enter(
         &self,
         user: &UserId,
@@ -34,15 +38,21 @@ impl Store {
         ttl: Duration,
     ) -> Result<()> {
         let keys = [self.index_key(user), self.mark_key(user, handle)];
+        let until = packed::kept_until(now + ttl, ttl);
         let call = scripts::ENTER.call(&keys).arg(now.millis()).arg(handle.as_str());
-        let call = call.arg((now + ttl).millis()).arg(millis(Some(ttl)));
+        let call = call.arg(until.millis()).arg(millis(Some(until.saturating_since(now))));
         self.run("session.redis.enter", call).await.map(drop)
     }
 
     /// Takes handles out of a user's index, but those that are being written now.
     pub(super) async fn leave(&self, user: &UserId, handles: &[SessionHandle]) -> Result<()> {
+        let here = Bucket::of_user(user);
+        let kept_by = |handle: &SessionHandle| match handle.bucket() == here {
+            true => self.session_key(handle),
+            false => self.mark_key(user, handle),
+        };
         let mut keys = vec![self.index_key(user)];
-        keys.extend(handles.iter().map(|handle| self.mark_key(user, handle)));
+        keys.extend(handles.iter().map(kept_by));
         let call = scripts::DROP.call(&keys);
         let call = handles.iter().fold(call, |call, handle| call.arg(handle.as_str()));
         self.run("session.redis.leave", call).await.map(drop)
@@ -60,8 +70,11 @@ impl Store {
             let handles = handles.collect::<Result<Vec<_>>>().map_err(|_| damaged())?;
             let mut strangers = Vec::new();
             for (handle, listed) in handles.iter().zip(self.look_at(&handles).await?) {
-                match listed.filter(|it| it.expires_at > now && it.user.as_ref() == Some(user)) {
-                    Some(listed) => sessions.push(listed),
+                match listed.filter(|it| it.user.as_ref() == Some(user)) {
+                    Some(listed) if listed.expires_at > now => sessions.push(listed),
+                    // It leaves with its time: by the clock of somebody else it may live, and be
+                    // prolonged without being entered again.
+                    Some(_) => {}
                     None => strangers.push(handle.clone()),
                 }
             }
@@ -75,13 +88,33 @@ impl Store {
 
     /// What is stored under these handles, in their order.
     async fn look_at(&self, handles: &[SessionHandle]) -> Result<Vec<Option<Listed>>> {
-        let ask = |handle: &SessionHandle| {
-            Command::new("HMGET").arg(self.session_key(handle)).arg(&LISTED)
-        };
-        let commands: Vec<Command> = handles.iter().map(ask).collect();
-        let values = self.redis.pipeline::<Value>("session.redis.list", &commands, Effect::Read);
-        let values = values.await.into_iter().zip(handles);
-        values.map(|(value, handle)| answer::listed(handle.clone(), value?)).collect()
+        let mut listed: Vec<Option<Listed>> = handles.iter().map(|_| None).collect();
+        let mut rest: Vec<usize> = (0..handles.len()).collect();
+        for end in [i64::try_from(BEGINNING).unwrap_or(-1) - 1, -1] {
+            let asked = rest.iter().map(|at| {
+                Command::new("GETRANGE").arg(self.session_key(&handles[*at])).arg(0).arg(end)
+            });
+            let asked: Vec<Command> = asked.collect();
+            let found = self.redis.pipeline::<Vec<u8>>("session.redis.list", &asked, Effect::Read);
+            let mut longer = Vec::new();
+            for (at, bytes) in std::mem::take(&mut rest).into_iter().zip(found.await) {
+                let bytes = bytes?;
+                match Packed::read(&bytes)? {
+                    Some(packed) if !packed.reaches_data() && bytes.len() == BEGINNING => {
+                        longer.push(at);
+                    }
+                    packed => {
+                        let read = packed.map(|it| it.listed(handles[at].clone())).transpose();
+                        listed[at] = read?;
+                    }
+                }
+            }
+            rest = longer;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        Ok(listed)
     }
 
     fn pattern(&self) -> String {
@@ -90,7 +123,7 @@ impl Store {
 
     /// The handle in the key of a session; `None` for a key of something else.
     fn handle_in(&self, key: &[u8]) -> Option<SessionHandle> {
-        let rest = std::str::from_utf8(key).ok()?.strip_prefix(&*self.prefix)?;
+        let rest = std::str::from_utf8(key).ok()?.strip_prefix(self.prefix.as_str())?;
         let (bucket, name) = rest.strip_prefix(":{")?.split_once("}:s:")?;
         let handle = SessionHandle::new(format!("{bucket}{name}")).ok()?;
         // Without hashing the bucket follows from the id; another one is not ours.

@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::clock::ManualClock;
 use crate::secret::Secret;
-use crate::session::{NewSession, SessionData, SessionMeta, SessionStore};
+use crate::session::{NewSession, Save, Session, SessionData, SessionMeta, SessionStore};
 use crate::store::sqlite::Options;
 
 struct Stage {
@@ -97,6 +97,37 @@ async fn what_expired_is_swept_by_later_writes() {
     }
     assert_eq!(stage.rows(), 12);
     assert_eq!(store.count(None).await.unwrap(), 12);
+}
+
+#[tokio::test]
+async fn the_sweeper_comes_by_no_later_than_a_session_expires_however_that_moved() {
+    let stage = Stage::new();
+    let store = stage.open(SessionPolicy::default());
+    let file = Connection::open(stage.folder.path().join("jarvis.db")).unwrap();
+    let new = || store.create(NewSession::new());
+    let (saved, short, shorter, left) =
+        (new().await.unwrap(), new().await.unwrap(), new().await.unwrap(), new().await.unwrap());
+    stage.clock.advance(Duration::from_secs(1_800));
+    let minute = Some(Duration::from_secs(60));
+    store.save(Save::new(saved.clone())).await.unwrap();
+    store.extend(&short.id.into(), minute).await.unwrap();
+    let ttl = Duration::from_secs(30);
+    store.save(Save::new(Session { ttl, ..shorter })).await.unwrap();
+    let late = || -> i64 {
+        let late = "SELECT COUNT(*) FROM session WHERE sweep_ms > expires_ms";
+        file.query_row(late, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((late(), stage.rows()), (0, 4));
+    // At each of these times one of the four expires, and a new one comes.
+    for seconds in [30, 30, 1_740, 1_800] {
+        stage.clock.advance(Duration::from_secs(seconds));
+        assert_eq!(store.count(None).await.unwrap(), 3, "after {seconds} s");
+        new().await.unwrap();
+        assert_eq!((late(), stage.rows()), (0, 4), "after {seconds} s");
+        assert_eq!(store.count(None).await.unwrap(), 4);
+    }
+    assert_eq!(store.load(&left.id).await.unwrap(), None);
+    assert_eq!(store.load(&saved.id).await.unwrap(), None);
 }
 
 #[tokio::test]

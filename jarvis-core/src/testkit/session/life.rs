@@ -54,6 +54,23 @@ pub(super) async fn it_lives_exactly_for_its_ttl(env: &dyn SessionEnv) -> Result
     Ok(())
 }
 
+pub(super) async fn what_is_loaded_now_is_what_is_loaded(env: &dyn SessionEnv) -> Result<()> {
+    let store = open(env).await?;
+    let made = store.create(new(r#"{"a":1}"#)?.with_user(user("ada")?).with_ttl(MINUTE)).await?;
+    // Whoever would have to wait says nothing.
+    let now = async |id: &SessionId| match store.load_now(id) {
+        Some(loaded) => loaded,
+        None => store.load(id).await,
+    };
+    assert_eq!(now(&made.id).await?, Some(made.clone()));
+    let again = saved(&store, Save::new(made.clone())).await?;
+    assert_eq!(now(&made.id).await?, Some(again));
+    assert_eq!(now(&SessionId::new("never made")?).await?, None);
+    env.pass(MINUTE).await;
+    assert_eq!(now(&made.id).await?, None, "it expired");
+    Ok(())
+}
+
 pub(super) async fn without_a_ttl_it_lives_for_the_policys(env: &dyn SessionEnv) -> Result<()> {
     let store = env.open(policy().with_ttl(7 * MINUTE)).await?;
     let made = store.create(NewSession::new()).await?;
@@ -252,6 +269,82 @@ pub(super) async fn extending_keeps_the_version(env: &dyn SessionEnv) -> Result<
     store.extend(&made.id.clone().into(), Some(2 * HOUR)).await?;
     let saved = saved(&store, Save::new(made.clone())).await?;
     assert_eq!(saved.version, made.version + 1, "a save under way is not disturbed");
+    Ok(())
+}
+
+pub(super) async fn loading_and_extending_is_both_in_one(env: &dyn SessionEnv) -> Result<()> {
+    let (store, other) = (open(env).await?, open(env).await?);
+    let foreign = NewSession::new().with_id(SessionId::new("from a framework")?);
+    let near = NewSession::new().with_user(user("ada")?);
+    for new in [near, new(r#"{"n":1}"#)?, foreign.with_user(user("bob")?)] {
+        let made = store.create(new).await?;
+        let mut expected = made.clone();
+        // Often and seldom, so that all that keeps a session is written now and then.
+        for minutes in [1, 1, 9, 40, 1, 55] {
+            env.pass(minutes * MINUTE).await;
+            expected.expires_at = expected.expires_at + minutes * MINUTE;
+            let found = store.load_and_extend(&made.id, None).await?;
+            assert_eq!(found.as_ref(), Some(&expected));
+            assert_eq!(loaded(&other, &made.id).await?, expected);
+            if let Some(user) = &made.user {
+                let listed = other.list(user).await?;
+                assert_eq!(listed.len(), 1);
+                assert_eq!(listed[0].expires_at, expected.expires_at);
+            }
+        }
+        let mut session = expected;
+        session.data = data(r#"{"saved":true}"#)?;
+        let saved = saved(&other, Save::new(session)).await?;
+        assert_eq!(store.load_and_extend(&made.id, None).await?, Some(saved), "as it is now");
+        assert!(other.delete(&made.id.clone().into()).await?);
+        assert_eq!(store.load_and_extend(&made.id, None).await?, None, "it stays gone");
+    }
+    Ok(())
+}
+
+pub(super) async fn loading_and_extending_keeps_to_the_limits_of_extending(
+    env: &dyn SessionEnv,
+) -> Result<()> {
+    let store = env.open(policy().with_absolute_ttl(2 * HOUR)).await?;
+    for owner in [None, Some(user("ada")?)] {
+        let made = store.create(NewSession { user: owner.clone(), ..NewSession::new() }).await?;
+        for bad in [Duration::ZERO, Duration::from_micros(999), Duration::MAX] {
+            refused(store.load_and_extend(&made.id, Some(bad)).await, ErrorKind::InvalidInput);
+        }
+        assert_eq!(loaded(&store, &made.id).await?, made);
+        let until = |found: Option<Session>| found.map(|it| it.expires_at);
+        env.pass(50 * MINUTE).await;
+        let found = store.load_and_extend(&made.id, Some(3 * HOUR)).await?;
+        assert_eq!(until(found), Some(made.created_at + 2 * HOUR), "never beyond the cap");
+        let found = store.load_and_extend(&made.id, Some(MINUTE)).await?;
+        assert_eq!(until(found), Some(made.created_at + 51 * MINUTE), "it may shorten");
+        if let Some(owner) = &owner {
+            assert_eq!(store.list(owner).await?[0].expires_at, made.created_at + 51 * MINUTE);
+        }
+        let again = saved(&store, Save::new(made.clone())).await?;
+        assert_eq!(again.version, made.version + 1, "a save under way is not disturbed");
+        env.pass(HOUR).await;
+        assert_eq!(store.load_and_extend(&made.id, None).await?, None, "it expired");
+    }
+    let unknown = SessionId::new("never made")?;
+    assert_eq!(store.load_and_extend(&unknown, None).await?, None);
+    assert_eq!(store.load(&unknown).await?, None);
+    Ok(())
+}
+
+pub(super) async fn of_deletions_at_once_one_is_told(env: &dyn SessionEnv) -> Result<()> {
+    let handles = [open(env).await?, open(env).await?];
+    for user in [None, Some(user("ada")?)] {
+        let made = handles[0].create(NewSession { user, ..new("{}")? }).await?;
+        let handle = made.id.handle(true);
+        let deletions = (0..8).map(|n| {
+            let name = if n % 3 == 0 { handle.clone().into() } else { made.id.clone().into() };
+            let store = &handles[n % 2];
+            async move { store.delete(&name).await }
+        });
+        let told = futures_util::future::try_join_all(deletions).await?;
+        assert_eq!(told.iter().filter(|told| **told).count(), 1, "{told:?}");
+    }
     Ok(())
 }
 
