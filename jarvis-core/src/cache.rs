@@ -79,6 +79,18 @@ pub trait Cache: Debug + Send + Sync + 'static {
     /// - `None` when there is none, or it ran out.
     async fn get(&self, key: &str) -> Result<Option<CacheValue>>;
 
+    /// [`get`](Cache::get) where nothing has to be waited for: no future is made, which is much of what
+    /// a hit in memory costs.
+    ///
+    /// # Behavior
+    /// - What `get` would answer, and counted so; `None` where only that can tell, and nothing is
+    ///   counted then.
+    /// - A server is never asked: where there are copies of its values in memory, those are looked at.
+    fn get_now(&self, key: &str) -> Option<Result<Option<CacheValue>>> {
+        let _ = key;
+        None
+    }
+
     /// Stores a value, and says whether it did.
     ///
     /// # Behavior

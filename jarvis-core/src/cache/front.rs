@@ -97,16 +97,33 @@ impl<S: Storage> Front<S> {
         }
     }
 
-    pub(super) fn read_took(&self, started: Monotonic) {
-        self.meter.took(self.clock.monotonic().saturating_since(started));
+    /// When a read begins, where it is one of those that are timed.
+    pub(super) fn read_begins(&self) -> Option<Monotonic> {
+        self.meter.is_timed(S::TIMED).then(|| self.clock.monotonic())
+    }
+
+    pub(super) fn read_took(&self, started: Option<Monotonic>) {
+        if let Some(started) = started {
+            self.meter.took(self.clock.monotonic().saturating_since(started));
+        }
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<CacheValue>> {
         check_key(key)?;
-        let started = self.clock.monotonic();
+        let started = self.read_begins();
         let read = self.storage.read(key, Look::default()).await;
         self.read_took(started);
         self.answered(read)
+    }
+
+    pub(super) fn get_now(&self, key: &str) -> Option<Result<Option<CacheValue>>> {
+        if let Err(error) = check_key(key) {
+            return Some(Err(error));
+        }
+        let started = self.read_begins();
+        let found = self.storage.read_now(key)?;
+        self.read_took(started);
+        Some(self.answered(Ok(found)))
     }
 
     fn answered(&self, read: Result<Option<Found>>) -> Result<Option<CacheValue>> {
@@ -121,7 +138,7 @@ impl<S: Storage> Front<S> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let started = self.clock.monotonic();
+        let started = self.read_begins();
         let read = self.storage.read_many(keys).await;
         self.read_took(started);
         read.into_iter().map(|read| self.answered(read)).collect()
@@ -244,6 +261,10 @@ macro_rules! cache_over_front {
         impl $crate::cache::Cache for $handle {
             async fn get(&self, key: &str) -> Result<Option<CacheValue>> {
                 self.0.get(key).await
+            }
+
+            fn get_now(&self, key: &str) -> Option<Result<Option<CacheValue>>> {
+                self.0.get_now(key)
             }
 
             async fn set(&self, key: &str, value: CacheValue, options: SetOptions) -> Result<bool> {

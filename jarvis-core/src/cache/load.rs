@@ -103,7 +103,7 @@ impl<S: Storage> Front<S> {
             tags: checked_tags(&options.set)?,
             load_took: Duration::ZERO,
         };
-        let started = self.clock.monotonic();
+        let started = self.read_begins();
         let timed = options.early > 0.0 || !options.stale.is_zero();
         let read = self.storage.read(key, Look { tags: &terms.tags, timed }).await;
         self.read_took(started);

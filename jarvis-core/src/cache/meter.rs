@@ -70,6 +70,12 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 impl Meter {
+    /// Is the read that begins one of those whose latency counts? One in so many is, and the first.
+    pub(super) fn is_timed(&self, one_in: u64) -> bool {
+        let ended = || self.hits.load(Ordering::Relaxed) + self.misses.load(Ordering::Relaxed);
+        one_in <= 1 || ended().is_multiple_of(one_in)
+    }
+
     pub(super) fn took(&self, latency: Duration) {
         count(&self.latencies[bucket_of(latency)]);
     }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::front::{Front, cache_over_front};
 use super::redis::{RedisStorage, RedisTicket, Tagged};
-use super::storage::{Age, Begun, Counts, Found, Look, Storage, Terms, Write};
+use super::storage::{Age, Begun, Counts, Found, Look, SOME_READS, Storage, Terms, Write};
 use super::{
     CachePolicy, CacheStats, CacheValue, Condition, Entry, Lifetime, LoadOptions, Loader,
     SetOptions,
@@ -32,6 +32,8 @@ use crate::store::redis::Redis;
 ///   is lost, and every read goes to Redis until it is back. A connection that died without a word
 ///   is noticed by the subscription's heartbeat; no copy is used for longer than
 ///   [`CachePolicy::near_ttl`].
+/// - In a Cluster a write that a failover loses may be a copy here, where another node than the one
+///   that failed is listened to. Here too [`CachePolicy::near_ttl`] is the end of it.
 /// - A writer whose policy does not say [`near`](CachePolicy::near) announces nothing, and its
 ///   changes are seen when the copies end. [`NearCache::new`] switches it on for itself.
 /// - Copies are made inside a tokio runtime only, from the first read on.
@@ -138,6 +140,8 @@ impl NearStorage {
 impl Storage for NearStorage {
     type Ticket = RedisTicket;
 
+    const TIMED: u64 = SOME_READS;
+
     async fn read(&self, key: &str, look: Look<'_>) -> Result<Option<Found>> {
         self.listen();
         if let Some(found) = self.copied(key) {
@@ -147,6 +151,10 @@ impl Storage for NearStorage {
         let look = Look { timed: true, ..look };
         let read = self.far.read_tagged(key, look).await?;
         Ok(self.copy(key, mark, read))
+    }
+
+    fn read_now(&self, key: &str) -> Option<Option<Found>> {
+        self.copied(key).map(Some)
     }
 
     async fn read_many(&self, keys: &[String]) -> Vec<Result<Option<Found>>> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{CacheValue, DEFAULT_TTL, Lifetime, LoadOptions, MAX_TAGS, SetOptions, glob};
 use crate::resilience::random_fraction;
 use crate::units::{self, MAX_DURATION};
+use crate::vocabulary::KeyPrefix;
 use crate::{Error, ErrorKind, Result};
 
 const MAX_NAMESPACE_BYTES: usize = 64;
@@ -26,6 +27,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct CachePolicy {
     /// Keeps the keys of two applications apart. 1 to 64 letters, digits, `-`, `_`, `.`.
     pub namespace: String,
+    /// What keys and the channel begin with on a Redis. `jarvis`.
+    pub prefix: KeyPrefix,
     /// How long an entry lives. 5 minutes.
     #[serde(with = "units::duration")]
     pub ttl: Duration,
@@ -58,6 +61,7 @@ impl Default for CachePolicy {
     fn default() -> Self {
         Self {
             namespace: "default".to_owned(),
+            prefix: KeyPrefix::default(),
             ttl: DEFAULT_TTL,
             jitter: 0.0,
             strict: false,
@@ -85,6 +89,13 @@ impl CachePolicy {
     #[must_use]
     pub fn with_namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
+        self
+    }
+
+    /// With keys that begin with this on a Redis.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: KeyPrefix) -> Self {
+        self.prefix = prefix;
         self
     }
 

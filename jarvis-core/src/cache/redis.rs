@@ -21,7 +21,7 @@ use read::{Hints, Part};
 pub(super) use turn::RedisTicket;
 
 use super::front::{Front, cache_over_front};
-use super::storage::{Age, Begun, Counts, Found, Look, Storage, Terms, Write};
+use super::storage::{Age, Begun, Counts, EVERY_READ, Found, Look, Storage, Terms, Write};
 use super::{
     CachePolicy, CacheStats, CacheValue, Condition, Entry, Lifetime, LoadOptions, Loader,
     SetOptions,
@@ -35,15 +35,18 @@ const BATCH: usize = 1_000;
 
 /// A cache in Redis, shared by all processes with the same namespace. Clones share it.
 ///
-/// - An answer within [`CachePolicy::deadline`], and at once while the server is known to be down.
+/// - An answer within [`CachePolicy::deadline`], and at once while the server is known to be down: of one
+///   that hangs, once it has been silent for the deadline of the [`Redis`] handle (1 s unless told).
 ///   Unless strict, that answer is a miss.
 /// - A read is one trip. The first read of a key with tags, or with stale time, needs a second one
 ///   for what it could not foresee; what a key has is remembered.
 /// - A tag has a version, which its entries carry; invalidating the tag removes the version. The
 ///   next one is drawn at random, so that neither eviction nor a server whose clock steps back ever
 ///   brings an old entry back. A version lives longer than any entry that carries it.
-/// - While a process loads it holds a lock of 3 seconds, which it prolongs every second; others look
-///   for its result every 20 to 50 ms. When it dies they wait for the rest of the 3 seconds.
+/// - A process that loads holds a lock and gives a sign of life every second. Others look for its result
+///   every 20 to 50 ms, and take over when it was silent for 3 seconds.
+/// - What was loaded is stored only while that lock is there, however long it took: a deletion removes
+///   it. A lock of a process that died lies there for 10 minutes.
 /// - [`stats`](super::Cache::stats) asks the servers for evictions, which are those of all their
 ///   users. How many entries a namespace has can't be told without a walk.
 /// - Redis acknowledges before it replicates: an invalidation just before a failover can be lost
@@ -81,7 +84,7 @@ impl RedisStorage {
         Ok(Self {
             redis: redis.clone().with_deadline(policy.deadline),
             deadline: policy.deadline,
-            keys: Keys::new(&policy.namespace),
+            keys: Keys::new(&policy.prefix, &policy.namespace),
             ids: Ids::new()?,
             hints: Hints::new(),
             announces: policy.near,
@@ -143,6 +146,8 @@ impl RedisStorage {
 
 impl Storage for RedisStorage {
     type Ticket = RedisTicket;
+
+    const TIMED: u64 = EVERY_READ;
 
     async fn read(&self, key: &str, look: Look<'_>) -> Result<Option<Found>> {
         Ok(self.read_tagged(key, look).await?.map(|read| read.found))

@@ -92,13 +92,29 @@ pub(super) struct Counts {
     pub(super) entries: Option<u64>,
 }
 
+/// Of a storage that is asked over a network.
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "memory times some reads"))]
+pub(super) const EVERY_READ: u64 = 1;
+
+/// Of a storage in memory: looking at a clock twice costs as much as the read.
+pub(super) const SOME_READS: u64 = 16;
+
 /// A backend. What it is given was checked.
 pub(super) trait Storage: Debug + Send + Sync + 'static {
     /// What was the case when a load began: the versions of the tags, the entry, who loads.
     type Ticket: Send + Sync + 'static;
 
+    /// One read in so many is timed.
+    const TIMED: u64;
+
     fn read(&self, key: &str, look: Look<'_>)
     -> impl Future<Output = Result<Option<Found>>> + Send;
+
+    /// What [`read`](Self::read) would find, where that is known without waiting.
+    fn read_now(&self, key: &str) -> Option<Option<Found>> {
+        let _ = key;
+        None
+    }
 
     /// In the order of the keys. Where there are several servers, some may fail.
     fn read_many(&self, keys: &[String])

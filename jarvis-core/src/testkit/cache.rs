@@ -68,6 +68,7 @@ macro_rules! all {
 all!(
     entries:
         what_was_set_is_got_byte_for_byte,
+        what_is_got_now_is_what_is_got,
         nothing_is_got_of_a_key_that_is_not_there,
         what_ran_out_is_gone,
         setting_replaces_value_lifetime_and_tags,

@@ -1,10 +1,11 @@
 //! [`MemoryStorage`]: entries in moka, which decides who has to go; what is fresh is decided here.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use foldhash::quality::RandomState;
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache as Moka;
@@ -12,8 +13,8 @@ use moka::sync::Cache as Moka;
 use super::tags::{Tag, Tags};
 use crate::Result;
 use crate::cache::storage::{
-    Age, Begun, Counts, Found, Look, Storage, Terms, Write, WriteId, beyond_64_bits, no_number,
-    whole_number,
+    Age, Begun, Counts, Found, Look, SOME_READS, Storage, Terms, Write, WriteId, beyond_64_bits,
+    no_number, whole_number,
 };
 use crate::cache::{CacheValue, Condition, glob};
 use crate::clock::SharedClock;
@@ -36,7 +37,7 @@ pub(super) struct Held {
     pub(super) tags: Vec<Arc<Tag>>,
 }
 
-pub(super) type Entries = Moka<Box<str>, Arc<Held>>;
+pub(super) type Entries = Moka<Box<str>, Arc<Held>, RandomState>;
 
 struct Reclaim;
 
@@ -70,7 +71,7 @@ fn entries(max_bytes: u64, evictions: &Arc<AtomicU64>) -> Arc<Entries> {
                 evictions.fetch_add(1, Ordering::Relaxed);
             }
         })
-        .build();
+        .build_with_hasher(RandomState::default());
     Arc::new(entries)
 }
 
@@ -111,7 +112,7 @@ impl MemoryStorage {
             tags: Tags::default(),
             loads: Tags::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             ids: AtomicU64::new(0),
         }
     }
@@ -313,8 +314,14 @@ impl Held {
 impl Storage for MemoryStorage {
     type Ticket = MemoryTicket;
 
+    const TIMED: u64 = SOME_READS;
+
     async fn read(&self, key: &str, _: Look<'_>) -> Result<Option<Found>> {
         Ok(self.find(key))
+    }
+
+    fn read_now(&self, key: &str) -> Option<Option<Found>> {
+        Some(self.find(key))
     }
 
     async fn read_many(&self, keys: &[String]) -> Vec<Result<Option<Found>>> {

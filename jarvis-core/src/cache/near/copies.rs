@@ -7,7 +7,7 @@
 //! the old value took their mark before it is heard.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use crate::clock::SharedClock;
 
 /// Keys share so many marks. Two that share one cost each other a copy now and then.
 const MARKS: usize = 1_024;
+
+/// No process has this id.
+const NOBODY: u32 = 0;
 
 /// How far the marks of a key had moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,9 @@ struct Marks {
 pub(super) struct Copies {
     entries: MemoryStorage,
     near_ttl: Duration,
-    hearing: AtomicBool,
+    /// The process that changes are heard of in; [`NOBODY`] where they are not. Whoever hears them
+    /// does not run in a child that was forked.
+    hearing: AtomicU32,
     marks: Mutex<Marks>,
     hasher: RandomState,
 }
@@ -48,7 +53,7 @@ impl Copies {
         Self {
             entries: MemoryStorage::new(policy.max_memory_bytes, clock),
             near_ttl: policy.near_ttl,
-            hearing: AtomicBool::new(false),
+            hearing: AtomicU32::new(NOBODY),
             marks: Mutex::new(Marks { all: 0, keys: vec![0; MARKS] }),
             hasher: RandomState::new(),
         }
@@ -64,7 +69,10 @@ impl Copies {
 
     /// Are changes heard of?
     pub(super) fn hear(&self) -> bool {
-        self.hearing.load(Ordering::Acquire)
+        match self.hearing.load(Ordering::Acquire) {
+            NOBODY => false,
+            process => process == std::process::id(),
+        }
     }
 
     pub(super) fn find(&self, key: &str) -> Option<Found> {
@@ -118,12 +126,12 @@ impl Copies {
     /// Changes can be heard of from now on.
     pub(super) fn listen(&self) {
         self.forget_all();
-        self.hearing.store(true, Ordering::Release);
+        self.hearing.store(std::process::id(), Ordering::Release);
     }
 
     /// Changes can't be heard of any more.
     pub(super) fn deafen(&self) {
-        self.hearing.store(false, Ordering::Release);
+        self.hearing.store(NOBODY, Ordering::Release);
         self.forget_all();
     }
 }

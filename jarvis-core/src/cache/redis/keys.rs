@@ -1,30 +1,32 @@
-//! The names of the keys. An entry and the lock of its load share a hash tag, and so a slot of a
+//! The names of the keys, with the policy's prefix in place of `jarvis`. An entry and the lock of its load share a hash tag, and so a slot of a
 //! Cluster.
 //!
 //! | key | holds |
 //! |---|---|
 //! | `jarvis:c:{NAMESPACE:KEY}` | an entry |
-//! | `jarvis:l:{NAMESPACE:KEY}` | who loads it, or that a load under way came too late |
+//! | `jarvis:l:{NAMESPACE:KEY}` | who loads it: without this key nothing that was loaded is stored |
 //! | `jarvis:t:{NAMESPACE:TAG}` | the version of a tag |
 //! | `jarvis:near:NAMESPACE` | the channel on which changes are announced |
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::vocabulary::KeyPrefix;
 use crate::{Error, ErrorKind, Result};
 
 /// Names within one namespace.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
+    prefix: KeyPrefix,
     namespace: String,
 }
 
 impl Keys {
-    pub(super) fn new(namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned() }
+    pub(super) fn new(prefix: &KeyPrefix, namespace: &str) -> Self {
+        Self { prefix: prefix.clone(), namespace: namespace.to_owned() }
     }
 
     fn name(&self, kind: &str, name: &str) -> String {
-        format!("jarvis:{kind}:{{{}:{name}}}", self.namespace)
+        format!("{}:{kind}:{{{}:{name}}}", self.prefix, self.namespace)
     }
 
     pub(super) fn entry(&self, key: &str) -> String {
@@ -50,13 +52,14 @@ impl Keys {
     }
 
     pub(super) fn channel(&self) -> String {
-        format!("jarvis:near:{}", self.namespace)
+        format!("{}:near:{}", self.prefix, self.namespace)
     }
-}
 
-/// Is it the name of a lock?
-pub(super) fn is_lock(name: &[u8]) -> bool {
-    name.starts_with(b"jarvis:l:")
+    /// Is it the name of a lock?
+    pub(super) fn is_lock(&self, name: &[u8]) -> bool {
+        name.strip_prefix(self.prefix.as_str().as_bytes())
+            .is_some_and(|rest| rest.starts_with(b":l:"))
+    }
 }
 
 /// Draws numbers that nobody else draws: a random start of the process' own, and from there on
@@ -116,12 +119,12 @@ mod tests {
 
     #[test]
     fn entry_and_lock_share_a_slot_whatever_the_key() {
-        let keys = Keys::new("shop");
+        let keys = Keys::new(&KeyPrefix::default(), "shop");
         for key in ["a", "}", "{}", "{user}:1", "a}b", "*[?]\n\0\u{e9}"] {
             let (entry, lock) = (keys.entry(key), keys.lock(key));
             assert_eq!(hashed(&entry), hashed(&lock));
             assert_ne!(hashed(&entry), entry, "{key}");
-            assert!(is_lock(lock.as_bytes()) && !is_lock(entry.as_bytes()));
+            assert!(keys.is_lock(lock.as_bytes()) && !keys.is_lock(entry.as_bytes()));
         }
     }
 }

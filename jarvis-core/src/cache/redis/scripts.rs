@@ -65,15 +65,14 @@ if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
 return 1",
 );
 
-/// Removes an entry, and gives its first `ARGV[1]` bytes and the time it had. A load under way is
-/// told for `ARGV[2]` ms that it came too late.
+/// Removes an entry, and gives its first `ARGV[1]` bytes and the time it had. A load under way loses
+/// its ticket.
 pub(super) static REMOVE: Script = Script::new(
     r"
 local time = redis.call('PTTL', KEYS[1])
 local header = redis.call('GETRANGE', KEYS[1], 0, ARGV[1] - 1)
-redis.call('SET', KEYS[2], 'gone', 'XX', 'PX', ARGV[2])
-redis.call('UNLINK', KEYS[1])
-if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+redis.call('UNLINK', KEYS[1], KEYS[2])
+if ARGV[2] ~= '' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
 return {time, header}",
 );
 
@@ -112,11 +111,13 @@ return 1",
 );
 
 /// Takes the turn to load (`ARGV[1]`, for `ARGV[3]` ms) if nobody has it, or this instance
-/// (`ARGV[2]`, how its turns begin) does. Gives who has it, the entry's time and the entry.
+/// (`ARGV[2]`, how its turns begin) does, or who has it gave no sign of life for so long that at most
+/// `ARGV[4]` ms are left. Gives who has it, the entry's time and the entry.
 pub(super) static BEGIN: Script = Script::new(
     r"
 local holder = redis.call('GET', KEYS[2])
-if not holder or holder == 'gone' or string.sub(holder, 1, #ARGV[2]) == ARGV[2] then
+if not holder or string.sub(holder, 1, #ARGV[2]) == ARGV[2]
+  or redis.call('PTTL', KEYS[2]) <= tonumber(ARGV[4]) then
   holder = ARGV[1]
   redis.call('SET', KEYS[2], holder, 'PX', ARGV[3])
 end
@@ -137,14 +138,13 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('UNLINK', KEYS[1])",
 );
 
-/// Stores what was loaded in the turn `ARGV[1]`, ours when `ARGV[2]` is 1, and ends it. Not if
-/// somebody else has the turn by now, or a deletion took it away, or what is there is another
-/// writing than was seen (`ARGV[3]`, `ARGV[4]` as in `SWAP`); what was seen may be gone.
+/// Stores what was loaded in the turn `ARGV[1]`, ours when `ARGV[2]` is 1, and ends it. Only while the
+/// turn is that one: a deletion takes it away, and so does who loads next. And not if what is there is
+/// another writing than was seen (`ARGV[3]`, `ARGV[4]` as in `SWAP`); what was seen may be gone.
 pub(super) static FINISH: Script = Script::new(
     r"
-local holder = redis.call('GET', KEYS[2])
-if holder and holder ~= ARGV[1] then return 0 end
-if holder and ARGV[2] == '1' then redis.call('UNLINK', KEYS[2]) end
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '1' then redis.call('UNLINK', KEYS[2]) end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   if ARGV[3] == 'none' then return 0 end
   if ARGV[3] == 'start' then

@@ -17,6 +17,9 @@ use crate::store::redis::Effect;
 
 /// How long a turn lasts without a sign of life: so long others wait for a process that died.
 const TURN: Duration = Duration::from_secs(3);
+/// How long a turn that nobody else took can still be ended with a value: by a loader that could give
+/// no sign of life, since it blocked its thread, or by who loaded beside one that died.
+const LATE: Duration = Duration::from_secs(600);
 pub(super) const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What was the case when a load began.
@@ -37,7 +40,8 @@ impl RedisStorage {
             .call(&[self.keys.entry(key), self.keys.lock(key)])
             .arg(&token)
             .arg(&self.ids.instance)
-            .arg(px(TURN));
+            .arg(px(TURN + LATE))
+            .arg(px(LATE));
         let answer: Value = self.redis.query("cache.load", begin, Effect::Idempotent).await?;
         let Value::Array(parts) = answer else { return Err(unexpected(&answer)) };
         let [holder, time, value] =
@@ -82,7 +86,7 @@ impl RedisStorage {
     }
 
     pub(super) async fn keep_turn(&self, key: &str, ticket: &RedisTicket) -> Result<()> {
-        let keep = KEEP.call(&[self.keys.lock(key)]).arg(&ticket.holder).arg(px(TURN));
+        let keep = KEEP.call(&[self.keys.lock(key)]).arg(&ticket.holder).arg(px(TURN + LATE));
         let _: i64 = self.redis.query("cache.load", keep, Effect::Idempotent).await?;
         Ok(())
     }
@@ -115,7 +119,8 @@ impl RedisStorage {
             .arg(time_arg(kept))
             .arg(channel)
             .arg(message);
-        let _: i64 = self.redis.query("cache.load", finish, Effect::Write).await?;
+        // The second time it finds the turn ended, or another writing.
+        let _: i64 = self.redis.query("cache.load", finish, Effect::Idempotent).await?;
         Ok(())
     }
 

@@ -10,9 +10,6 @@ use futures_util::future::try_join_all;
 
 use super::RedisStorage;
 use super::announce::Change;
-use super::envelope::px;
-use super::keys::is_lock;
-use super::write::GONE_FOR;
 use crate::store::redis::{Command, Effect, Redis};
 use crate::{Error, Result};
 
@@ -32,7 +29,7 @@ impl RedisStorage {
             loop {
                 let step = redis.scan(master, operation, (cursor, COUNT), pattern);
                 let (next, names) = step.await?;
-                removed += clear(&redis, operation, names).await?;
+                removed += self.clear(&redis, operation, names).await?;
                 if next == 0 {
                     return Ok::<u64, Error>(removed);
                 }
@@ -63,17 +60,17 @@ impl RedisStorage {
         let _: i64 = self.redis.query("cache.announce", publish, Effect::Idempotent).await?;
         Ok(())
     }
-}
-
-/// Removes the entries among these keys, and tells the loads among them that they come too late.
-async fn clear(redis: &Redis, operation: &'static str, names: Vec<Vec<u8>>) -> Result<u64> {
-    let (locks, entries): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| is_lock(name));
-    let late = |lock: &Vec<u8>| {
-        Command::new("SET").arg(lock).arg("gone").arg("XX").arg("PX").arg(px(GONE_FOR))
-    };
-    let locks: Vec<Command> = locks.iter().map(late).collect();
-    for answer in redis.pipeline::<()>(operation, &locks, Effect::Idempotent).await {
-        answer?;
+    /// Removes these keys, and says how many of them were entries. Locks first: a load that lost its
+    /// ticket stores nothing any more.
+    async fn clear(
+        &self,
+        redis: &Redis,
+        operation: &'static str,
+        names: Vec<Vec<u8>>,
+    ) -> Result<u64> {
+        let (locks, entries): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| self.keys.is_lock(name));
+        redis.unlink(operation, &locks).await?;
+        redis.unlink(operation, &entries).await
     }
-    redis.unlink(operation, &entries).await
 }

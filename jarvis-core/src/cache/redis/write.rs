@@ -14,9 +14,6 @@ use crate::cache::{CacheValue, Condition};
 use crate::store::redis::{Command, Effect};
 use crate::{Error, ErrorKind, Result};
 
-/// How long a load under way is told that a deletion overtook it. Longer loads exist; what they
-/// store lives no longer than any other entry.
-pub(super) const GONE_FOR: Duration = Duration::from_secs(60);
 /// A tag lives that much longer than its entries, for the time between the two commands.
 const TAG_MARGIN: Duration = Duration::from_secs(60);
 /// Somebody else wrote between look and act so often: give up.
@@ -238,7 +235,6 @@ impl RedisStorage {
             REMOVE
                 .call(&[self.keys.entry(key), self.keys.lock(key)])
                 .arg(MAX_HEADER)
-                .arg(px(GONE_FOR))
                 .arg(channel)
                 .arg(message)
         };

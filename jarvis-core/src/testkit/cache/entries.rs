@@ -41,6 +41,31 @@ pub(super) async fn what_was_set_is_got_byte_for_byte(env: &dyn CacheEnv) -> Res
     Ok(())
 }
 
+pub(super) async fn what_is_got_now_is_what_is_got(env: &dyn CacheEnv) -> Result<()> {
+    let cache = env.open(policy()).await?;
+    cache.set("k", "v".into(), tagged(&["t"]).with_ttl(BRIEF)).await?;
+    put(&cache, "other", "v").await?;
+    // Whoever would have to wait says nothing, and counts nothing.
+    let now = async |key: &str| match cache.get_now(key) {
+        Some(got) => got,
+        None => cache.get(key).await,
+    };
+    let value = Some(CacheValue::from("v"));
+    assert_eq!(now("k").await?, value);
+    assert_eq!(now("k").await?, value);
+    assert_eq!(now("unknown").await?, None);
+    assert_eq!(kind(now("").await), ErrorKind::InvalidInput);
+    put(&cache, "other", "w").await?;
+    assert_eq!(now("other").await?, Some(CacheValue::from("w")));
+    cache.delete(&names(&["other"])).await?;
+    assert_eq!(now("other").await?, None);
+    env.pass(PAST).await;
+    assert_eq!(now("k").await?, None, "it ran out");
+    let stats = cache.stats().await?;
+    assert_eq!((stats.hits, stats.misses), (3, 3));
+    Ok(())
+}
+
 pub(super) async fn nothing_is_got_of_a_key_that_is_not_there(env: &dyn CacheEnv) -> Result<()> {
     let cache = env.open(policy()).await?;
     assert_eq!(cache.get("k").await?, None);
