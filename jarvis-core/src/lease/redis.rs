@@ -31,7 +31,7 @@ use super::rules::{self, REMEMBERED};
 use super::{Attempt, Grant, Lease, Limit, Reservation, RestartLedger, Usage};
 use crate::clock::{SharedClock, WallTime};
 use crate::store::redis::{Command, Effect, Options, Redis, Script};
-use crate::vocabulary::{FencingToken, Gate, HolderId, ServiceId};
+use crate::vocabulary::{FencingToken, Gate, HolderId, KeyPrefix, ServiceId};
 use crate::{Error, ErrorKind, Result, Secret, units};
 
 macro_rules! script {
@@ -57,15 +57,11 @@ pub struct RedisLeaseConfig {
     /// Where it is; see [`store::redis`](crate::store::redis#urls).
     pub url: Secret<String>,
     /// What its keys begin with. Operators with the same prefix share the lease and the budgets.
-    #[serde(default = "default_prefix")]
-    pub prefix: String,
+    #[serde(default)]
+    pub prefix: KeyPrefix,
     /// How long a question waits for its answer.
     #[serde(default = "default_deadline", with = "units::duration")]
     pub deadline: Duration,
-}
-
-fn default_prefix() -> String {
-    "jarvis".to_owned()
 }
 
 const fn default_deadline() -> Duration {
@@ -77,17 +73,29 @@ impl RedisLeaseConfig {
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         let url = Secret::new(url.into());
-        Self { url, prefix: default_prefix(), deadline: default_deadline() }
+        Self { url, prefix: KeyPrefix::default(), deadline: default_deadline() }
     }
 
     /// A handle to it. Connects nothing.
     ///
     /// # Errors
-    /// `InvalidInput`: the URL, the prefix or the deadline is wrong.
+    /// `InvalidInput`: the URL or the deadline is wrong.
     pub fn open(&self, clock: SharedClock) -> Result<(RedisLease, RedisLedger)> {
-        let options = Options::new().with_deadline(self.deadline);
-        let redis = Redis::open(self.url.expose(), &options, clock.clone())?;
-        let lease = RedisLease::new(redis, &self.prefix, clock)?;
+        let redis = Redis::open(self.url.expose(), &Options::new(), clock.clone())?;
+        self.on(&redis, clock)
+    }
+
+    /// The same over the connections of a handle that is open already.
+    ///
+    /// # Errors
+    /// `InvalidInput`: the deadline is zero.
+    pub fn on(&self, redis: &Redis, clock: SharedClock) -> Result<(RedisLease, RedisLedger)> {
+        if self.deadline.is_zero() {
+            let message = "a deadline of zero lets nothing through; leave it out for the usual one";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let redis = redis.clone().with_deadline(self.deadline);
+        let lease = RedisLease::new(redis, &self.prefix, clock);
         let ledger = lease.ledger();
         Ok((lease, ledger))
     }
@@ -191,20 +199,11 @@ pub struct RedisLease {
 
 impl RedisLease {
     /// The one lease under this prefix. `clock` confirms the server's.
-    ///
-    /// # Errors
-    /// `InvalidInput`: the prefix is empty, longer than 128 bytes, or contains a brace or a space.
-    pub fn new(redis: Redis, prefix: &str, clock: SharedClock) -> Result<Self> {
-        let wrong = |c: char| c.is_whitespace() || c.is_control() || c == '{' || c == '}';
-        if prefix.is_empty() || prefix.len() > 128 || prefix.contains(wrong) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "a lease's prefix has 1 to 128 characters without braces and spaces, such as jarvis",
-            ));
-        }
+    #[must_use]
+    pub fn new(redis: Redis, prefix: &KeyPrefix, clock: SharedClock) -> Self {
         let key = |name: &str| format!("{prefix}:{{lease}}:{name}");
         let keys = [key("state"), key("attempts"), key("services")];
-        Ok(Self { shared: Arc::new(Shared { redis, clock, keys, look: Mutex::default() }) })
+        Self { shared: Arc::new(Shared { redis, clock, keys, look: Mutex::default() }) }
     }
 
     /// The ledger under the same prefix, fenced by this lease's tokens.

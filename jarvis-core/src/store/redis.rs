@@ -3,12 +3,14 @@
 //! [`Redis`] is the handle that every Redis backend of this crate builds on:
 //!
 //! - **Opening connects nothing.** The first call does.
-//! - **Few connections, many callers.** Calls are pipelined over one or two connections.
+//! - **Few connections, many callers.** Calls are pipelined over one or two connections. Those that
+//!   are made at about the same time go out in one write, and their answers are given out together.
 //! - **An answer or an error within the deadline** (1 s unless told). A lost connection is repeated
 //!   once where that can do no harm; a write whose answer is lost is `Retry::Indeterminate`.
-//! - **A server that is down is refused at once.** The first call notices; from then on calls fail
-//!   without waiting while one background task tries to connect, until it succeeds.
-//!   [`Redis::changes`] tells both.
+//! - **A server that is down is refused at once.** The first call notices a lost connection; calls that
+//!   got no answer for as long as the handle's deadline notice a server that hangs (those of
+//!   [`Redis::with_deadline`] that wait for less, together). From then on calls fail without waiting
+//!   while one background task tries to connect, until it succeeds. [`Redis::changes`] tells both.
 //! - **It follows.** A Sentinel's failover, a Cluster's moved slots and lost nodes.
 //!
 //! # URLs
@@ -30,8 +32,17 @@
 //! # What a failover loses
 //!
 //! Redis replicates after it has answered. A write that was acknowledged by a master just before it
-//! died may be unknown to the replica that takes over; `min-replicas-to-write 1` in its
-//! configuration keeps a master that is cut off from acknowledging more of them.
+//! died may be unknown to the replica that takes over, and then it is as if it had never been made:
+//! the version that it gave is given again, what it deleted is back. `min-replicas-to-write 1` in
+//! its configuration keeps a master that is cut off from acknowledging more of them. `WAIT` is not
+//! sent: it would hold up everybody on the connection, and makes such losses rarer, not impossible.
+//! What is acknowledged after the failover is the new master's.
+//!
+//! A master without persistence must not be started again by itself: when that is faster than the
+//! Sentinels notice, it is empty, and its replicas become so too. A node of a Cluster that comes
+//! back without having been replaced has what its disk has (`appendfsync always`: all that it had
+//! acknowledged). Until then all slots are refused, not only its own, unless the cluster is
+//! configured with `cluster-require-full-coverage no`.
 
 mod address;
 mod board;
@@ -39,10 +50,12 @@ mod cluster;
 mod command;
 mod dial;
 mod failure;
+mod line;
 mod link;
 mod options;
 mod pubsub;
 mod sentinel;
+mod silence;
 mod sweep;
 
 use std::fmt;
@@ -54,6 +67,7 @@ use redis::{FromRedisValue, Value};
 
 pub use board::{State, StateChanges};
 pub(crate) use command::{Command, Effect, Script};
+pub(crate) use failure::again;
 pub use options::Options;
 pub(crate) use pubsub::{Event, Subscription};
 
@@ -220,6 +234,16 @@ impl Redis {
     ) -> Result<Subscription> {
         self.check_process()?;
         Subscription::start(self.clone(), channels.to_vec(), patterns.to_vec(), capacity)
+    }
+
+    /// How long a call waits for its answer.
+    pub(crate) const fn longest_call(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Do keys lie in slots, so that one script does not reach all?
+    pub(crate) fn has_slots(&self) -> bool {
+        matches!(self.shared.servers, Servers::Cluster(_))
     }
 
     fn clock(&self) -> &SharedClock {

@@ -95,8 +95,26 @@ struct Shared {
     readers: Readers,
 }
 
-/// The files open in this process, so that each has one writer thread.
-static OPEN: Mutex<Vec<(FileId, Weak<Shared>)>> = Mutex::new(Vec::new());
+/// A file that is open, in this process or in the one that it was forked from.
+struct Opened {
+    id: FileId,
+    process: u32,
+    shared: Weak<Shared>,
+}
+
+/// The files open in this process, so that each has one writer thread. In a forked child also
+/// those that were open at the fork.
+static OPEN: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let process = std::process::id();
+        if self.process == process {
+            let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+            open.retain(|it| it.process != process || it.shared.strong_count() > 0);
+        }
+    }
+}
 
 /// A handle to one SQLite file. Clones share the threads; the last one to go closes the file.
 #[derive(Clone)]
@@ -120,6 +138,9 @@ impl Sqlite {
     /// - `Corrupt`: it is damaged, was emptied, or belongs to another program.
     /// - `Forbidden`: it, or its folder, can't be written by this user.
     /// - `Exhausted`: no space, descriptors or threads are left.
+    /// - `Unsupported`: this process was forked while the file was open. SQLite's locks belong to
+    ///   the process that took them, and what it remembers of them is copied by a fork: in the
+    ///   child it would write without any.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
         let path = path.as_ref();
         Self::open_shared(path, options)
@@ -132,19 +153,24 @@ impl Sqlite {
         create::prepare(path, options)?;
         let metadata = std::fs::metadata(path).map_err(|error| create::describe(path, error))?;
         let id = (metadata.dev(), metadata.ino());
-        open.retain(|(_, shared)| shared.strong_count() > 0);
-        let known = open.iter().filter(|(known, _)| *known == id).find_map(|(_, it)| it.upgrade());
-        if let Some(shared) = known.filter(|shared| shared.process == std::process::id()) {
+        let process = std::process::id();
+        let mut known = open.iter().filter(|it| it.id == id);
+        if known.any(|it| it.process != process) {
+            return Err(forked(path));
+        }
+        if let Some(shared) =
+            open.iter().filter(|it| it.id == id).find_map(|it| it.shared.upgrade())
+        {
             return Ok(shared);
         }
         let connection = create::connect(path, options, create::Access::Write)?;
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            process: std::process::id(),
+            process,
             writer: Writer::start(path, connection)?,
             readers: Readers::new(path, options),
         });
-        open.push((id, Arc::downgrade(&shared)));
+        open.push(Opened { id, process, shared: Arc::downgrade(&shared) });
         Ok(shared)
     }
 
@@ -208,13 +234,7 @@ impl Sqlite {
         if self.shared.process == std::process::id() {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "{} was opened before this process was forked; open it again in the child",
-                self.shared.path.display()
-            ),
-        ))
+        Err(forked(&self.shared.path))
     }
 
     fn gone(&self) -> Error {
@@ -224,6 +244,17 @@ impl Sqlite {
         )
         .with_retry(crate::Retry::Indeterminate)
     }
+}
+
+fn forked(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "this process was forked while {} was open, and SQLite's locks do not survive that; \
+             open it after the fork, or close it before",
+            path.display()
+        ),
+    )
 }
 
 /// One component's tables in a file: [`Sqlite::write`] and [`Sqlite::read`] once they are there.

@@ -68,26 +68,29 @@ impl Board {
         StateChanges(receiver)
     }
 
-    pub(super) fn up(&self, server: &str) {
+    /// It answers. Is that news?
+    pub(super) fn up(&self, server: &str) -> bool {
+        let mut news = false;
         self.change(|downs| {
-            if downs.remove(server).is_some() {
-                tracing::info!(server, "Redis answers again");
-            }
+            news = downs.remove(server).is_some();
             true
         });
+        news
     }
 
-    pub(super) fn down(&self, server: &str, error: &Error) {
-        let why = error.message();
+    /// It does not answer. Is that news?
+    pub(super) fn down(&self, server: &str, error: &Error) -> bool {
+        let (why, mut news) = (error.message(), false);
         self.change(|downs| {
             if let Some((_, known)) = downs.get_mut(server) {
                 why.clone_into(known);
             } else {
-                tracing::warn!(server, "{why}");
                 downs.insert(server.to_owned(), (self.clock.wall(), why.to_owned()));
+                news = true;
             }
             true
         });
+        news
     }
 
     /// A server that is no longer asked.

@@ -154,8 +154,10 @@ pub(super) fn read<T: redis::FromRedisValue>(
 }
 
 /// The same error again, for another caller that shares its fate.
-pub(super) fn again(error: &Error) -> Error {
+pub(crate) fn again(error: &Error) -> Error {
     let same = Error::new(error.kind(), error.message().to_owned()).with_retry(error.retry());
+    let same =
+        error.context().fold(same, |same, (key, value)| same.with_context(key.to_owned(), value));
     match std::error::Error::source(error) {
         Some(source) => same.with_source(source.to_string()),
         None => same,

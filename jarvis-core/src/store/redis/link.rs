@@ -3,8 +3,8 @@
 //! ```text
 //!          first call            connected
 //!   Idle ------------> Connecting ---------> Up
-//!                        |     ^             |  | an answer is late, and nothing else came
-//!          not connected |     '-------------'  | over that connection since
+//!                        |     ^             |  | answers are late, and none came over that
+//!          not connected |     '-------------'  | connection for as long as a call may take
 //!                        v     connection lost  v
 //!                       Down <------------------'
 //! ```
@@ -27,6 +27,7 @@ use super::board::Board;
 use super::command::Effect;
 use super::dial::{Dialer, OnPush, Target, slow};
 use super::failure;
+use super::line::Line;
 use super::sentinel::Sentinels;
 use crate::clock::{ClockExt, Monotonic, SharedClock};
 use crate::resilience::{Backoff, BackoffPolicy};
@@ -89,19 +90,12 @@ pub(super) trait Owner: std::fmt::Debug + Send + Sync {
     async fn unreachable(&self);
 }
 
-#[derive(Debug)]
-struct Line {
-    connection: MultiplexedConnection,
-    /// How many answers came over it.
-    answers: AtomicU64,
-}
-
 /// The connections of one stay in `Up`.
 #[derive(Debug)]
 struct Lines {
     id: u64,
     target: Target,
-    lines: Box<[Line]>,
+    lines: Box<[Arc<Line>]>,
     closed: Arc<AtomicBool>,
 }
 
@@ -290,26 +284,21 @@ impl Link {
             count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
         };
         let line = &lines.lines[turn];
-        let before = line.answers.load(Ordering::Relaxed);
-        let mut connection = line.connection.clone();
+        let before = line.answers();
         let exchange = async move {
             match request {
-                Request::One(cmd) => connection.send_packed_command(cmd).await.map(Reply::One),
-                Request::Many(pipeline) => {
-                    let count = pipeline.len();
-                    connection.send_packed_commands(pipeline, 0, count).await.map(Reply::Many)
-                }
+                Request::One(cmd) => line.send(cmd).await.map(Reply::One),
+                Request::Many(pipeline) => line.send_all(pipeline).await.map(Reply::Many),
             }
         };
         let outcome = self.dialer.clock.until(deadline.at, exchange).await;
-        match &outcome {
-            Some(Ok(_)) => {
-                line.answers.fetch_add(1, Ordering::Relaxed);
+        if outcome.is_none() && line.answers() == before {
+            let patience = self.dialer.options.deadline;
+            let (asked, now) = (deadline.at - deadline.within, self.dialer.clock.monotonic());
+            let silent = line.silence.lasts(before, asked, now, patience);
+            if silent >= patience {
+                self.hung(lines.id, silent);
             }
-            None if line.answers.load(Ordering::Relaxed) == before => {
-                self.hung(lines.id, deadline.within);
-            }
-            Some(Err(_)) | None => {}
         }
         outcome
     }
@@ -372,11 +361,11 @@ impl Link {
         drop(self.start(up, &Phase::Connecting, Some(error)));
     }
 
-    /// An answer is late, and none came over that connection since it was asked.
-    fn hung(&self, stay: u64, within: Duration) {
+    /// Answers are late, and none came over that connection for that long.
+    fn hung(&self, stay: u64, silent: Duration) {
         let error = Error::new(
             ErrorKind::Unavailable,
-            format!("Redis at {} gave no answer within {within:?}", self.name),
+            format!("Redis at {} has given no answer for {} ms", self.name, silent.as_millis()),
         );
         let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == stay);
         let down = Phase::Down(Arc::new(failure::again(&error)));
@@ -384,7 +373,8 @@ impl Link {
     }
 
     /// Leaves a phase and starts the task that brings the link up again. What the board says
-    /// changes under the same lock, so that the two never disagree.
+    /// changes under the same lock, so that the two never disagree; what is news goes to the log
+    /// after it, as whoever writes the log may ask whether the link is up.
     fn start(
         &self,
         from: impl Fn(&Phase) -> bool,
@@ -392,16 +382,20 @@ impl Link {
         trouble: Option<&Error>,
     ) -> Result<()> {
         let runtime = Handle::try_current();
+        let mut news = false;
         let started = self.phase.send_if_modified(|phase| {
             let leaves = from(phase);
             if leaves {
                 *phase = if runtime.is_ok() { to.clone() } else { Phase::Idle };
                 if let Some(error) = trouble {
-                    self.board.down(&self.name, error);
+                    news = self.board.down(&self.name, error);
                 }
             }
             leaves
         });
+        if let Some(error) = trouble.filter(|_| news) {
+            self.log_down(error);
+        }
         let runtime = runtime.map_err(|error| {
             Error::new(ErrorKind::Internal, "Redis is used outside of a tokio runtime")
                 .with_source(error)
@@ -412,16 +406,20 @@ impl Link {
         Ok(())
     }
 
+    fn log_down(&self, error: &Error) {
+        tracing::warn!(server = self.name, "{}", error.message());
+    }
+
     /// Makes all connections.
     async fn connect(&self) -> Result<Arc<Lines>> {
         let id = self.stays.fetch_add(1, Ordering::Relaxed);
         let closed = Arc::new(AtomicBool::new(false));
         let on_push = self.on_push(id, &closed);
         let (target, first) = self.dial.connect(&self.dialer, Some(on_push.clone())).await?;
-        let mut lines = vec![Line { connection: first, answers: AtomicU64::new(0) }];
+        let mut lines = vec![Arc::new(Line::new(first))];
         for _ in 1..self.dialer.options.connections {
             let connection = self.dialer.connect(&target, Some(on_push.clone())).await?;
-            lines.push(Line { connection, answers: AtomicU64::new(0) });
+            lines.push(Arc::new(Line::new(connection)));
         }
         Ok(Arc::new(Lines { id, target, lines: lines.into(), closed }))
     }
@@ -446,10 +444,14 @@ async fn keep_trying(mut trying: Trying) {
         match link.connect().await {
             Ok(lines) => {
                 trying.done = true;
+                let mut news = false;
                 link.phase.send_modify(|phase| {
-                    link.board.up(&link.name);
+                    news = link.board.up(&link.name);
                     *phase = Phase::Up(Arc::clone(&lines));
                 });
+                if news {
+                    tracing::info!(server = link.name, "Redis answers again");
+                }
                 if lines.closed.load(Ordering::Relaxed) {
                     link.lost(lines.id, &link.closed());
                 }
@@ -461,10 +463,14 @@ async fn keep_trying(mut trying: Trying) {
                 return look_again(&clock, &trying.link, stay).await;
             }
             Err(error) => {
+                let (error, mut news) = (Arc::new(error), false);
                 link.phase.send_modify(|phase| {
-                    link.board.down(&link.name, &error);
-                    *phase = Phase::Down(Arc::new(error));
+                    news = link.board.down(&link.name, &error);
+                    *phase = Phase::Down(Arc::clone(&error));
                 });
+                if news {
+                    link.log_down(&error);
+                }
             }
         }
         let wait = link.dialer.clock.sleep(backoff.failed());

@@ -51,3 +51,46 @@ fn no_password_is_shown() {
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("s1,s2/main"), "{shown}");
 }
+
+/// A log whose writer asks whether the server is there, as one does that keeps the log in Redis.
+struct Asking {
+    redis: Redis,
+    asked: std::sync::mpsc::Sender<bool>,
+}
+
+impl tracing::Subscriber for Asking {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        let Servers::One(link) = &self.redis.shared.servers else { return };
+        let _ = self.asked.send(link.is_up());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn whoever_writes_the_log_may_ask_for_the_server() {
+    let (asked, answers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let redis = open("redis://127.0.0.1:1", &Options::new()).unwrap();
+        let _log = tracing::subscriber::set_default(Asking { redis: redis.clone(), asked });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ping = redis.query::<Value>("test", Command::new("PING"), Effect::Read);
+        runtime.block_on(ping).unwrap_err();
+    });
+    let up = answers.recv_timeout(Duration::from_secs(60)).expect("the log waits for the link");
+    assert!(!up);
+}
