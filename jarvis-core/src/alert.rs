@@ -4,6 +4,7 @@ mod alerter;
 mod command;
 #[cfg(feature = "http")]
 mod heartbeat;
+mod hosted;
 #[cfg(feature = "http")]
 mod http;
 mod journal;
@@ -26,6 +27,7 @@ pub use alerter::{Alerter, SinkEntry};
 pub use command::{CommandConfig, CommandSink};
 #[cfg(feature = "http")]
 pub use heartbeat::{Heartbeat, HeartbeatConfig};
+pub use hosted::HostedSink;
 #[cfg(feature = "sqlite")]
 pub use journal::SqliteJournal;
 pub use journal::{AlertJournal, MemoryJournal, Row};

@@ -7,6 +7,7 @@ mod connect;
 pub mod dns;
 #[cfg(feature = "host")]
 pub mod host;
+mod hosted;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod memory;
@@ -32,6 +33,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use blocking::{BlockingPool, BlockingProbe, OnBlockingPool};
+pub use hosted::HostedProbe;
 
 use crate::Result;
 use crate::clock::{ClockExt, Monotonic, SharedClock};

@@ -4,6 +4,7 @@ pub mod command;
 #[cfg(feature = "docker")]
 pub mod docker;
 mod events;
+mod hosted;
 mod intents;
 pub mod memory;
 #[cfg(feature = "process")]
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub use events::{EventSender, InstanceEvent, InstanceEvents};
+pub use hosted::HostedRestarter;
 
 use crate::Result;
 use crate::clock::{Monotonic, WallTime};

@@ -143,9 +143,11 @@ impl Alerter {
             }
             matchers.insert(name, matcher);
         }
-        *self.inner.targets() = targets;
+        let before = std::mem::replace(&mut *self.inner.targets(), targets);
         self.inner.state().configure(matchers, depends_on);
         self.inner.notify();
+        // Sinks are the embedding program's: they go when no lock is held.
+        drop(before);
         Ok(())
     }
 
@@ -272,7 +274,8 @@ impl Alerter {
     /// How the deliveries go, a line a sink.
     #[must_use]
     pub fn stats(&self) -> Vec<SinkStats> {
-        self.inner.state().stats(&self.inner.sink_names())
+        let names = self.inner.sink_names();
+        self.inner.state().stats(&names)
     }
 }
 
@@ -432,3 +435,6 @@ impl Drop for Taken<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,7 @@ impl Aggregator {
         validate_services(&services)?;
         let shared = &self.0;
         let (now, resumes) = (shared.clock.monotonic(), shared.pulse.generation());
-        let mut old = shared.services().clone();
+        let mut old = Services::clone(&shared.services());
         let (mut new, mut shares) = (Services::new(), Shares::default());
         let targets = services.iter().map(|service| service.checks.len()).sum();
         for spec in services {
@@ -128,13 +128,15 @@ impl Aggregator {
         let mut state = service.state();
         let was = (state.reported.state, state.critical);
         state.settle(now, shared.offset_ms());
-        state.reconfigure(spec, now, resumes, shares);
+        let discarded = state.reconfigure(spec, now, resumes, shares);
         shared.recount(|tally| {
             tally.remove(was.0, was.1);
             tally.add(was.0, spec.critical);
         });
         let outcome = state.judge(now);
         shared.publish(service, &state, &outcome);
+        drop(state);
+        drop(discarded);
     }
 
     fn remove(&self, service: &Service) {

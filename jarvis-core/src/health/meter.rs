@@ -33,6 +33,13 @@ impl Trouble {
         Self::Sick { kind, message: message.into() }
     }
 
+    /// As [`io`](Self::io), for an error that another one holds.
+    #[cfg(any(feature = "http", feature = "postgres"))]
+    pub(crate) fn io_of(error: &io::Error, target: &str) -> Self {
+        let kind = || error.kind().into();
+        Self::io(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error), target)
+    }
+
     /// Sorts an error of a connection: the target's fault, or our own lack of something.
     pub(crate) fn io(error: io::Error, target: &str) -> Self {
         use io::ErrorKind as Io;
@@ -67,6 +74,13 @@ impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         Self::Ours(error)
     }
+}
+
+/// The error of the connection itself among an error's causes.
+#[cfg(any(feature = "http", feature = "postgres"))]
+pub(crate) fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .find_map(|cause| cause.downcast_ref())
 }
 
 /// Where a probe is, for the message when its time is up.

@@ -6,7 +6,7 @@
 use std::fmt::{self, Debug};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connect::{Endpoint, Host, Socket, connect};
@@ -14,7 +14,7 @@ use super::dns::Resolver;
 use super::meter::{Meter, Stage, Step, Trouble, excerpt};
 use super::tls::{TlsClient, TlsOptions};
 use super::{HealthProbe, Observation, ProbeContext};
-use crate::secret::{REDACTED, redact_url};
+use crate::secret::{REDACTED, redact_url, serialize_redacted};
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result, Secret};
 
@@ -35,7 +35,7 @@ const DEEPEST: u8 = 4;
 #[non_exhaustive]
 pub struct RedisConfig {
     /// `redis://[user:password@]host[:port]`, `rediss://…` for TLS, or `unix:/path`.
-    #[serde(serialize_with = "redacted")]
+    #[serde(serialize_with = "serialize_redacted")]
     pub url: String,
     /// The ACL user. Default: the one in the URL, else the default user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,10 +93,6 @@ impl Debug for RedisConfig {
             .field("role", &self.role)
             .finish_non_exhaustive()
     }
-}
-
-fn redacted<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&redact_url(url))
 }
 
 /// What a Redis server is to its neighbours.

@@ -80,8 +80,10 @@ impl Target {
         Arc::clone(&self.probe.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set_probe(&self, probe: &Arc<dyn HealthProbe>) {
-        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(probe);
+    /// Gives the one before.
+    fn set_probe(&self, probe: &Arc<dyn HealthProbe>) -> Arc<dyn HealthProbe> {
+        let mut place = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, Arc::clone(probe))
     }
 
     pub(super) fn abort(&self) {
@@ -185,6 +187,15 @@ pub(super) struct Service {
     pub(super) generation: AtomicU32,
     /// An action is under way.
     pub(super) acting: AtomicBool,
+}
+
+/// What a changed configuration has no use for. Probes are the embedding program's, and may do
+/// anything when they are dropped: also look at the service that they were of.
+#[derive(Debug, Default)]
+#[must_use = "it is dropped once no lock is held"]
+pub(super) struct Discarded {
+    _checks: Vec<Check>,
+    _probes: Vec<Arc<dyn HealthProbe>>,
 }
 
 /// What a result changed, to be told.
@@ -304,15 +315,16 @@ impl State {
         now: Monotonic,
         resumes: u32,
         shares: &mut Shares,
-    ) {
+    ) -> Discarded {
         (self.critical, self.start_grace) = (spec.critical, spec.start_grace);
         let mut old = std::mem::take(&mut self.checks);
+        let mut probes = Vec::new();
         for spec in &spec.checks {
             let kept = old.iter().position(|check| check.is_unchanged(spec));
             self.checks.push(match kept {
                 Some(at) => {
                     let mut check = old.swap_remove(at);
-                    check.target.set_probe(&spec.probe);
+                    probes.push(check.target.set_probe(&spec.probe));
                     check.host.clone_from(&spec.host);
                     check
                 }
@@ -320,6 +332,7 @@ impl State {
             });
         }
         old.iter().for_each(|check| check.target.abort());
+        Discarded { _checks: old, _probes: probes }
     }
 
     pub(super) fn check_mut(&mut self, target: &Arc<Target>) -> Option<&mut Check> {

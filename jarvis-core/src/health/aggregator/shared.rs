@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -15,7 +15,7 @@ use super::pulse::{Pulse, TOO_LATE};
 use super::service::{Outcome, Service, State, Target};
 use crate::clock::{Clock, ClockExt, Monotonic, SharedClock, Stamp, WallTime};
 use crate::events::{Event, EventBus};
-use crate::vocabulary::{FailureKind, ServiceId, ServiceState};
+use crate::vocabulary::{FailureKind, Platform, ServiceId, ServiceState};
 
 /// So many events wait for the bus; beyond that the oldest are dropped and counted.
 const EVENT_BUFFER: usize = 8_192;
@@ -79,7 +79,7 @@ pub(super) struct Began {
 pub(super) struct Shared {
     pub(super) clock: SharedClock,
     pub(super) bus: Arc<dyn EventBus>,
-    services: RwLock<Services>,
+    services: Mutex<Arc<Services>>,
     tally: Mutex<Tally>,
     pub(super) events: EventQueue,
     subscribers: Mutex<Vec<Weak<ChangeQueue>>>,
@@ -102,7 +102,7 @@ impl Shared {
             keeper: Keeper::default(),
             clock,
             bus,
-            services: RwLock::default(),
+            services: Mutex::default(),
             tally: Mutex::default(),
             events: EventQueue::default(),
             subscribers: Mutex::default(),
@@ -113,17 +113,28 @@ impl Shared {
         }
     }
 
-    pub(super) fn services(&self) -> RwLockReadGuard<'_, Services> {
-        self.services.read().unwrap_or_else(PoisonError::into_inner)
+    /// The services as they are now. No lock is held while they are looked at.
+    pub(super) fn services(&self) -> Arc<Services> {
+        Arc::clone(&self.services.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn replace_services(&self, services: Services) -> Services {
-        let mut place = self.services.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *place, services)
+    pub(super) fn replace_services(&self, services: Services) {
+        let services = Arc::new(services);
+        let mut place = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, services);
+        drop(place);
+        // What is dropped with it takes as long as it takes.
+        drop(before);
     }
 
-    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The services as one. Owned: who holds a service's lock takes the tally's, so that nobody
+    /// may hold the tally's and take a service's.
+    pub(super) fn platform(&self) -> Platform {
+        self.tally().platform().clone()
     }
 
     pub(super) fn offset_ms(&self) -> i64 {

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::clock::{Clock, ClockExt, ManualClock, WallTime};
-use crate::events::{Envelope, Event, Filter, Subscription};
-use crate::health::Observation;
+use crate::events::{Backlog, Envelope, Event, Filter, Subscription};
 use crate::health::memory::{Answer, MemoryProbe};
+use crate::health::{HealthProbe, Observation, ProbeContext};
 use crate::vocabulary::{FailureKind, InstanceId, Verdict};
 
 pub(super) const fn secs(seconds: u64) -> Duration {
@@ -27,6 +27,10 @@ impl EventBus for Kept {
 
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn backlog(&self) -> Backlog {
+        Backlog::default()
     }
 
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>> {
@@ -100,6 +104,69 @@ pub(super) fn check(name: &str, probe: &MemoryProbe) -> CheckSpec {
 
 pub(super) fn fail(kind: FailureKind) -> Answer {
     Answer::Say(Observation::fail(kind, "it is broken"))
+}
+
+#[test]
+fn who_looks_and_who_judges_never_wait_for_each_other() {
+    const TIMES: usize = 20_000;
+    let probe = MemoryProbe::passing();
+    let aggregator = Aggregator::new(Arc::new(ManualClock::new()), Arc::new(Kept::default()));
+    aggregator.apply(vec![service("api", &probe)]).unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    let (looking, told) = (aggregator.clone(), done.clone());
+    std::thread::spawn(move || {
+        for _ in 0..TIMES {
+            let snapshot = looking.snapshot();
+            assert_eq!(snapshot.services.len(), snapshot.loop_stats.targets);
+        }
+        told.send("looking").unwrap();
+    });
+    std::thread::spawn(move || {
+        for n in 0..TIMES {
+            let spec = service("api", &probe);
+            aggregator.apply(vec![ServiceSpec { critical: n % 2 == 0, ..spec }]).unwrap();
+        }
+        done.send("judging").unwrap();
+    });
+    for _ in 0..2 {
+        ended.recv_timeout(secs(60)).expect("the two wait for each other");
+    }
+}
+
+/// A probe that looks at everything when it is dropped.
+#[derive(Debug)]
+struct Parting(Aggregator);
+
+#[async_trait]
+impl HealthProbe for Parting {
+    async fn probe(&self, _: ProbeContext) -> Result<Observation> {
+        Ok(Observation::pass("it is there"))
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        let _ = self.0.snapshot();
+    }
+}
+
+#[test]
+fn a_probe_may_look_at_its_service_while_it_is_dropped() {
+    let aggregator = Aggregator::new(Arc::new(ManualClock::new()), Arc::new(Kept::default()));
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let with = |fingerprint| {
+            let check =
+                CheckSpec::new("main".parse().unwrap(), Arc::new(Parting(aggregator.clone())));
+            vec![ServiceSpec::new(id("api"), vec![check.with_fingerprint(fingerprint)])]
+        };
+        // Another probe for the same check, another check, no service.
+        for services in [with("1"), with("1"), with("2"), Vec::new()] {
+            aggregator.apply(services).unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(secs(60)).expect("the probe waits for whoever drops it");
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl Aggregator {
     /// The services as one.
     #[must_use]
     pub fn platform(&self) -> Platform {
-        self.0.tally().platform().clone()
+        self.0.platform()
     }
 
     /// Everything that is known, at this moment.
@@ -60,7 +60,7 @@ impl Aggregator {
         let shared = &self.0;
         PlatformSnapshot {
             at: shared.clock.wall(),
-            platform: shared.tally().platform().clone(),
+            platform: shared.platform(),
             services: shared
                 .services()
                 .values()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::rule::RuleConfig;
 use crate::health::tls::TlsOptions;
-use crate::secret::redact_url;
+use crate::secret::{redact_url, serialize_redacted};
 use crate::{Error, ErrorKind, Result, Secret, units};
 
 /// `type = "http"`.
@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind, Result, Secret, units};
 #[non_exhaustive]
 pub struct HttpConfig {
     /// `http://…`, `https://…`, or `unix:/path/of.sock:/path/of/resource`.
-    #[serde(serialize_with = "redacted")]
+    #[serde(serialize_with = "serialize_redacted")]
     pub url: String,
     /// Default `GET`.
     #[serde(default = "get")]
@@ -121,10 +121,6 @@ impl Debug for HttpConfig {
             .field("expect", &self.expect)
             .finish_non_exhaustive()
     }
-}
-
-fn redacted<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&redact_url(url))
 }
 
 fn get() -> String {

@@ -1,6 +1,5 @@
 //! One request and its answer over a connection of our own, with the time of each part.
 
-use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow;
@@ -24,7 +23,7 @@ use super::target::Target;
 use crate::clock::SharedClock;
 use crate::health::connect::{Socket, connect};
 use crate::health::dns::Resolver;
-use crate::health::meter::{Meter, Stage, Step, Trouble};
+use crate::health::meter::{Meter, Stage, Step, Trouble, io_cause};
 use crate::health::tls::{TlsClient, Validity};
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind};
@@ -249,14 +248,7 @@ fn sort(error: &hyper::Error, count: &Count, target: &Target) -> Trouble {
             format!("{} answers something that is not HTTP/1.1: {error}", target.endpoint);
         return Trouble::sick(FailureKind::Protocol, message);
     }
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return sort_io(io, began, target);
-        }
-        source = cause.source();
-    }
-    closed(began, target)
+    io_cause(error).map_or_else(|| closed(began, target), |io| sort_io(io, began, target))
 }
 
 fn sort_io(error: &io::Error, began: bool, target: &Target) -> Trouble {
@@ -266,11 +258,7 @@ fn sort_io(error: &io::Error, began: bool, target: &Target) -> Trouble {
             let message = format!("{} broke the protocol: {error}", target.endpoint);
             Trouble::sick(FailureKind::Protocol, message)
         }
-        kind => {
-            let again =
-                error.raw_os_error().map_or_else(|| kind.into(), io::Error::from_raw_os_error);
-            Trouble::io(again, &target.endpoint.to_string())
-        }
+        _ => Trouble::io_of(error, &target.endpoint.to_string()),
     }
 }
 

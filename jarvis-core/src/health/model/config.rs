@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::health::tls::TlsOptions;
-use crate::secret::redact_url;
+use crate::secret::{redact_url, serialize_redacted};
 use crate::{Secret, Usd};
 
 /// `type = "model"`.
@@ -26,7 +26,7 @@ use crate::{Secret, Usd};
 #[non_exhaustive]
 pub struct ModelConfig {
     /// The URL that `/models` and `/chat/completions` come after, usually ending in `/v1`.
-    #[serde(serialize_with = "redacted")]
+    #[serde(serialize_with = "serialize_redacted")]
     pub base_url: String,
     /// The model's name as the provider lists it.
     pub model: String,
@@ -125,10 +125,6 @@ impl Debug for ModelConfig {
             .field("max_cost_per_day", &self.max_cost_per_day)
             .finish_non_exhaustive()
     }
-}
-
-fn redacted<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&redact_url(url))
 }
 
 fn prompt() -> String {

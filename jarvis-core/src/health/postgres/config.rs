@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Debug};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::Secret;
 use crate::health::tls::TlsOptions;
-use crate::secret::redact_url;
+use crate::secret::{redact_url, serialize_redacted};
 
 /// `type = "postgres"`.
 ///
@@ -32,7 +32,7 @@ pub struct PostgresConfig {
     /// `postgres://[user[:password]@]host[:port][/database][?sslmode=disable|prefer|require]`.
     /// As with libpq, `prefer` (the default) and `require` encrypt without looking at the
     /// certificate, unless `tls.ca_file` is set.
-    #[serde(serialize_with = "redacted")]
+    #[serde(serialize_with = "serialize_redacted")]
     pub url: String,
     /// The password. Default: the one in the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,10 +102,6 @@ impl Debug for PostgresConfig {
             .field("role", &self.role)
             .finish_non_exhaustive()
     }
-}
-
-fn redacted<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&redact_url(url))
 }
 
 /// What a `PostgreSQL` server is to its neighbours.

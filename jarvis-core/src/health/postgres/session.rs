@@ -15,7 +15,7 @@ use super::config::{PostgresConfig, PostgresRole};
 use super::kind_of;
 use crate::health::Observation;
 use crate::health::connect::{Endpoint, Socket};
-use crate::health::meter::{Meter, Stage, Step, Trouble, excerpt};
+use crate::health::meter::{Meter, Stage, Step, Trouble, excerpt, io_cause};
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result};
 
@@ -225,19 +225,12 @@ fn sort(error: &tokio_postgres::Error, endpoint: &Endpoint) -> Trouble {
         let message = format!("{} ({code})", excerpt(answer.message().as_bytes(), 200));
         return Trouble::sick(kind, message);
     }
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            let again = io
-                .raw_os_error()
-                .map_or_else(|| io::Error::from(io.kind()), io::Error::from_raw_os_error);
-            return Trouble::io(again, &endpoint.to_string());
-        }
-        if cause.to_string() == "password missing" {
-            let message = "the server asks for a password, and none is configured";
-            return Trouble::sick(FailureKind::Auth, message);
-        }
-        source = cause.source();
+    if let Some(io) = io_cause(error) {
+        return Trouble::io_of(io, &endpoint.to_string());
+    }
+    if error.source().is_some_and(|cause| cause.to_string() == "password missing") {
+        let message = "the server asks for a password, and none is configured";
+        return Trouble::sick(FailureKind::Auth, message);
     }
     if error.is_closed() {
         return Trouble::sick(
