@@ -37,6 +37,7 @@ pub use stores::{StoreSettings, StoreUrl};
 
 use crate::Result;
 use crate::cache::CachePolicy;
+use crate::events::BusPolicy;
 use crate::operator::{Allow, Limits, MaintenanceWindow};
 use crate::session::SessionPolicy;
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub allow: Allow,
     /// `[store]`.
     pub store: StoreSettings,
+    /// `[bus]`: the rules for a bus on a server.
+    pub bus: BusPolicy,
     /// `[session]`: the rules for all sessions.
     pub session: SessionPolicy,
     /// `[cache]`: the rules for the cache.
@@ -95,7 +98,7 @@ impl Beginning {
         match (source.inline(), source.locate()) {
             (Some(_), _) => Self::Inline,
             (None, Some(file)) => Self::File(file),
-            (None, None) => Self::BuiltIn(ai_dawg()),
+            (None, None) => Self::BuiltIn(source.fallback().map_or_else(ai_dawg, str::to_owned)),
         }
     }
 
@@ -232,6 +235,7 @@ impl Config {
             limits: Limits::default(),
             allow: Allow::default(),
             store: StoreSettings::default(),
+            bus: BusPolicy::default(),
             session: SessionPolicy::default(),
             cache: CachePolicy::default(),
             lease: None,

@@ -30,4 +30,10 @@ pub mod decisions {
     pub mod adr_0010_no_unsafe_code {}
     #[doc = include_str!("docs/adr/0011_redis_client.md")]
     pub mod adr_0011_redis_client {}
+    #[doc = include_str!("docs/adr/0012_python_bridge.md")]
+    pub mod adr_0012_python_bridge {}
+    #[doc = include_str!("docs/adr/0013_node_bridge.md")]
+    pub mod adr_0013_node_bridge {}
+    #[doc = include_str!("docs/adr/0014_sessions_in_redis.md")]
+    pub mod adr_0014_sessions_in_redis {}
 }

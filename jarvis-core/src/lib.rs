@@ -10,6 +10,7 @@ pub mod units;
 pub mod vocabulary;
 
 pub mod events;
+pub mod hosted;
 pub mod store;
 // Floor 1 too: running programs, for the probes, restarters and sinks that do.
 mod subprocess;

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::alert::SinkStats;
 use crate::cache::CacheStats;
+use crate::events::Backlog;
 use crate::health::aggregator::{Aggregator, CheckReading, LoopStats, ServiceReading};
 use crate::layers::SessionCounts;
 use crate::operator::{OperatorStatus, ServiceStatus};
@@ -35,6 +36,8 @@ pub struct Scrape {
     pub operator: Option<OperatorStatus>,
     /// How the alerts go.
     pub alerts: Vec<SinkStats>,
+    /// What waits for the other instances on the bus; absent where there are none.
+    pub bus: Option<Backlog>,
     /// What the sessions were asked; absent where nobody used them.
     pub sessions: Option<SessionCounts>,
     /// What the cache has seen; absent where nobody used it.
@@ -54,6 +57,7 @@ impl Scrape {
             loop_stats: health.loop_stats(),
             operator: None,
             alerts: Vec::new(),
+            bus: None,
             sessions: None,
             cache: None,
             servers: Vec::new(),

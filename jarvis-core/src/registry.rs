@@ -40,7 +40,7 @@ use crate::alert::AlertSink;
 use crate::cache::{Cache, CachePolicy};
 use crate::clock::SharedClock;
 use crate::config::Section;
-use crate::events::EventBus;
+use crate::events::{BusPolicy, EventBus};
 use crate::health::HealthProbe;
 use crate::lease::{Lease, RestartLedger};
 use crate::restart::ServiceRestarter;
@@ -81,7 +81,6 @@ impl FactoryContext {
 pub type Leadership = (Arc<dyn Lease>, Arc<dyn RestartLedger>);
 
 type Factory<T> = Arc<dyn Fn(&Section, &FactoryContext) -> Result<T> + Send + Sync>;
-type ByUrl<T> = Arc<dyn Fn(&str, &FactoryContext) -> Result<T> + Send + Sync>;
 type ByUrlAnd<S, T> = Arc<dyn Fn(&str, &S, &FactoryContext) -> Result<T> + Send + Sync>;
 
 /// The kinds of backends that a configuration may name. Making one connects nothing.
@@ -91,7 +90,7 @@ pub struct Registry {
     restarters: BTreeMap<String, Factory<Arc<dyn ServiceRestarter>>>,
     sinks: BTreeMap<String, Factory<Arc<dyn AlertSink>>>,
     leases: BTreeMap<String, Factory<Leadership>>,
-    buses: BTreeMap<String, ByUrl<Arc<dyn EventBus>>>,
+    buses: BTreeMap<String, ByUrlAnd<BusPolicy, Arc<dyn EventBus>>>,
     sessions: BTreeMap<String, ByUrlAnd<SessionPolicy, Arc<dyn SessionStore>>>,
     caches: BTreeMap<String, ByUrlAnd<CachePolicy, Arc<dyn Cache>>>,
     #[cfg(feature = "redis")]
@@ -169,7 +168,10 @@ impl Registry {
     /// Adds (or replaces) the bus of `scheme:…`.
     pub fn bus<F>(&mut self, scheme: impl Into<String>, factory: F) -> &mut Self
     where
-        F: Fn(&str, &FactoryContext) -> Result<Arc<dyn EventBus>> + Send + Sync + 'static,
+        F: Fn(&str, &BusPolicy, &FactoryContext) -> Result<Arc<dyn EventBus>>
+            + Send
+            + Sync
+            + 'static,
     {
         self.buses.insert(scheme.into(), Arc::new(factory));
         self

@@ -98,6 +98,15 @@ pub fn redact_url(url: &str) -> String {
     shown
 }
 
+/// Serialises a URL as [`redact_url`] shows it.
+#[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+pub(crate) fn serialize_redacted<S: Serializer>(
+    url: &str,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&redact_url(url))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

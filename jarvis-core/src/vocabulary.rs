@@ -7,6 +7,6 @@ mod ids;
 pub use action::{ActionKind, ActionOutcome, Gate, Hold, Lifecycle, Mode, Trigger};
 pub use health::{Cause, FailureKind, Platform, ServiceState, Severity, Verdict};
 pub use ids::{
-    CheckName, FencingToken, HolderId, IncidentId, InstanceId, IntentId, ServiceId, UserId,
-    VersionId,
+    CheckName, FencingToken, HolderId, IncidentId, InstanceId, IntentId, KeyPrefix, ServiceId,
+    UserId, VersionId,
 };

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
@@ -24,6 +24,11 @@ impl SystemClock {
     pub const fn new() -> Self {
         Self
     }
+}
+
+fn wall_of(clock: ClockId) -> WallTime {
+    let now = clock_gettime(clock);
+    WallTime::from_millis(now.tv_sec.saturating_mul(1_000).saturating_add(now.tv_nsec / 1_000_000))
 }
 
 fn start() -> Instant {
@@ -52,11 +57,11 @@ impl Clock for SystemClock {
     }
 
     fn wall(&self) -> WallTime {
-        let millis = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
-        };
-        WallTime::from_millis(millis)
+        wall_of(ClockId::Realtime)
+    }
+
+    fn wall_lately(&self) -> WallTime {
+        wall_of(ClockId::RealtimeCoarse)
     }
 
     fn sleep_until(&self, at: Monotonic) -> Sleep {
@@ -76,5 +81,10 @@ mod tests {
         assert!(clock.boottime() > Duration::ZERO);
         assert!(!clock.boot_id().as_str().is_empty());
         assert!(clock.wall() > WallTime::from_millis(1_700_000_000_000));
+        for _ in 0..1_000 {
+            let lately = clock.wall_lately();
+            let now = clock.wall();
+            assert!(lately <= now && now.saturating_since(lately) < Duration::from_secs(1));
+        }
     }
 }

@@ -42,12 +42,13 @@ const TAIL: &str = r#"
 # preset = "slack"
 # url = "${file:/run/secrets/slack}"
 #
-# What services remember between requests: sessions (a file in state_dir unless told) and a cache
-# (in memory unless told).
+# What services remember between requests: sessions (a file in state_dir unless told), a cache (in
+# memory unless told), and the bus that carries events between instances (within one unless told).
 #
 # [store]
 # session = "redis://127.0.0.1:6379"
 # cache = "redis://127.0.0.1:6379"
+# bus = "redis://127.0.0.1:6379"
 # [session]
 # ttl = "1h"
 # [cache]

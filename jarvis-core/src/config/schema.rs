@@ -156,6 +156,7 @@ const TOP_LEVEL: &[&str] = &[
     "heartbeat",
     "lease",
     "store",
+    "bus",
     "session",
     "cache",
 ];
@@ -177,6 +178,7 @@ pub(crate) fn read(source: &Source, composed: Composed, report: &mut Report) -> 
     config.limits = reader.table(root.get("limits"), "limits").unwrap_or_default();
     config.allow = reader.table(root.get("allow"), "allow").unwrap_or_default();
     config.store = reader.stores(root.get("store"));
+    config.bus = reader.table(root.get("bus"), "bus").unwrap_or_default();
     config.session = reader.table(root.get("session"), "session").unwrap_or_default();
     config.cache = reader.table(root.get("cache"), "cache").unwrap_or_default();
     config.heartbeat = root.get("heartbeat").and_then(|entry| reader.section(entry, "heartbeat"));

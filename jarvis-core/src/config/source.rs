@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::problem::{Origin, Problem};
+use crate::{Error, ErrorKind, Result};
 
 /// A file over this size is no configuration.
 pub const MAX_FILE: u64 = 1024 * 1024;
@@ -23,6 +24,7 @@ pub const FILE_NAME: &str = "jarvis.toml";
 pub struct Source {
     explicit: Option<PathBuf>,
     inline: Option<String>,
+    fallback: Option<String>,
     environment: BTreeMap<String, String>,
     directory: PathBuf,
     system_directory: PathBuf,
@@ -54,6 +56,7 @@ impl Source {
         Self {
             explicit: None,
             inline: None,
+            fallback: None,
             environment: BTreeMap::new(),
             directory: PathBuf::from("/"),
             system_directory: PathBuf::new(),
@@ -70,6 +73,7 @@ impl Source {
         Self {
             explicit: None,
             inline: None,
+            fallback: None,
             environment,
             directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             system_directory: PathBuf::from("/etc/jarvis"),
@@ -89,6 +93,41 @@ impl Source {
     pub fn with_text(mut self, text: impl Into<String>) -> Self {
         self.inline = Some(text.into());
         self
+    }
+
+    /// Uses these values instead of a file: the JSON object that another language's program has for
+    /// the TOML. What is `null` in an object is left out.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is no JSON object, or holds what TOML has no form for.
+    pub fn with_json(self, json: &str) -> Result<Self> {
+        let refuse = |error: String| {
+            let message = format!("the values are no configuration: {error}");
+            Error::new(ErrorKind::InvalidInput, message).with_operation("config.read")
+        };
+        let mut values: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(json).map_err(|error| refuse(error.to_string()))?;
+        leave_out_nulls(&mut values);
+        let text = toml::to_string(&values).map_err(|error| refuse(error.to_string()))?;
+        Ok(self.with_text(text))
+    }
+
+    /// Uses this text where no file is found, instead of the built-in services.
+    #[must_use]
+    pub fn with_fallback(mut self, text: impl Into<String>) -> Self {
+        self.fallback = Some(text.into());
+        self
+    }
+
+    /// Keeps everything that can be kept there at this URL, whatever `[store]` says: sessions, and
+    /// but for a `sqlite:` file, which can't hold them, the cache and the bus too.
+    #[must_use]
+    pub fn with_store(self, url: &str) -> Self {
+        let source = self.with_variable("JARVIS_STORE__SESSION", url);
+        if url.starts_with("sqlite:") {
+            return source;
+        }
+        source.with_variable("JARVIS_STORE__CACHE", url).with_variable("JARVIS_STORE__BUS", url)
     }
 
     /// Sets an environment variable for this configuration alone.
@@ -114,6 +153,10 @@ impl Source {
 
     pub(crate) fn inline(&self) -> Option<&str> {
         self.inline.as_deref()
+    }
+
+    pub(crate) fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -228,5 +271,54 @@ impl Source {
             ));
         }
         Ok(())
+    }
+}
+
+/// JSON has a word for what is not there, and TOML has none.
+fn leave_out_nulls(values: &mut serde_json::Map<String, serde_json::Value>) {
+    values.retain(|_, value| !value.is_null());
+    values.values_mut().for_each(within);
+}
+
+fn within(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(values) => leave_out_nulls(values),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(within),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn values_of_another_language_are_a_configuration() {
+        let json = r#"{"jarvis": {"mode": "observe", "state_dir": null},
+            "session": {"ttl": "7m"}, "service": {"api": {"check": [
+                {"type": "tcp", "address": "127.0.0.1:1", "name": null}]}}}"#;
+        let config = Config::load(&Source::empty().with_json(json).unwrap()).unwrap();
+        assert_eq!(config.session.ttl.as_secs(), 420);
+        assert_eq!(config.services[0].checks.len(), 1);
+        for wrong in ["[]", "{", r#"{"a": [null]}"#] {
+            let error = Source::empty().with_json(wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong}");
+        }
+        let unknown = Source::empty().with_json(r#"{"sesion": {}}"#).unwrap();
+        assert_eq!(Config::load(&unknown).unwrap_err().kind(), ErrorKind::ConfigInvalid);
+    }
+
+    #[test]
+    fn one_url_is_for_all_that_can_be_kept_there() {
+        let stores = |url: &str| {
+            let source = Source::empty().with_fallback("").with_store(url);
+            let config = Config::load(&source).unwrap();
+            assert!(config.services.is_empty());
+            let store = config.store;
+            [store.session, store.cache, store.bus].map(|url| url.scheme().to_owned())
+        };
+        assert_eq!(stores("redis://h:1"), ["redis", "redis", "redis"]);
+        assert_eq!(stores("sqlite:/tmp/x.db"), ["sqlite", "memory", "memory"]);
     }
 }

@@ -17,7 +17,7 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
         (
             "[servce.api]\n",
             &[
-                "inline:1: servce: \"servce\" is no section, did you mean \"service\"? here exist: alert, allow, cache, defaults, heartbeat, host, include, jarvis, lease, limits, maintenance, service, session, store, template",
+                "inline:1: servce: \"servce\" is no section, did you mean \"service\"? here exist: alert, allow, bus, cache, defaults, heartbeat, host, include, jarvis, lease, limits, maintenance, service, session, store, template",
             ],
         ),
         (

@@ -12,7 +12,7 @@ use super::answers::{ActionAnswer, AlertTestAnswer, Source, StatusAnswer, Uptime
 use super::{EventStream, EventsQuery, Jarvis, last_seen, supervise};
 use crate::clock::{ClockExt, SharedClock, SystemClock};
 use crate::config::{self, Config};
-use crate::events::{Envelope, Event, Filter, Message};
+use crate::events::{Delivery, Envelope, Event, Filter, Message};
 use crate::operator::control::{ControlClient, Request, socket_path};
 use crate::operator::{Command, OperatorSettings};
 use crate::vocabulary::{ActionOutcome, IntentId, ServiceId};
@@ -273,8 +273,10 @@ impl Attached {
     ) -> Result<ActionAnswer> {
         let clock = &self.clock;
         let watching = async {
-            while let Some(envelope) = events.next().await {
-                if let Some(outcome) = outcome(&envelope?.event, intent, stops) {
+            while let Some(delivery) = events.next().await {
+                if let Delivery::Event(envelope) = delivery?
+                    && let Some(outcome) = outcome(&envelope.event, intent, stops)
+                {
                     return outcome;
                 }
             }

@@ -37,6 +37,7 @@ pub struct JarvisBuilder {
     bus: Option<Arc<dyn EventBus>>,
     source: Source,
     extras: Extras,
+    more: Option<Source>,
 }
 
 impl JarvisBuilder {
@@ -47,6 +48,7 @@ impl JarvisBuilder {
             bus: None,
             source: Source::empty().with_text(""),
             extras: Extras::default(),
+            more: None,
         }
     }
 
@@ -99,6 +101,13 @@ impl JarvisBuilder {
         self
     }
 
+    /// Adds the services and the sinks of another configuration, which are wired by the same
+    /// registry and stay over a reload: what a program in another language gives as arguments.
+    pub fn with_more(mut self, more: Source) -> Self {
+        self.more = Some(more);
+        self
+    }
+
     /// Adds a service with probes, and a restarter, of the program's own.
     pub fn with_service(mut self, watched: ServiceSpec, managed: ManagedService) -> Self {
         self.extras.services.push((watched, managed));
@@ -116,7 +125,10 @@ impl JarvisBuilder {
     /// # Errors
     /// `ConfigInvalid` with every error of the configuration.
     pub fn open(self) -> Result<Jarvis> {
-        let Self { clock, registry, bus, source, extras } = self;
+        let Self { clock, registry, bus, source, mut extras, more } = self;
+        if let Some(more) = more {
+            extras.add(&registry, &Config::load(&more)?, &clock)?;
+        }
         let config = Config::load(&source)?;
         let wiring = extras.wire(&registry, &config, &clock)?;
         let private_bus = bus.is_none() && config.store.bus.scheme() == "memory";
@@ -152,6 +164,15 @@ impl JarvisBuilder {
 }
 
 impl Extras {
+    /// What a configuration of its own asks for.
+    fn add(&mut self, registry: &Registry, config: &Config, clock: &SharedClock) -> Result<()> {
+        let (wiring, report) = registry.wire(config, clock);
+        let wiring = wiring.ok_or_else(|| report.into_error())?;
+        self.services.extend(wiring.services.into_iter().zip(wiring.managed));
+        self.sinks.extend(wiring.sinks);
+        Ok(())
+    }
+
     /// What the configuration asks for, and what the program adds.
     pub(super) fn wire(
         &self,

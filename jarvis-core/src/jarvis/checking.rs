@@ -181,6 +181,7 @@ impl Jarvis {
         if let Some(alerts) = self.inner.alerts.get() {
             scrape.alerts = alerts.stats();
         }
+        scrape.bus = (!self.inner.private_bus).then(|| self.bus().backlog());
         scrape.sessions = self.inner.sessions.get().map(|sessions| sessions.counts());
         if let Some(cache) = self.inner.cache.get() {
             scrape.cache = cache.stats().await.ok();

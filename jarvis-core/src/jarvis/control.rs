@@ -93,9 +93,9 @@ struct Events(EventStream);
 #[async_trait]
 impl ReplyStream for Events {
     async fn next(&mut self) -> Option<Result<Value>> {
-        let envelope = self.0.next().await?;
-        Some(envelope.and_then(|envelope| {
-            serde_json::to_value(envelope).map_err(|error| {
+        let delivery = self.0.next().await?;
+        Some(delivery.and_then(|delivery| {
+            serde_json::to_value(delivery).map_err(|error| {
                 Error::new(ErrorKind::Internal, "an event has no JSON form").with_source(error)
             })
         }))

@@ -67,7 +67,10 @@ impl Jarvis {
             operator.reconfigure(wiring.managed.clone(), wiring.settings.clone())?;
         }
         let changes = differences(&old.config, &config);
-        *self.lock() = Current { config: Arc::new(config), wiring: Arc::new(wiring) };
+        let next = Current { config: Arc::new(config), wiring: Arc::new(wiring) };
+        let before = std::mem::replace(&mut *self.lock(), next);
+        // It may be another reload's, and its probes and sinks go with it: not under the lock.
+        drop(before);
         inner.reloads.send_modify(|count| *count = count.wrapping_add(1));
         Ok(changes)
     }
@@ -118,7 +121,8 @@ fn sections(old: &Config, new: &Config) -> Vec<String> {
     }
     let at_once = ["limits", "allow", "maintenance", "heartbeat", "alert"];
     lines.extend(at_once.iter().filter(|key| differs(key)).map(|key| format!("[{key}] changed")));
-    let later = ["lease", "store", "session", "cache"].into_iter().filter(|key| differs(key));
+    let later =
+        ["lease", "store", "bus", "session", "cache"].into_iter().filter(|key| differs(key));
     lines.extend(later.map(|key| format!("[{key}] changed; it takes effect at the next start")));
     lines
 }

@@ -5,11 +5,17 @@ use std::collections::VecDeque;
 use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::pin::pin;
+#[cfg(feature = "sqlite")]
+use std::sync::Arc;
+#[cfg(feature = "sqlite")]
+use std::time::Duration;
 
 #[cfg(feature = "sqlite")]
 use futures_util::future::{Either, select};
 
 use super::Jarvis;
+#[cfg(feature = "sqlite")]
+use crate::clock::ClockExt;
 use crate::clock::WallTime;
 use crate::events::{Delivery, Envelope, Event, Filter, Subscription, Topic, TopicPattern};
 use crate::operator::control::ReplyItems;
@@ -17,7 +23,11 @@ use crate::vocabulary::ServiceId;
 use crate::{Error, ErrorKind, Result};
 
 #[cfg(feature = "sqlite")]
-use crate::events::{EventLog, EventQuery, Follow};
+use crate::events::{EventLog, EventQuery, Follow, LogEntry};
+
+/// How long until a bus that could not be heard is tried again.
+#[cfg(feature = "sqlite")]
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Which events are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,12 +85,12 @@ enum Inner {
     Page {
         log: EventLog,
         query: Option<EventQuery>,
-        ready: VecDeque<Envelope>,
+        ready: VecDeque<Delivery>,
     },
     #[cfg(feature = "sqlite")]
     Follow {
         log: Box<Follow>,
-        messages: Option<Messages>,
+        messages: Feed,
     },
 }
 
@@ -108,25 +118,22 @@ impl Messages {
     }
 
     /// The next one, `None` when the bus is gone.
-    async fn next(&mut self) -> Option<Envelope> {
+    async fn next(&mut self) -> Option<Delivery> {
         loop {
-            let envelope = match self.subscription.next().await? {
-                Delivery::Event(envelope) => envelope,
-                Delivery::Missed(count) => {
-                    tracing::warn!(count, "events on the bus were missed");
-                    continue;
-                }
-                Delivery::Gap(gap) => {
-                    tracing::warn!(?gap, "events on the bus may be missing");
-                    continue;
-                }
-                Delivery::TooSlow => return None,
-            };
-            let elsewhere = self.everywhere && *envelope.instance != *self.here;
-            if elsewhere || matches!(envelope.event, Event::Message(_)) {
-                return Some((*envelope).clone());
+            let delivery = self.subscription.next().await?;
+            match &delivery {
+                Delivery::Event(envelope) if !self.wants(envelope) => continue,
+                Delivery::Event(_) | Delivery::TooSlow => {}
+                Delivery::Missed(count) => tracing::warn!(count, "events on the bus were missed"),
+                Delivery::Gap(gap) => tracing::warn!(?gap, "events on the bus may be missing"),
             }
+            return Some(delivery);
         }
+    }
+
+    fn wants(&self, envelope: &Envelope) -> bool {
+        let elsewhere = self.everywhere && *envelope.instance != *self.here;
+        elsewhere || matches!(envelope.event, Event::Message(_))
     }
 }
 
@@ -161,19 +168,16 @@ impl EventStream {
         if !query.follow {
             return Ok(Self(Inner::Page { log, query: Some(wanted), ready: VecDeque::new() }));
         }
-        // What happened here is shown also while the server of the bus is away.
         let messages = match query.service {
-            Some(_) => None,
-            None => Messages::subscribe(jarvis, &query)
-                .await
-                .inspect_err(|error| tracing::warn!(%error, "messages are not shown"))
-                .ok(),
+            Some(_) => Feed::Ended,
+            None => Feed::open(jarvis, query).await,
         };
         Ok(Self(Inner::Follow { log: Box::new(log.follow(wanted)), messages }))
     }
 
-    /// The next event, or `None` at the end; waits for one when it follows. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Result<Envelope>> {
+    /// The next event, or that some are missing here, or `None` at the end; waits for one when it
+    /// follows. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<Delivery>> {
         match &mut self.0 {
             Inner::Remote(items) => Some(items.next().await?.and_then(|item| {
                 serde_json::from_value(item).map_err(|error| {
@@ -181,18 +185,14 @@ impl EventStream {
                         .with_source(error)
                 })
             })),
-            Inner::Bus(subscription) => loop {
-                if let Delivery::Event(envelope) = subscription.next().await? {
-                    return Some(Ok((*envelope).clone()));
-                }
-            },
+            Inner::Bus(subscription) => subscription.next().await.map(Ok),
             Inner::Messages(messages) => messages.next().await.map(Ok),
             #[cfg(feature = "sqlite")]
             Inner::Page { log, query, ready } => {
                 if let Some(wanted) = query.clone() {
                     match log.read(wanted).await {
                         Ok(page) => {
-                            ready.extend(page.entries.into_iter().map(|entry| entry.envelope));
+                            ready.extend(page.entries.into_iter().map(of_log));
                         }
                         Err(error) => return Some(Err(error)),
                     }
@@ -207,16 +207,53 @@ impl EventStream {
 }
 
 #[cfg(feature = "sqlite")]
-async fn follow(log: &mut Follow, messages: &mut Option<Messages>) -> Result<Envelope> {
-    if let Some(bus) = messages {
-        let first = match select(pin!(log.next()), pin!(bus.next())).await {
-            Either::Left((entry, _)) => Some(entry.map(|entry| entry.envelope)),
-            Either::Right((message, _)) => message.map(Ok),
-        };
-        match first {
-            Some(first) => return first,
-            None => *messages = None,
+fn of_log(entry: LogEntry) -> Delivery {
+    Delivery::Event(Arc::new(entry.envelope))
+}
+
+#[cfg(feature = "sqlite")]
+async fn follow(log: &mut Follow, messages: &mut Feed) -> Result<Delivery> {
+    match select(pin!(log.next()), pin!(messages.next())).await {
+        Either::Left((entry, _)) => entry.map(of_log),
+        Either::Right((delivery, _)) => Ok(delivery),
+    }
+}
+
+/// Messages beside the log. What happened here is shown also while the server of the bus is away.
+#[cfg(feature = "sqlite")]
+enum Feed {
+    Open(Messages),
+    /// Not subscribed so far.
+    Awaited(Box<(Jarvis, EventsQuery)>),
+    Ended,
+}
+
+#[cfg(feature = "sqlite")]
+impl Feed {
+    async fn open(jarvis: &Jarvis, query: EventsQuery) -> Self {
+        match Messages::subscribe(jarvis, &query).await {
+            Ok(messages) => Self::Open(messages),
+            Err(error) => {
+                tracing::warn!(%error, "messages are shown once the bus can be heard");
+                Self::Awaited(Box::new((jarvis.clone(), query)))
+            }
         }
     }
-    log.next().await.map(|entry| entry.envelope)
+
+    /// The next one; never comes when the bus is gone. Cancel-safe.
+    async fn next(&mut self) -> Delivery {
+        loop {
+            match self {
+                Self::Open(messages) => match messages.next().await {
+                    Some(delivery) => return delivery,
+                    None => *self = Self::Ended,
+                },
+                Self::Awaited(wanted) => match Messages::subscribe(&wanted.0, &wanted.1).await {
+                    Ok(messages) => *self = Self::Open(messages),
+                    Err(_) => wanted.0.inner.clock.sleep(AGAIN).await,
+                },
+                Self::Ended => std::future::pending().await,
+            }
+        }
+    }
 }

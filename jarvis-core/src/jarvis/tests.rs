@@ -289,3 +289,25 @@ async fn a_loop_that_does_not_answer_is_not_taken_for_gone() {
     assert_eq!(told.kind(), ErrorKind::Timeout, "{told}");
     assert_eq!(attached.source().unwrap_err().kind(), ErrorKind::Timeout);
 }
+
+#[tokio::test]
+async fn what_a_program_adds_is_wired_as_what_its_file_says() {
+    let mut registry = Registry::with_defaults();
+    registry.probe("mine", |_, _| Ok(Arc::new(MemoryProbe::passing())));
+    let more = r#"{"service": {"coach": {"critical": true, "check": [{"type": "mine"}]}},
+        "alert": {"ops": {"type": "log"}}}"#;
+    let text = "[[service.brain.check]]\ntype = \"mine\"\n";
+    let jarvis = Jarvis::builder()
+        .with_registry(registry.clone())
+        .with_source(Source::empty().with_text(text))
+        .with_more(Source::empty().with_json(more).unwrap())
+        .open()
+        .unwrap();
+    let checked = jarvis.check(&[]).await.unwrap();
+    let names: Vec<&str> = checked.services.iter().map(|it| it.service.as_str()).collect();
+    assert_eq!(names, ["brain", "coach"]);
+    assert!(checked.services[1].critical);
+    let wrong = Source::empty().with_json(r#"{"service": {"x": {"check": [{"type": "odd"}]}}}"#);
+    let error = Jarvis::builder().with_registry(registry).with_more(wrong.unwrap()).open();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::ConfigInvalid);
+}

@@ -1,15 +1,19 @@
-//! Sessions, the cache, and the servers that they are kept on.
+//! The bus, sessions, the cache, and the servers that they are kept on.
 
 use std::fmt;
 use std::time::Duration;
 
 use prometheus_client::registry::Unit;
 
-use super::{Scrape, Writer, flag};
+use super::{Scrape, Writer, flag, number};
 use crate::cache::CacheStats;
+use crate::events::Backlog;
 use crate::layers::{SessionCall, SessionCounts, SessionOutcome};
 
 pub(super) fn encode(scrape: &Scrape, writer: &mut Writer<'_>) -> fmt::Result {
+    if let Some(backlog) = &scrape.bus {
+        bus(backlog, writer)?;
+    }
     if let Some(counts) = &scrape.sessions {
         sessions(counts, writer)?;
     }
@@ -24,6 +28,26 @@ pub(super) fn encode(scrape: &Scrape, writer: &mut Writer<'_>) -> fmt::Result {
         "1 while the server answers",
         None,
         scrape.servers.iter().map(|(url, up)| ([("url", url.as_str())], flag(*up))),
+    )
+}
+
+fn bus(backlog: &Backlog, writer: &mut Writer<'_>) -> fmt::Result {
+    writer.gauge(
+        "bus_events_waiting",
+        "Events that wait to be carried to the other instances",
+        None,
+        number(backlog.events),
+    )?;
+    writer.gauge(
+        "bus_waiting",
+        "The size of the events that wait",
+        Some(&Unit::Bytes),
+        number(backlog.bytes),
+    )?;
+    writer.counter(
+        "bus_events_dropped",
+        "Events that never got to the other instances, since too many waited",
+        backlog.dropped,
     )
 }
 

@@ -28,12 +28,8 @@ pub(super) fn register(registry: &mut Registry) {
         file_lease(context)
     });
     #[cfg(feature = "redis")]
-    registry.lease("redis", |section, context| {
-        let config: crate::lease::RedisLeaseConfig = section.parse()?;
-        let (lease, ledger) = config.open(context.clock.clone())?;
-        Ok((Arc::new(lease), Arc::new(ledger)))
-    });
-    registry.bus("memory", |_url, context| {
+    redis_lease(registry);
+    registry.bus("memory", |_url, _policy, context| {
         Ok(Arc::new(MemoryBus::new(context.clock.clone(), instance()?)) as Arc<dyn EventBus>)
     });
     #[cfg(feature = "redis")]
@@ -90,15 +86,26 @@ fn sessions(registry: &mut Registry) {
     }
 }
 
+#[cfg(feature = "redis")]
+fn redis_lease(registry: &mut Registry) {
+    let servers = registry.redis();
+    registry.lease("redis", move |section, context| {
+        let config: crate::lease::RedisLeaseConfig = section.parse()?;
+        let redis = servers.open(config.url.expose(), &context.clock)?;
+        let (lease, ledger) = config.on(&redis, context.clock.clone())?;
+        Ok((Arc::new(lease), Arc::new(ledger)))
+    });
+}
+
 /// Every scheme of the shared client.
 #[cfg(feature = "redis")]
 fn redis_buses(registry: &mut Registry) {
-    use crate::events::{RedisBus, RedisBusOptions};
+    use crate::events::RedisBus;
     for scheme in super::redis::SCHEMES {
         let servers = registry.redis();
-        registry.bus(*scheme, move |url, context| {
+        registry.bus(*scheme, move |url, policy, context| {
             let redis = servers.open(url, &context.clock)?;
-            let bus = RedisBus::new(&redis, RedisBusOptions::new(), context.clock.clone())?;
+            let bus = RedisBus::new(&redis, policy.clone(), context.clock.clone())?;
             Ok(Arc::new(bus) as Arc<dyn EventBus>)
         });
     }

@@ -29,7 +29,7 @@ impl Registry {
     pub fn event_bus(&self, config: &Config, clock: &SharedClock) -> Result<Arc<dyn EventBus>> {
         let url = &config.store.bus;
         let factory = by_scheme(&self.buses, url, config, "bus", "bus").map_err(Error::from)?;
-        factory(url.expose(), &context(config, clock))
+        factory(url.expose(), &config.bus, &context(config, clock))
     }
 
     /// The session store of a configuration. Opens its file, connects to no server.
@@ -58,7 +58,7 @@ impl Registry {
         factory(url.expose(), &config.cache, &context(config, clock))
     }
 
-    /// What can be told of `[store]`, `[session]` and `[cache]` without opening anything.
+    /// What can be told of `[store]`, `[bus]`, `[session]` and `[cache]` without opening anything.
     pub(super) fn check_stores(&self, config: &Config, clock: &SharedClock) -> Report {
         let mut report = Report::default();
         let (store, section) = (&config.store, config.section("store"));
@@ -87,6 +87,7 @@ impl Registry {
         // The store that needs nothing else asks of a policy what all of them ask.
         let made = MemorySessions::new(config.session.clone(), clock.clone()).map(drop);
         keep(&mut report, made, |message| about(config, "session", message));
+        keep(&mut report, config.bus.validate(), |message| about(config, "bus", message));
         keep(&mut report, config.cache.validate(), |message| about(config, "cache", message));
         if config.cache.near && store.cache.scheme() == "memory" {
             let message = "memory: is as near as it gets; this is for a cache on a server ([store] cache = \"redis://…\")";

@@ -47,6 +47,22 @@ fn a_backend_complains_with_the_place_of_its_key() {
     }
 }
 
+#[cfg(all(feature = "redis", feature = "metrics"))]
+#[tokio::test]
+async fn what_is_on_one_url_shares_its_connections() {
+    let url = "redis://127.0.0.1:1/3";
+    let store = format!("[store]\nbus = {url:?}\nsession = {url:?}\ncache = {url:?}\n");
+    let text = format!("{store}[lease]\ntype = \"redis\"\nurl = {url:?}\n");
+    let config = Config::from_toml(&text).unwrap();
+    let clock: SharedClock = Arc::new(ManualClock::new());
+    let registry = Registry::with_defaults();
+    registry.event_bus(&config, &clock).unwrap();
+    registry.session_store(&config, &clock).unwrap();
+    registry.cache_store(&config, &clock).unwrap();
+    registry.leadership(&config, &clock).unwrap();
+    assert_eq!(registry.redis().all().len(), 1);
+}
+
 #[test]
 fn a_budget_that_is_never_reached_is_refused() {
     let base = "[service.a]\n[service.a.restart]\nvia = \"command\"\ncommand = [\"true\"]\n";

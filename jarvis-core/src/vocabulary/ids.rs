@@ -37,6 +37,20 @@ fn check_text(what: &str, text: &str, longest: usize) -> Result<()> {
     Ok(())
 }
 
+/// What may stand in a key, a channel and a pattern of a server as it is.
+fn check_key(what: &str, text: &str, longest: usize) -> Result<()> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if text.is_empty() || text.len() > longest || !text.bytes().all(good) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "{text:?} is no {what}: use 1 to {longest} letters, digits, '-', '_', '.' or ':'"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:ident, $longest:literal) => {
         $(#[$doc])*
@@ -131,6 +145,19 @@ identifier!(
     UserId, "user id", check_text, 256
 );
 
+identifier!(
+    /// What the keys and channels of something on a shared server begin with, so that two that must not
+    /// meet share the server all the same. 1 to 64 letters, digits, `-`, `_`, `.`, `:`; `jarvis` by
+    /// default.
+    KeyPrefix, "prefix of keys", check_key, 64
+);
+
+impl Default for KeyPrefix {
+    fn default() -> Self {
+        Self("jarvis".into())
+    }
+}
+
 /// Grows with every change of the lease's holder. What is fenced refuses a lower token than the
 /// highest it has seen.
 #[derive(
@@ -171,6 +198,15 @@ mod tests {
         for text in ["vocal-coach", "_x", "A.b_c-9"] {
             assert_eq!(ServiceId::new(text).unwrap().as_str(), text);
         }
+    }
+
+    #[test]
+    fn a_prefix_has_no_characters_of_patterns_and_hash_tags() {
+        for text in ["", "a*", "[a]", "a?", "{a}", "a b", "a\\", "é", &"x".repeat(65)] {
+            assert!(KeyPrefix::new(text).is_err(), "{text:?}");
+        }
+        assert_eq!(KeyPrefix::new("shop:eu-1.test_").unwrap().as_str(), "shop:eu-1.test_");
+        assert_eq!(KeyPrefix::new("jarvis").unwrap(), KeyPrefix::default());
     }
 
     #[test]
