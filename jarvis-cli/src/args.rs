@@ -131,7 +131,8 @@ configuration; an invalid one is refused and the old one stays.")]
   jarvis events publish project.42.chat '{\"text\": \"take two\"}'
 
 JARVIS's own topics, which are retained: health, incident, action, operator, alert. Messages of the
-application are shown as they come, with --follow.")]
+application are shown as they come, with --follow; where some are missing, that is told in their
+place.")]
     Events(EventsArgs),
 
     /// Restart a service now

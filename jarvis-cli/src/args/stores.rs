@@ -100,6 +100,22 @@ Examples:
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         ttl: Option<Duration>,
     },
+    /// Give a session a fresh id, and print it: this once
+    #[command(
+        after_help = "For a login, or any other change of rights: an id that somebody planted or saw before is worth
+nothing then. The old id is gone, and what the session holds moves along.
+
+Examples:
+  jarvis session regenerate @id.txt --user ada"
+    )]
+    Regenerate {
+        /// Its id: itself, - or @FILE
+        #[arg(value_name = "ID")]
+        session: Input,
+        /// Whose it is from now on
+        #[arg(long, value_name = "USER")]
+        user: Option<UserId>,
+    },
     /// End sessions
     Delete {
         /// Their ids or handles: themselves, - or @FILE

@@ -4,7 +4,7 @@
 use std::io::Read as _;
 
 use jarvis_core::clock::{Clock, SystemClock};
-use jarvis_core::events::{Envelope, MAX_PAYLOAD, Message, TopicName};
+use jarvis_core::events::{Delivery, Envelope, MAX_PAYLOAD, Message, TopicName};
 use jarvis_core::jarvis::{EventStream, EventsQuery};
 use jarvis_core::{Error, ErrorKind, Result};
 
@@ -12,7 +12,7 @@ use super::Context;
 use crate::args::{EventsArgs, EventsCommand, Format};
 use crate::exit::ExitStatus;
 use crate::signals::{Asked, Signals};
-use crate::text::event::line;
+use crate::text::event::delivered;
 
 pub(crate) async fn run(context: &Context, args: EventsArgs) -> Result<ExitStatus> {
     if let Some(EventsCommand::Publish { topic, payload }) = args.command {
@@ -38,8 +38,8 @@ pub(crate) async fn run(context: &Context, args: EventsArgs) -> Result<ExitStatu
     let mut signals = Signals::new()?;
     loop {
         tokio::select! {
-            envelope = stream.next() => match envelope {
-                Some(envelope) => context.printer.item(&envelope?, line)?,
+            delivery = stream.next() => match delivery {
+                Some(delivery) => context.printer.item(&delivery?, delivered)?,
                 None => return Ok(ExitStatus::Done),
             },
             asked = signals.next() => if let Asked::Leave(_) = asked {
@@ -51,12 +51,12 @@ pub(crate) async fn run(context: &Context, args: EventsArgs) -> Result<ExitStatu
 
 /// As one document.
 async fn all(context: &Context, stream: &mut EventStream) -> Result<ExitStatus> {
-    let mut events: Vec<Envelope> = Vec::new();
-    while let Some(envelope) = stream.next().await {
-        events.push(envelope?);
+    let mut events: Vec<Delivery> = Vec::new();
+    while let Some(delivery) = stream.next().await {
+        events.push(delivery?);
     }
     context.printer.print(&events, |events, colored| {
-        events.iter().map(|event| line(event, colored)).collect()
+        events.iter().map(|event| delivered(event, colored)).collect()
     })?;
     Ok(ExitStatus::Done)
 }

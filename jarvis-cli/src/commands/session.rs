@@ -55,6 +55,17 @@ fn no_such() -> Error {
     Error::new(ErrorKind::NotFound, "there is no such session: it expired, was ended, or never was")
 }
 
+/// Nothing has this id, which may be no id at all.
+fn none_of_id(id: &SessionId) -> Error {
+    if SessionHandle::new(id.expose()).is_err() {
+        return no_such();
+    }
+    Error::new(
+        ErrorKind::NotFound,
+        "there is no session of that id; if it is a handle, it can end or prolong the session, not open it",
+    )
+}
+
 /// What every one of these commands needs.
 struct Room<'a> {
     context: &'a Context,
@@ -77,6 +88,7 @@ impl Room<'_> {
             }
             SessionCommand::List { user, limit } => self.list(user.as_ref(), limit).await,
             SessionCommand::Extend { session, ttl } => self.extend(&session, ttl).await,
+            SessionCommand::Regenerate { session, user } => self.regenerate(&session, user).await,
             SessionCommand::Delete { sessions } => {
                 at_most_one_from_stdin(&sessions)?;
                 self.delete(&sessions).await
@@ -118,15 +130,15 @@ impl Room<'_> {
     }
 
     async fn get(&self, session: &Input) -> Result<ExitStatus> {
-        let text = name(session)?;
-        match self.store.load(&SessionId::new(&text)?).await? {
-            Some(session) => self.show(&session, false),
-            None if SessionHandle::new(&text).is_ok() => Err(Error::new(
-                ErrorKind::NotFound,
-                "there is no session of that id; if it is a handle, it can end or prolong the session, not open it",
-            )),
-            None => Err(no_such()),
-        }
+        let id = SessionId::new(name(session)?)?;
+        let session = self.store.load(&id).await?.ok_or_else(|| none_of_id(&id))?;
+        self.show(&session, false)
+    }
+
+    async fn regenerate(&self, session: &Input, user: Option<UserId>) -> Result<ExitStatus> {
+        let id = SessionId::new(name(session)?)?;
+        let moved = self.store.regenerate(&id, user).await?.ok_or_else(|| none_of_id(&id))?;
+        self.show(&moved, true)
     }
 
     async fn set(&self, args: &SessionSetArgs) -> Result<ExitStatus> {

@@ -1,12 +1,29 @@
 //! An event as one line.
 
-use jarvis_core::events::{Envelope, Event};
+use jarvis_core::events::{Delivery, Envelope, Event, Gap};
 use jarvis_core::vocabulary::{ActionOutcome, Cause, InstanceId, ServiceState, Severity, Trigger};
 
+use super::counted;
 use crate::printer::{Style, cut, human_duration, paint};
 
 /// How much of a payload is shown, in characters; `--output jsonl` has all of it.
 const PAYLOAD: usize = 240;
+
+/// An event, or that some are missing here, as a line of a log.
+pub(crate) fn delivered(delivery: &Delivery, colored: bool) -> String {
+    let missing = match delivery {
+        Delivery::Event(envelope) => return line(envelope, colored),
+        Delivery::Missed(count) => format!("{} missing here", counted(*count, "event")),
+        Delivery::Gap(Gap::StreamLost) => {
+            "events may be missing here: the bus's server lost what it held".to_owned()
+        }
+        Delivery::Gap(_) => {
+            "events may be missing here: the bus's server lost the newest that it held".to_owned()
+        }
+        _ => "the end: too slow for these events".to_owned(),
+    };
+    paint(&missing, Style::Warn, colored) + "\n"
+}
 
 /// An event as a line of a log: when, which service, what.
 pub(crate) fn line(envelope: &Envelope, colored: bool) -> String {
