@@ -1,0 +1,137 @@
+//! `Operator`: what a person asks of the loop that supervises.
+
+use std::sync::Arc;
+
+use jarvis_core::Jarvis as Core;
+use jarvis_core::operator::Command;
+use jarvis_core::vocabulary::ServiceId;
+use pyo3::prelude::*;
+
+use crate::call::{Begin, Face};
+use crate::convert::{self, Span, duration};
+use crate::error;
+use crate::jarvis::Handle;
+
+/// What a person asks of the loop that supervises, in this process or in another.
+#[pyclass(frozen, module = "jarvis._core")]
+pub(crate) struct Operator {
+    handle: Arc<Handle>,
+    face: Face,
+}
+
+impl Operator {
+    pub(crate) fn new(handle: Arc<Handle>, face: Face) -> Self {
+        Self { handle, face }
+    }
+
+    /// Asks the loop: every method goes through here.
+    fn ask<T, F>(
+        &self,
+        py: Python<'_>,
+        ask: impl FnOnce(Core) -> F + Send + 'static,
+    ) -> PyResult<Py<PyAny>>
+    where
+        T: serde::Serialize + Send + 'static,
+        F: Future<Output = jarvis_core::Result<T>> + Send + 'static,
+    {
+        let jarvis = self.handle.open_for_methods(py, self.face)?;
+        self.face.call(py, Begin::Away, ask(jarvis), |py, answer| convert::plain(py, &answer))
+    }
+
+    /// Has a command carried out.
+    fn act(&self, py: Python<'_>, command: Command, wait: bool) -> PyResult<Py<PyAny>> {
+        self.ask(py, move |jarvis| async move { jarvis.attach().await.act(command, wait).await })
+    }
+}
+
+fn service(name: &str) -> PyResult<ServiceId> {
+    ServiceId::new(name).map_err(error::raise)
+}
+
+#[pymethods]
+impl Operator {
+    /// Where each service stands in the loop. See `jarvis.Operator.status`.
+    fn status(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.ask(py, |jarvis| async move { jarvis.attach().await.status().await })
+    }
+
+    /// Restarts a service. See `jarvis.Operator.restart`.
+    #[pyo3(signature = (service, *, by="python", wait=true))]
+    fn restart(&self, py: Python<'_>, service: &str, by: &str, wait: bool) -> PyResult<Py<PyAny>> {
+        let service = self::service(service)?;
+        self.act(py, Command::Restart { service, by: by.to_owned() }, wait)
+    }
+
+    /// Starts a service. See `jarvis.Operator.start`.
+    #[pyo3(signature = (service, *, by="python", wait=true))]
+    fn start(&self, py: Python<'_>, service: &str, by: &str, wait: bool) -> PyResult<Py<PyAny>> {
+        let service = self::service(service)?;
+        self.act(py, Command::Start { service, by: by.to_owned() }, wait)
+    }
+
+    /// Stops a service, and leaves it stopped. See `jarvis.Operator.stop`.
+    #[pyo3(signature = (service, *, by="python", wait=true))]
+    fn stop(&self, py: Python<'_>, service: &str, by: &str, wait: bool) -> PyResult<Py<PyAny>> {
+        let service = self::service(service)?;
+        self.act(py, Command::Stop { service, by: by.to_owned() }, wait)
+    }
+
+    /// Clears the budgets, the breaker and the backoff of a service. See `jarvis.Operator.reset`.
+    #[pyo3(signature = (service, *, by="python"))]
+    fn reset(&self, py: Python<'_>, service: &str, by: &str) -> PyResult<Py<PyAny>> {
+        let service = self::service(service)?;
+        self.act(py, Command::Reset { service, by: by.to_owned() }, false)
+    }
+
+    /// Begins nothing until `resume`. See `jarvis.Operator.pause`.
+    #[pyo3(signature = (reason="", *, lasting=None))]
+    fn pause(&self, py: Python<'_>, reason: &str, lasting: Option<Span>) -> PyResult<Py<PyAny>> {
+        let (reason, lasting) = (reason.to_owned(), duration(lasting));
+        self.ask(
+            py,
+            move |jarvis| async move { jarvis.attach().await.pause(&reason, lasting).await },
+        )
+    }
+
+    /// Acts again. See `jarvis.Operator.resume`.
+    #[pyo3(signature = (*, by="python"))]
+    fn resume(&self, py: Python<'_>, by: &str) -> PyResult<Py<PyAny>> {
+        self.act(py, Command::Resume { by: by.to_owned() }, false)
+    }
+
+    /// Opens a maintenance window. See `jarvis.Operator.maintain`.
+    #[pyo3(signature = (services, duration, *, reason="", by="python"))]
+    fn maintain(
+        &self,
+        py: Python<'_>,
+        services: Vec<String>,
+        duration: Span,
+        reason: &str,
+        by: &str,
+    ) -> PyResult<Py<PyAny>> {
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        self.act(py, Command::Maintain { services, duration: duration.0, by, reason }, false)
+    }
+
+    /// Closes a maintenance window, or all. See `jarvis.Operator.end_maintenance`.
+    #[pyo3(signature = (window=None, *, by="python"))]
+    fn end_maintenance(
+        &self,
+        py: Python<'_>,
+        window: Option<u64>,
+        by: &str,
+    ) -> PyResult<Py<PyAny>> {
+        self.act(py, Command::EndMaintenance { window, by: by.to_owned() }, false)
+    }
+
+    /// Sends a test alert. See `jarvis.Operator.test_alert`.
+    #[pyo3(signature = (sink=None))]
+    fn test_alert(&self, py: Python<'_>, sink: Option<String>) -> PyResult<Py<PyAny>> {
+        self.ask(py, |jarvis| async move { jarvis.attach().await.alert_test(sink).await })
+    }
+
+    /// Has the configuration read again. See `jarvis.Operator.reload`.
+    fn reload(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.ask(py, |jarvis| async move { jarvis.attach().await.reload().await })
+    }
+}
