@@ -1,0 +1,119 @@
+'use strict';
+
+const native = require('./native.js');
+const { fromJson, fromNative, toNative } = require('./error.js');
+
+const [DONE, FAILED, CALL, FORGET, DROP] = [0, 1, 2, 3, 4];
+
+/** Calls that go on, by ticket. */
+const waiting = new Map();
+/** Functions that the compiled part may call, and its calls that are not answered. */
+const functions = new Map();
+const calls = new Map();
+let lastFunction = 0;
+
+/** Keeps the process alive while calls go on, and only then: the bridge itself does not. */
+const keeper = {
+  timer: undefined,
+  hold() {
+    this.timer ??= setInterval(() => {}, 0x7fffffff);
+    this.timer.ref();
+  },
+  release() {
+    this.timer.unref();
+  },
+};
+
+const bridge = new native.Bridge(drain);
+
+/** Takes everything that waits: answers to calls, and calls of functions. */
+function drain() {
+  const taken = bridge.take();
+  for (let at = 0; at < taken.length; at += 3) {
+    const [id, value] = [taken[at + 1], taken[at + 2]];
+    switch (taken[at]) {
+      case DONE:
+      case FAILED:
+        settle(id, value, taken[at] === FAILED);
+        break;
+      case CALL:
+        void called(id, Number(value[0]), value[1]);
+        break;
+      case FORGET:
+        functions.delete(id);
+        break;
+      case DROP:
+        calls.get(id)?.abort();
+        break;
+    }
+  }
+}
+
+function settle(ticket, value, failed) {
+  const call = waiting.get(ticket);
+  if (call === undefined) return;
+  waiting.delete(ticket);
+  if (waiting.size === 0) keeper.release();
+  if (failed) return call.reject(fromJson(value));
+  try {
+    call.resolve(call.convert(value));
+  } catch (error) {
+    call.reject(error);
+  }
+}
+
+const same = (value) => value;
+
+/**
+ * Makes a call of the compiled part a promise. What is complete at once is resolved at once;
+ * a number is the ticket of what goes on.
+ */
+function run(start, convert = same) {
+  let answer;
+  try {
+    answer = start();
+    if (typeof answer !== 'number') return Promise.resolve(convert(answer));
+  } catch (error) {
+    return Promise.reject(fromNative(error));
+  }
+  return new Promise((resolve, reject) => {
+    if (waiting.size === 0) keeper.hold();
+    waiting.set(answer, { resolve, reject, convert });
+  });
+}
+
+/** The same for what is never late. */
+function now(start) {
+  try {
+    return start();
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
+/** Lets the compiled part call a function: `(arguments, signal) => text`. Gives its number. */
+function offer(call) {
+  lastFunction = (lastFunction + 1) >>> 0;
+  functions.set(lastFunction, call);
+  return lastFunction;
+}
+
+/**
+ * Answers a call of the compiled part. The signal aborts when nobody waits for it any more; that it
+ * ended is told all the same, so that an object is not called while it is busy.
+ */
+async function called(id, number, text) {
+  const abort = new AbortController();
+  calls.set(id, abort);
+  let failed = false;
+  let reply;
+  try {
+    reply = await functions.get(number)(JSON.parse(text), abort.signal);
+  } catch (error) {
+    [failed, reply] = [true, toNative(error)];
+  }
+  calls.delete(id);
+  bridge.reply(id, failed, reply);
+}
+
+module.exports = { bridge, native, run, now, offer };

@@ -1,0 +1,76 @@
+'use strict';
+
+const { run } = require('./bridge.js');
+
+const nothing = () => undefined;
+
+/** An async iterable over what the compiled part gives in batches: JSON arrays, and null at the end. */
+class Stream {
+  #native;
+  #signal;
+  #waiting = [];
+  #isOver = false;
+  /** The question under way: whoever asks meanwhile asks after it. */
+  #asking = Promise.resolve();
+  #onAbort = () => this.close();
+
+  constructor(stream, signal) {
+    this.#native = stream;
+    this.#signal = signal;
+    if (signal?.aborted) this.close();
+    else signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** Resolves when it has begun. */
+  ready() {
+    return Promise.resolve();
+  }
+
+  /** What an item is for the user; undefined for one that is not for them. */
+  convert(item) {
+    return item;
+  }
+
+  next() {
+    const asked = this.#asking.then(() => this.#next());
+    this.#asking = asked.catch(nothing);
+    return asked;
+  }
+
+  async #next() {
+    await this.ready();
+    for (;;) {
+      this.#signal?.throwIfAborted();
+      if (this.#isOver) return { done: true, value: undefined };
+      if (this.#waiting.length === 0) await this.#refill();
+      else {
+        const value = this.convert(this.#waiting.pop());
+        if (value !== undefined) return { done: false, value };
+      }
+    }
+  }
+
+  async #refill() {
+    const batch = await run(() => this.#native.next());
+    if (batch === null) this.close();
+    else this.#waiting = JSON.parse(batch).reverse();
+  }
+
+  close() {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#native.close();
+  }
+
+  async return(value) {
+    this.close();
+    return { done: true, value };
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+}
+
+module.exports = { Stream };

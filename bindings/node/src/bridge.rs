@@ -1,0 +1,230 @@
+//! [`Bridge`]: how answers that take a while reach JavaScript's thread, in batches.
+//!
+//! A call is polled once where it is made. What is complete then, as everything in memory is, is
+//! given back at once. What is not goes on in the runtime, and JavaScript gets a ticket. When it is
+//! done it lies in the inbox; the first in an empty inbox wakes JavaScript's thread, which takes all
+//! that is there by then: one wake for many answers.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt as _;
+use jarvis_core::{Error, ErrorKind};
+use napi::bindgen_prelude::{Either6, Function, Null};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Status};
+use napi_derive::napi;
+use tokio_util::sync::CancellationToken;
+
+use crate::convert::{Answer, Value, text};
+use crate::error::{Caught, Failure, Thrown, thrown};
+use crate::foreign::Calls;
+use crate::runtime;
+
+/// Wakes JavaScript's thread. Weak: it keeps no process from ending.
+type Wake = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
+
+/// What a call ends with.
+pub(crate) type Outcome = Result<Value, Failure>;
+
+/// Where a call is polled first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Without a runtime: it is complete at once, or waits for nothing that needs one.
+    Here,
+    /// Within the runtime: it may start timers or connections.
+    Runtime,
+}
+
+/// What lies in the inbox, as JavaScript takes it: three values each.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A call is done.
+    Answered { ticket: u32, outcome: Outcome },
+    /// A JavaScript function is wanted.
+    Called { call: u32, function: u32, arguments: String },
+    /// A JavaScript function will not be called again.
+    Forgotten { function: u32 },
+    /// Nobody waits for a call any more.
+    Dropped { call: u32 },
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: Vec<Message>,
+    last_ticket: u32,
+}
+
+/// One environment's end: what tasks in the runtime hold.
+pub(crate) struct Shared {
+    inbox: Mutex<Inbox>,
+    wake: Wake,
+    pub(crate) calls: Calls,
+    /// JavaScript's thread ends.
+    ended: CancellationToken,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, message: Message) {
+        let is_first = {
+            let mut inbox = self.inbox();
+            inbox.messages.push(message);
+            inbox.messages.len() == 1
+        };
+        if is_first && !self.ended.is_cancelled() {
+            // The status says no more than that the environment is gone, and then nobody waits.
+            let _ = self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+
+    /// Is JavaScript's thread gone?
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
+    fn ticket(&self) -> u32 {
+        let mut inbox = self.inbox();
+        inbox.last_ticket = inbox.last_ticket.wrapping_add(1);
+        inbox.last_ticket
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// A panic becomes an error: the process goes on.
+fn guarded(work: impl Future<Output = Outcome> + Send + 'static) -> Work {
+    Box::pin(AssertUnwindSafe(work).catch_unwind().map(|ended| {
+        ended.unwrap_or_else(|panic| {
+            let what = panic.downcast_ref::<&str>().copied();
+            let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let message = format!("a bug: {}", what.unwrap_or("something panicked"));
+            Err(Error::new(ErrorKind::Internal, message).into())
+        })
+    }))
+}
+
+/// The end of one JavaScript environment (the main thread, or a worker thread).
+#[napi]
+#[derive(Debug, Clone)]
+pub struct Bridge {
+    shared: Arc<Shared>,
+}
+
+#[napi]
+impl Bridge {
+    /// `wake` is called without arguments when there is something to `take()`.
+    #[napi(constructor)]
+    pub fn new(env: Env, wake: Function<'_, (), ()>) -> Result<Self, napi::Error> {
+        let wake =
+            wake.build_threadsafe_function().weak::<true>().callee_handled::<false>().build()?;
+        let shared = Arc::new(Shared {
+            inbox: Mutex::default(),
+            wake,
+            calls: Calls::default(),
+            ended: CancellationToken::new(),
+        });
+        let ending = Arc::downgrade(&shared);
+        env.add_env_cleanup_hook(ending, |ending| {
+            if let Some(shared) = ending.upgrade() {
+                shared.ended.cancel();
+                shared.calls.end();
+            }
+        })?;
+        Ok(Self { shared })
+    }
+
+    /// Everything that waits, three values each: 0 (done), ticket, answer; 1 (failed), ticket,
+    /// error as JSON; 2 (call a function), call, [function, arguments as JSON]; 3 (forget a
+    /// function), function, null; 4 (nobody waits for a call), call, null.
+    #[napi(
+        ts_return_type = "Array<null | boolean | string | Buffer | Array<null | boolean | string | Buffer> | number>"
+    )]
+    pub fn take(&self) -> Vec<Answer> {
+        let messages = std::mem::take(&mut self.shared.inbox().messages);
+        let mut taken = Vec::with_capacity(messages.len() * 3);
+        for message in messages {
+            taken.extend(message.crossing());
+        }
+        taken
+    }
+
+    /// A function that was called has answered: its value as text, or with `failed` its error as
+    /// JSON.
+    #[napi]
+    pub fn reply(&self, call: u32, failed: bool, text: String) {
+        let reply = if failed { Err(Caught::read(&text)) } else { Ok(text) };
+        self.shared.calls.answer(call, reply);
+    }
+}
+
+impl Bridge {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Polls once; what is not complete then goes on in the runtime.
+    pub(crate) fn answer<F, T>(&self, place: Place, work: F) -> Result<Answer, Thrown>
+    where
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Into<Value>,
+    {
+        let mut work = guarded(async move { work.await.map(Into::into) });
+        let mut context = Context::from_waker(Waker::noop());
+        let first = match place {
+            Place::Here => work.as_mut().poll(&mut context),
+            Place::Runtime => {
+                let _entered = runtime::get().map_err(thrown)?.enter();
+                work.as_mut().poll(&mut context)
+            }
+        };
+        match first {
+            Poll::Ready(outcome) => Ok(outcome?.into()),
+            Poll::Pending => self.go_on(work),
+        }
+    }
+
+    fn go_on(&self, work: Work) -> Result<Answer, Thrown> {
+        let runtime = runtime::get().map_err(thrown)?;
+        let (ticket, shared) = (self.shared.ticket(), Arc::clone(&self.shared));
+        runtime.spawn(async move {
+            let ended = shared.ended.clone();
+            if let Some(outcome) = ended.run_until_cancelled(work).await {
+                shared.push(Message::Answered { ticket, outcome });
+            }
+        });
+        Ok(Either6::F(ticket))
+    }
+}
+
+impl Message {
+    fn crossing(self) -> [Answer; 3] {
+        let number = Either6::F;
+        match self {
+            Self::Answered { ticket, outcome: Ok(value) } => {
+                [number(0), number(ticket), value.into()]
+            }
+            Self::Answered { ticket, outcome: Err(failure) } => {
+                [number(1), number(ticket), Either6::C(text(failure.to_json()))]
+            }
+            Self::Called { call, function, arguments } => {
+                let what = vec![Value::Text(function.to_string()), Value::Text(arguments)];
+                [number(2), number(call), Value::List(what).into()]
+            }
+            Self::Forgotten { function } => [number(3), number(function), Either6::A(Null)],
+            Self::Dropped { call } => [number(4), number(call), Either6::A(Null)],
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! `jarvis-core` for Node.js. This crate converts, and decides nothing; `lib/*.js` makes classes
+//! and promises of what it gives, and `index.d.ts` is what people read.
+
+mod alert;
+pub mod bridge;
+pub mod cache;
+pub mod convert;
+pub mod error;
+pub mod events;
+mod foreign;
+pub mod health;
+pub mod jarvis;
+pub mod log;
+pub mod operator;
+mod restart;
+mod runtime;
+pub mod session;
+pub mod trial;

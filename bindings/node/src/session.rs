@@ -1,0 +1,360 @@
+//! Sessions.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jarvis_core::session::{
+    NewSession, Save, SaveOutcome, Session, SessionData, SessionHandle, SessionId, SessionMeta,
+    SessionRef, SessionStore,
+};
+use jarvis_core::vocabulary::UserId;
+use jarvis_core::{Error, ErrorKind, Result};
+use napi_derive::napi;
+use serde::Serialize;
+
+use crate::bridge::{Bridge, Place};
+use crate::convert::{Answer, Value, json, millis};
+use crate::error::{Failure, Thrown};
+
+/// A session as it is given.
+#[napi(object)]
+#[derive(Debug)]
+pub struct SessionInput {
+    /// Its id; for a new one a fresh id when absent.
+    pub id: Option<String>,
+    /// Its user.
+    pub user: Option<String>,
+    /// Its data, as JSON text.
+    pub data: String,
+    /// The version that is changed; 0 for one that was never stored.
+    pub version: Option<f64>,
+    /// How long it lives, in milliseconds.
+    pub ttl: Option<f64>,
+    /// The visitor's address.
+    pub ip: Option<String>,
+    /// The visitor's browser.
+    pub user_agent: Option<String>,
+    /// Over whatever is stored.
+    pub force: Option<bool>,
+}
+
+fn meta(ip: Option<String>, user_agent: Option<String>) -> Result<SessionMeta> {
+    let mut meta = SessionMeta::new();
+    if let Some(ip) = ip {
+        let address: IpAddr = ip
+            .parse()
+            .map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{ip:?} is no IP address")))?;
+        meta = meta.with_ip(address);
+    }
+    if let Some(user_agent) = user_agent {
+        meta = meta.with_user_agent(user_agent);
+    }
+    Ok(meta)
+}
+
+/// A version as JavaScript counts.
+fn version(number: f64) -> Result<u64> {
+    let whole = number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    let version = number as u64;
+    whole.then_some(version).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, format!("{number} is no version of a session"))
+    })
+}
+
+impl SessionInput {
+    fn into_new(self) -> Result<NewSession> {
+        let mut new = NewSession::new().with_data(SessionData::parse(self.data)?);
+        new.id = self.id.map(SessionId::new).transpose()?;
+        new.user = self.user.map(UserId::new).transpose()?;
+        new.ttl = self.ttl.map(millis).transpose()?;
+        new.meta = meta(self.ip, self.user_agent)?;
+        Ok(new)
+    }
+
+    fn into_save(self) -> Result<Save> {
+        let id =
+            self.id.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "a session has an id"))?;
+        let ttl = millis(self.ttl.unwrap_or_default())?;
+        let mut session = Session::new(SessionId::new(id)?, ttl);
+        session.user = self.user.map(UserId::new).transpose()?;
+        session.data = SessionData::parse(self.data)?;
+        session.version = version(self.version.unwrap_or_default())?;
+        session.meta = meta(self.ip, self.user_agent)?;
+        Ok(if self.force == Some(true) { Save::forced(session) } else { Save::new(session) })
+    }
+}
+
+/// All of a session but its data: a JSON array of id, version, creation, last save, expiry, time
+/// to live (all in milliseconds), user, address and browser.
+fn head(session: &Session) -> String {
+    let numbers = (
+        session.id.expose(),
+        session.version,
+        session.created_at.millis(),
+        session.updated_at.millis(),
+        session.expires_at.millis(),
+        session.ttl.as_millis(),
+    );
+    let mut head = String::with_capacity(256 + session.data.as_str().len());
+    let (id, version, created, updated, expires, ttl) = numbers;
+    head.push('[');
+    quoted(&mut head, Some(id));
+    // Writing to a String does not fail.
+    let _ = write!(head, ",{version},{created},{updated},{expires},{ttl},");
+    quoted(&mut head, session.user.as_ref().map(UserId::as_str));
+    head.push(',');
+    let ip = session.meta.ip.map(|ip| ip.to_string());
+    quoted(&mut head, ip.as_deref());
+    head.push(',');
+    quoted(&mut head, session.meta.user_agent.as_deref());
+    head.push(']');
+    head
+}
+
+fn quoted(to: &mut String, text: Option<&str>) {
+    match text {
+        None => to.push_str("null"),
+        Some(text) if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') => {
+            to.push('"');
+            to.push_str(text);
+            to.push('"');
+        }
+        // A text always has a form in JSON.
+        Some(text) => to.push_str(&serde_json::to_string(text).unwrap_or_default()),
+    }
+}
+
+/// A session as one text: its [`head`], a line break, its data. JavaScript reads each part when it
+/// is asked for.
+pub(crate) fn packed(session: &Session) -> String {
+    let mut packed = head(session);
+    packed.push('\n');
+    packed.push_str(session.data.as_str());
+    packed
+}
+
+impl From<Session> for Value {
+    fn from(session: Session) -> Self {
+        Self::Text(packed(&session))
+    }
+}
+
+/// What was saved, without the data: who saved it has that.
+fn saved(outcome: SaveOutcome) -> Result<Value, Failure> {
+    let failed = |kind, message| Error::new(kind, message).with_operation("session.save");
+    match outcome {
+        SaveOutcome::Saved(session) => Ok(Value::Text(head(&session))),
+        SaveOutcome::Conflict(current) => {
+            let message = "somebody else saved this session first; load it, or take `current`";
+            Err(Failure::conflict(failed(ErrorKind::Conflict, message), current))
+        }
+        _ => Err(failed(ErrorKind::NotFound, "this session expired or was deleted").into()),
+    }
+}
+
+/// Names a session: by its id, or by the handle that a listing gave.
+fn reference(name: &str, is_handle: bool) -> Result<SessionRef> {
+    if is_handle {
+        SessionHandle::new(name).map(Into::into)
+    } else {
+        SessionId::new(name).map(Into::into)
+    }
+}
+
+/// Where the sessions are kept. Text that these give is a packed session unless said otherwise.
+#[napi]
+#[derive(Debug)]
+pub struct Sessions {
+    store: Store,
+    bridge: Bridge,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+struct Store {
+    jarvis: jarvis_core::Jarvis,
+    opened: Arc<OnceLock<Arc<dyn SessionStore>>>,
+}
+
+impl Store {
+    /// Opens it at its first use.
+    async fn get(&self) -> Result<&dyn SessionStore> {
+        if let Some(store) = self.opened.get() {
+            return Ok(&**store);
+        }
+        let store = self.jarvis.sessions().await?;
+        Ok(&**self.opened.get_or_init(|| store))
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(jarvis: jarvis_core::Jarvis, bridge: Bridge, place: Place) -> Self {
+        Self { store: Store { jarvis, opened: Arc::default() }, bridge, place }
+    }
+
+    fn answer<F, T, Fut>(&self, work: F) -> Result<Answer, Thrown>
+    where
+        F: FnOnce(Store) -> Fut,
+        Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+        T: Into<Value>,
+    {
+        self.bridge.answer(self.place, work(self.store.clone()))
+    }
+}
+
+#[napi]
+impl Sessions {
+    /// Makes a session.
+    #[napi(ts_return_type = "string | number")]
+    pub fn create(&self, session: SessionInput) -> Result<Answer, Thrown> {
+        self.answer(
+            |store| async move { Ok(store.get().await?.create(session.into_new()?).await?) },
+        )
+    }
+
+    /// The session of an id.
+    #[napi(ts_return_type = "string | null | number")]
+    pub fn load(&self, id: String) -> Result<Answer, Thrown> {
+        self.answer(|store| async move { Ok(store.get().await?.load(&SessionId::new(id)?).await?) })
+    }
+
+    /// Loads a session and lets it live on, in one trip.
+    #[napi(ts_return_type = "string | null | number")]
+    pub fn load_and_extend(&self, id: String, ttl: Option<f64>) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            let ttl = ttl.map(millis).transpose()?;
+            Ok(store.get().await?.load_and_extend(&SessionId::new(id)?, ttl).await?)
+        })
+    }
+
+    /// Saves a session; its head alone.
+    #[napi(ts_return_type = "string | number")]
+    pub fn save(&self, session: SessionInput) -> Result<Answer, Thrown> {
+        self.answer(
+            |store| async move { saved(store.get().await?.save(session.into_save()?).await?) },
+        )
+    }
+
+    /// Removes a session.
+    #[napi(ts_return_type = "boolean | number")]
+    pub fn delete(&self, name: String, is_handle: bool) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            Ok(store.get().await?.delete(&reference(&name, is_handle)?).await?)
+        })
+    }
+
+    /// Lets a session live on; until when, in milliseconds since 1970.
+    #[napi(ts_return_type = "string | null | number")]
+    pub fn extend(
+        &self,
+        name: String,
+        is_handle: bool,
+        ttl: Option<f64>,
+    ) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            let ttl: Option<Duration> = ttl.map(millis).transpose()?;
+            Ok(store.get().await?.extend(&reference(&name, is_handle)?, ttl).await?)
+        })
+    }
+
+    /// Moves a session to a fresh id.
+    #[napi(ts_return_type = "string | null | number")]
+    pub fn regenerate(&self, id: String, user: Option<String>) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            let user = user.map(UserId::new).transpose()?;
+            Ok(store.get().await?.regenerate(&SessionId::new(id)?, user).await?)
+        })
+    }
+
+    /// The sessions of a user, as JSON.
+    #[napi(ts_return_type = "string | number")]
+    pub fn list(&self, user: String) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            Ok(json(&store.get().await?.list(&UserId::new(user)?).await?)?)
+        })
+    }
+
+    /// Removes the sessions of a user; how many.
+    #[napi(ts_return_type = "string | number")]
+    pub fn clear(
+        &self,
+        user: String,
+        except: Option<String>,
+        is_handle: bool,
+    ) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            let except = except.map(|name| reference(&name, is_handle)).transpose()?;
+            Ok(store.get().await?.clear(&UserId::new(user)?, except.as_ref()).await?)
+        })
+    }
+
+    /// How many sessions live.
+    #[napi(ts_return_type = "string | number")]
+    pub fn count(&self, user: Option<String>) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            let user = user.map(UserId::new).transpose()?;
+            Ok(store.get().await?.count(user.as_ref()).await?)
+        })
+    }
+
+    /// Many sessions.
+    #[napi(ts_return_type = "Array<string | null> | number")]
+    pub fn load_many(&self, ids: Vec<String>) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            let ids: Vec<_> = ids.into_iter().map(SessionId::new).collect::<Result<_>>()?;
+            let loaded = store.get().await?.load_many(&ids).await?;
+            Ok(Value::List(loaded.into_iter().map(Value::from).collect()))
+        })
+    }
+
+    /// Saves many; for each whether it was saved, and its head or its error as JSON.
+    #[napi(ts_return_type = "Array<boolean | string> | number")]
+    pub fn save_many(&self, sessions: Vec<SessionInput>) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            let saves = sessions.into_iter().map(SessionInput::into_save).collect::<Result<_>>()?;
+            let outcomes = store.get().await?.save_many(saves).await;
+            let mut list = Vec::with_capacity(outcomes.len() * 2);
+            for outcome in outcomes {
+                let (is_saved, text) = match outcome.map_err(Failure::from).and_then(saved) {
+                    Ok(head) => (true, head),
+                    Err(failure) => (false, Value::Text(failure.to_json())),
+                };
+                list.extend([Value::Truth(is_saved), text]);
+            }
+            Ok(Value::List(list))
+        })
+    }
+
+    /// Removes many; how many there were.
+    #[napi(ts_return_type = "string | number")]
+    pub fn delete_many(
+        &self,
+        names: Vec<String>,
+        are_handles: Vec<bool>,
+    ) -> Result<Answer, Thrown> {
+        self.answer(|store| async move {
+            let names = names.iter().zip(are_handles);
+            let names: Vec<_> =
+                names.map(|(name, is)| reference(name, is)).collect::<Result<_>>()?;
+            Ok(store.get().await?.delete_many(&names).await?)
+        })
+    }
+
+    /// A page of all sessions, as JSON.
+    #[napi(ts_return_type = "string | number")]
+    pub fn scan(&self, cursor: Option<String>, limit: u32) -> Result<Answer, Thrown> {
+        #[derive(Serialize)]
+        struct Page<'a> {
+            sessions: &'a [jarvis_core::session::SessionSummary],
+            next: Option<&'a str>,
+        }
+        self.answer(|store| async move {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let page = store.get().await?.scan(cursor.as_deref(), limit).await?;
+            Ok(json(&Page { sessions: &page.sessions, next: page.next.as_deref() })?)
+        })
+    }
+}

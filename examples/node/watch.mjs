@@ -1,0 +1,48 @@
+// A service of ours under JARVIS: its probe and its restarter are JavaScript.
+import { Jarvis } from 'jarvis-core';
+
+let life = 1;
+let well = true;
+
+const jarvis = Jarvis.open(
+  { store: { session: 'memory:' } },
+  {
+    stateDir: process.env['STATE_DIR'] ?? './jarvis-state',
+    services: {
+      coach: {
+        check: [
+          {
+            name: 'ping',
+            interval: '100ms',
+            timeout: '90ms',
+            probe: () => (well ? { verdict: 'pass', instance: `life-${life}` } : { verdict: 'fail', kind: 'exited', message: 'it is gone' }),
+          },
+        ],
+        restart: {
+          restarter: {
+            observe: () => ({ state: 'running', instance: `life-${life}` }),
+            restart: () => {
+              life += 1;
+              well = true;
+              return { message: 'started', after: `life-${life}` };
+            },
+          },
+        },
+      },
+    },
+    alerts: { console: { sink: ({ status, title }) => console.log('alert', status, title) } },
+  },
+);
+
+const incidents = jarvis.events.subscribe({ topics: ['incident'] });
+const running = jarvis.run();
+
+// What never was well is not restarted: it is seen well, and dies.
+for await (const { state } of jarvis.health.watch()) if (state === 'healthy') break;
+well = false;
+for await (const { event } of incidents) {
+  console.log(event.type);
+  if (event.type === 'incident_recovered') break;
+}
+await jarvis.close();
+await running;
