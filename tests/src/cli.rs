@@ -119,11 +119,23 @@ impl Workplace {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path())
-            .env("XDG_STATE_HOME", self.state_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if self.leaves_state_dir_open() && !arguments.contains(&"--config") {
+            // The usual one is the machine's, /var/lib/jarvis, where the tests run as root.
+            command.env("JARVIS_JARVIS__STATE_DIR", self.state_dir());
+        }
         command
+    }
+
+    /// Is there no configuration, or one that can be read and names no state directory?
+    fn leaves_state_dir_open(&self) -> bool {
+        let Ok(text) = std::fs::read_to_string(self.path().join("jarvis.toml")) else {
+            return true;
+        };
+        let table = text.parse::<toml::Table>();
+        table.is_ok_and(|table| table.get("jarvis").and_then(|it| it.get("state_dir")).is_none())
     }
 
     /// Runs a command to its end.

@@ -6,6 +6,7 @@
     reason = "a test that can't set its stage has to stop"
 )]
 
+pub mod child;
 pub mod cli;
 pub mod docker;
 pub mod engines;

@@ -4,6 +4,10 @@
 
 #[path = "cache_redis/down.rs"]
 mod down;
+#[path = "cache_redis/killed.rs"]
+mod killed;
+#[path = "cache_redis/loads.rs"]
+mod loads;
 #[path = "cache_redis/near.rs"]
 mod near;
 #[path = "cache_redis/processes.rs"]

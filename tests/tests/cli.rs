@@ -35,9 +35,20 @@ mod snapshots;
 #[path = "cli/stage.rs"]
 mod stage;
 
+/// A server that `tests/run` started.
+fn server(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run tests/run, or tests/servers"))
+}
+
 /// The Redis that `tests/run` started.
 fn redis_url() -> String {
-    std::env::var("JARVIS_TEST_REDIS_URL").unwrap_or_else(|_| {
-        panic!("JARVIS_TEST_REDIS_URL is not set: run tests/run, or tests/servers")
-    })
+    server("JARVIS_TEST_REDIS_URL")
+}
+
+/// The same, a Cluster, and what Sentinels watch.
+fn redis_urls() -> [String; 3] {
+    let sets = ["JARVIS_TEST_REDIS_CLUSTER_URL", "JARVIS_TEST_REDIS_SENTINEL_URL"];
+    let [cluster, sentinel] = sets.map(server);
+    [redis_url(), cluster, sentinel]
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// floor, rooms stand on each other in this order.
 const FLOORS: &[&[&str]] = &[
     &["error", "vocabulary", "clock", "secret", "money", "units", "resilience"],
-    &["store", "subprocess"],
+    &["store", "subprocess", "hosted"],
     &["events"],
     &["health", "restart", "lease", "session", "cache"],
     &["alert", "operator", "layers"],

@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may")]
 
+#[path = "redis_client/forked.rs"]
+mod forked;
 #[path = "redis_client/lost.rs"]
 mod lost;
 #[path = "redis_client/one.rs"]

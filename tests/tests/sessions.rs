@@ -5,6 +5,8 @@
 
 #[path = "sessions/failover.rs"]
 mod failover;
+#[path = "sessions/killed.rs"]
+mod killed;
 #[path = "sessions/model.rs"]
 mod model;
 #[path = "sessions/processes.rs"]

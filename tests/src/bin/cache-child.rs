@@ -4,7 +4,7 @@
 //! how many got it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use jarvis_core::cache::{Cache, CachePolicy, LoadOptions, Loader, RedisCache, lo
 use jarvis_core::clock::{ClockExt, SystemClock};
 use jarvis_core::store::redis::{Options, Redis};
 use jarvis_core::{Error, ErrorKind, Result};
+use jarvis_tests::child::{ended, number, say};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
@@ -21,20 +22,7 @@ async fn main() -> std::process::ExitCode {
         [url, key, callers, millis] => ask(url, key, callers, millis).await,
         _ => Err(Error::new(ErrorKind::InvalidInput, "URL KEY CALLERS MILLISECONDS")),
     };
-    if let Err(error) = done {
-        say(&format!("{} {error}", error.code()));
-        return std::process::ExitCode::FAILURE;
-    }
-    std::process::ExitCode::SUCCESS
-}
-
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
-}
-
-fn number(text: &str) -> Result<u64> {
-    text.parse().map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{text} is no number")))
+    ended(done)
 }
 
 fn policy(namespace: &str) -> CachePolicy {

@@ -2,7 +2,6 @@
 //!
 //! What it prints is its acknowledgement: a line leaves only after the store answered.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,9 @@ use jarvis_core::session::{
 };
 use jarvis_core::store::redis::{self, Redis};
 use jarvis_core::store::sqlite::{self, Sqlite};
+use jarvis_core::vocabulary::KeyPrefix;
 use jarvis_core::{Error, ErrorKind, Result};
+use jarvis_tests::child::{ended, number, say};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
@@ -23,21 +24,7 @@ async fn main() -> std::process::ExitCode {
         ["write", url, prefix, name] => write(url, prefix, name).await,
         _ => Err(Error::new(ErrorKind::InvalidInput, "count or write")),
     };
-    if let Err(error) = done {
-        say(&format!("{} {error:?}", error.code()));
-        return std::process::ExitCode::FAILURE;
-    }
-    std::process::ExitCode::SUCCESS
-}
-
-/// One write call a line, so that the parent sees whole lines also after a SIGKILL.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
-}
-
-fn number(text: &str) -> Result<u64> {
-    text.parse().map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{text} is no number")))
+    ended(done)
 }
 
 fn open(url: &str, prefix: &str) -> Result<Arc<dyn SessionStore>> {
@@ -50,7 +37,8 @@ fn open(url: &str, prefix: &str) -> Result<Arc<dyn SessionStore>> {
         }
         None => {
             let redis = Redis::open(url, &redis::Options::new(), clock.clone())?;
-            Arc::new(RedisSessions::with_prefix(&redis, prefix, policy, clock)?)
+            let policy = policy.with_prefix(KeyPrefix::new(prefix)?);
+            Arc::new(RedisSessions::new(&redis, policy, clock)?)
         }
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! What it prints is its acknowledgement: a line leaves only after the store answered.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use jarvis_core::store::sqlite::{Options, Sqlite};
 use jarvis_core::testkit::rows::Rows;
 use jarvis_core::vocabulary::{FencingToken, HolderId, IntentId, ServiceId};
 use jarvis_core::{Error, ErrorKind, Result};
+use jarvis_tests::child::{ended, number, say};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,21 +30,7 @@ async fn main() -> std::process::ExitCode {
         ["open", file] => Sqlite::open(file, &Options::new()).map(|_| say("opened")),
         _ => Err(Error::new(ErrorKind::InvalidInput, "append, full, hold, keep or open")),
     };
-    if let Err(error) = done {
-        say(&format!("{} {error}", error.code()));
-        return std::process::ExitCode::FAILURE;
-    }
-    std::process::ExitCode::SUCCESS
-}
-
-/// One write call a line, so that the parent sees whole lines also after a SIGKILL.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
-}
-
-fn number(text: &str) -> Result<usize> {
-    text.parse().map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{text} is no number")))
+    ended(done)
 }
 
 async fn append(file: &str, name: &str, count: &str, callers: &str) -> Result<()> {

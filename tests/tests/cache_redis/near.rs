@@ -16,14 +16,14 @@ fn tcp(server: &RedisServer) -> String {
     format!("redis://127.0.0.1:{}", server.port())
 }
 
-async fn near(url: &str, policy: CachePolicy) -> NearCache {
+pub(crate) async fn near(url: &str, policy: CachePolicy) -> NearCache {
     let cache =
         NearCache::new(&redis(url), policy, Arc::new(SystemClock::new())).expect("a policy");
     copying(&cache).await;
     cache
 }
 
-async fn copying(cache: &NearCache) {
+pub(crate) async fn copying(cache: &NearCache) {
     until("it listens", async || {
         cache.exists("any").await.expect("an answer");
         cache.is_copying()
@@ -31,12 +31,12 @@ async fn copying(cache: &NearCache) {
     .await;
 }
 
-async fn near_hits(cache: &NearCache) -> u64 {
+pub(crate) async fn near_hits(cache: &NearCache) -> u64 {
     cache.stats().await.expect("numbers").near_hits
 }
 
 /// Reads until what is read is a copy.
-async fn copied(cache: &NearCache, key: &str) {
+pub(crate) async fn copied(cache: &NearCache, key: &str) {
     let before = near_hits(cache).await;
     until("it is a copy", async || {
         text(cache, key).await.expect("a value");
@@ -45,7 +45,7 @@ async fn copied(cache: &NearCache, key: &str) {
     .await;
 }
 
-async fn seen(cache: &NearCache, key: &str, value: Option<&str>) {
+pub(crate) async fn seen(cache: &NearCache, key: &str, value: Option<&str>) {
     until("the change is seen", async || text(cache, key).await.as_deref() == value).await;
 }
 

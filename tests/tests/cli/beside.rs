@@ -18,13 +18,13 @@ fn up_heals_what_was_killed_and_what_hangs() {
     let hung = house.signal("api", Signal::STOP);
     house.healed("api", hung);
 
-    let opened = house.events_of("incident_opened");
+    let opened = house.told("incident_opened", 1);
     assert_eq!(opened.len(), 2, "{opened:#?}");
     assert_eq!(opened[1]["cause"]["kind"], "timeout", "{opened:#?}");
-    let resolved = house.events_of("incident_resolved");
+    let resolved = house.told("incident_resolved", 1);
     assert_eq!(resolved.len(), 2, "{resolved:#?}");
     assert!(resolved.iter().all(|event| event["attempts"] == 1), "{resolved:#?}");
-    let passed = house.events_of("verify_passed");
+    let passed = house.told("verify_passed", 1);
     assert!(passed.iter().all(|event| event["proven"] == true), "{passed:#?}");
 
     // The log lines say the same.
@@ -86,7 +86,7 @@ fn commands_go_through_the_running_loop() {
     house.healed("api", killed);
     let reset = house.run(&["reset", "api"]);
     assert_eq!(reset.code, 0, "{reset:?}");
-    assert_eq!(house.events_of("service_reset").len(), 1);
+    assert_eq!(house.told("service_reset", 1).len(), 1);
 
     let unknown = house.run(&["restart", "apj"]);
     assert_eq!(unknown.code, 1, "{unknown:?}");
@@ -132,7 +132,7 @@ fn a_second_up_on_the_same_state_only_watches() {
     assert_eq!(house.pid("api"), pid, "the second one started a process");
     let killed = house.signal("api", Signal::KILL);
     house.healed("api", killed);
-    assert_eq!(house.events_of("incident_resolved").len(), 1);
+    assert_eq!(house.told("incident_resolved", 1).len(), 1);
     let healed = house.pid("api");
     second.signal(Signal::INT);
     let (code, lines) = second.finish(LONG);
@@ -174,7 +174,7 @@ fn what_fails_for_good_is_given_up_and_told_once() {
     let status = house.run(&["status", "api"]);
     assert_eq!(status.code, 1);
     assert!(status.stdout.contains("a person was called"), "{status:?}");
-    assert_eq!(house.events_of("escalated").len(), 1);
+    assert_eq!(house.told("escalated", 1).len(), 1);
     up.line_with("file was told of api", LONG);
     // A person mends it; a restart by hand does not wait for the cooldown.
     std::fs::remove_file(house.place.path().join("api.broken")).unwrap();

@@ -1,4 +1,4 @@
-//! `jarvis cache` on a real Redis.
+//! `jarvis cache` on a real Redis, Cluster and Sentinel set, with and without near copies.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -17,11 +17,20 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        Self::at(&super::redis_url(), false)
+    }
+
+    /// Everything that commands may be pointed at.
+    fn all() -> Vec<Self> {
+        let urls = super::redis_urls();
+        urls.iter().flat_map(|url| [Self::at(url, false), Self::at(url, true)]).collect()
+    }
+
+    fn at(url: &str, near: bool) -> Self {
         let work = Workplace::empty();
         let namespace = work.path().file_name().unwrap().to_string_lossy().replace('.', "");
         let text = format!(
-            "[store]\ncache = \"{}\"\n[cache]\nnamespace = \"{namespace}\"\nmax_value_bytes = \"1KiB\"\n",
-            super::redis_url()
+            "[store]\ncache = \"{url}\"\n[cache]\nnamespace = \"{namespace}\"\nnear = {near}\nmax_value_bytes = \"1KiB\"\n"
         );
         work.write("jarvis.toml", &text);
         Self { work, text }
@@ -51,37 +60,39 @@ impl Place {
 
 #[test]
 fn a_value_is_stored_read_and_removed() {
-    let place = Place::new();
-    let none = place.run(&["get", "song"]);
-    assert_eq!((none.code, none.stdout.as_str()), (1, ""), "{none:?}");
-    assert!(none.stderr.contains("\"song\""), "{none:?}");
-    assert_eq!(place.json(&["set", "song", "la la", "--ttl", "30m"])["stored"], true);
-    let read = place.run(&["get", "song"]);
-    assert_eq!((read.code, read.stdout.as_str()), (0, "la la"), "the value and nothing else");
-    let read = place.json(&["get", "song"]);
-    assert_eq!(read["value"], "la la");
-    let ttl = read["ttl_ms"].as_u64().unwrap();
-    assert!((1_790_000..=1_800_000).contains(&ttl), "{ttl}");
-    let deleted = place.run(&["del", "song", "other"]);
-    assert_eq!(deleted.code, 1, "{deleted:?}");
-    assert_eq!(deleted.stdout, "1 key deleted; 1 not there\n");
-    place.json(&["set", "song", "x", "--persist"]);
-    assert!(place.json(&["get", "song"])["ttl_ms"].is_null());
-    assert_eq!(place.json(&["del", "song"])["deleted"], 1);
+    for place in Place::all() {
+        let none = place.run(&["get", "song"]);
+        assert_eq!((none.code, none.stdout.as_str()), (1, ""), "{none:?}");
+        assert!(none.stderr.contains("\"song\""), "{none:?}");
+        assert_eq!(place.json(&["set", "song", "la la", "--ttl", "30m"])["stored"], true);
+        let read = place.run(&["get", "song"]);
+        assert_eq!((read.code, read.stdout.as_str()), (0, "la la"), "the value and nothing else");
+        let read = place.json(&["get", "song"]);
+        assert_eq!(read["value"], "la la");
+        let ttl = read["ttl_ms"].as_u64().unwrap();
+        assert!((1_790_000..=1_800_000).contains(&ttl), "{ttl}");
+        let deleted = place.run(&["del", "song", "other"]);
+        assert_eq!(deleted.code, 1, "{deleted:?}");
+        assert_eq!(deleted.stdout, "1 key deleted; 1 not there\n");
+        place.json(&["set", "song", "x", "--persist"]);
+        assert!(place.json(&["get", "song"])["ttl_ms"].is_null());
+        assert_eq!(place.json(&["del", "song"])["deleted"], 1);
+    }
 }
 
 #[test]
 fn conditions_decide_and_are_told() {
-    let place = Place::new();
-    let xx = place.run(&["set", "k", "1", "--xx"]);
-    assert_eq!(xx.code, 1, "{xx:?}");
-    assert!(xx.stderr.contains("not there"), "{xx:?}");
-    assert_eq!(place.run(&["set", "k", "1", "--nx"]).code, 0);
-    let nx = place.run(&["set", "k", "2", "--nx"]);
-    assert_eq!(nx.code, 1, "{nx:?}");
-    assert!(nx.stderr.contains("there already"), "{nx:?}");
-    assert_eq!(place.run(&["set", "k", "3", "--xx"]).code, 0);
-    assert_eq!(place.run(&["get", "k"]).stdout, "3");
+    for place in Place::all() {
+        let xx = place.run(&["set", "k", "1", "--xx"]);
+        assert_eq!(xx.code, 1, "{xx:?}");
+        assert!(xx.stderr.contains("not there"), "{xx:?}");
+        assert_eq!(place.run(&["set", "k", "1", "--nx"]).code, 0);
+        let nx = place.run(&["set", "k", "2", "--nx"]);
+        assert_eq!(nx.code, 1, "{nx:?}");
+        assert!(nx.stderr.contains("there already"), "{nx:?}");
+        assert_eq!(place.run(&["set", "k", "3", "--xx"]).code, 0);
+        assert_eq!(place.run(&["get", "k"]).stdout, "3");
+    }
 }
 
 #[test]
@@ -103,56 +114,63 @@ fn any_bytes_go_in_and_come_out_as_they_were() {
 
 #[test]
 fn tags_and_patterns_remove_what_they_name_and_the_rest_stays() {
-    let place = Place::new();
-    for (key, tag) in [("song:1", "ada"), ("song:2", "bob"), ("mix:1", "ada")] {
-        assert_eq!(place.run(&["set", key, "x", "--tag", tag, "--tag", "all"]).code, 0);
+    for place in Place::all() {
+        for (key, tag) in [("song:1", "ada"), ("song:2", "bob"), ("mix:1", "ada")] {
+            assert_eq!(place.run(&["set", key, "x", "--tag", tag, "--tag", "all"]).code, 0);
+        }
+        assert_eq!(place.json(&["invalidate", "--tag", "ada"])["tag"], "ada");
+        assert_eq!(place.run(&["get", "song:1"]).code, 1);
+        assert_eq!(place.run(&["get", "mix:1"]).code, 1);
+        assert_eq!(place.run(&["get", "song:2"]).code, 0);
+        place.json(&["set", "song:3", "x"]);
+        place.json(&["set", "mix:2", "x"]);
+        assert_eq!(place.run(&["set", "song:3", "x"]).code, 0);
+        let matched = place.json(&["invalidate", "--pattern", "song:[23]"]);
+        assert_eq!(matched["deleted"], 2);
+        assert_eq!(place.run(&["get", "song:2"]).code, 1);
+        assert_eq!(place.run(&["get", "mix:2"]).code, 0);
+        assert_eq!(place.run(&["invalidate", "--all"]).code, 0);
+        assert_eq!(place.run(&["get", "mix:2"]).code, 1);
     }
-    assert_eq!(place.json(&["invalidate", "--tag", "ada"])["tag"], "ada");
-    assert_eq!(place.run(&["get", "song:1"]).code, 1);
-    assert_eq!(place.run(&["get", "mix:1"]).code, 1);
-    assert_eq!(place.run(&["get", "song:2"]).code, 0);
-    place.json(&["set", "song:3", "x"]);
-    place.json(&["set", "mix:2", "x"]);
-    assert_eq!(place.run(&["set", "song:3", "x"]).code, 0);
-    let matched = place.json(&["invalidate", "--pattern", "song:[23]"]);
-    assert_eq!(matched["deleted"], 2);
-    assert_eq!(place.run(&["get", "song:2"]).code, 1);
-    assert_eq!(place.run(&["get", "mix:2"]).code, 0);
-    assert_eq!(place.run(&["invalidate", "--all"]).code, 0);
-    assert_eq!(place.run(&["get", "mix:2"]).code, 1);
 }
 
 #[test]
 fn numbers_count_up_and_down_and_no_addition_is_lost() {
-    let place = Place::new();
-    assert_eq!(place.run(&["incr", "n"]).stdout, "1\n");
-    assert_eq!(place.json(&["incr", "n", "--by", "-11"])["value"], -10);
-    assert_eq!(place.run(&["get", "n"]).stdout, "-10");
-    let children: Vec<_> = (0..6)
-        .map(|_| place.work.command(&["cache", "incr", "plays", "--ttl", "1h"]).spawn().unwrap())
-        .collect();
-    for child in children {
-        assert_eq!(Finished::from(child.wait_with_output().unwrap()).code, 0);
+    for place in Place::all() {
+        assert_eq!(place.run(&["incr", "n"]).stdout, "1\n");
+        assert_eq!(place.json(&["incr", "n", "--by", "-11"])["value"], -10);
+        assert_eq!(place.run(&["get", "n"]).stdout, "-10");
+        let children: Vec<_> = (0..6)
+            .map(|_| {
+                place.work.command(&["cache", "incr", "plays", "--ttl", "1h"]).spawn().unwrap()
+            })
+            .collect();
+        for child in children {
+            assert_eq!(Finished::from(child.wait_with_output().unwrap()).code, 0);
+        }
+        assert_eq!(place.run(&["get", "plays"]).stdout, "6");
+        place.json(&["set", "text", "abc"]);
+        assert_eq!(place.run(&["incr", "text"]).code, 2);
     }
-    assert_eq!(place.run(&["get", "plays"]).stdout, "6");
-    place.json(&["set", "text", "abc"]);
-    assert_eq!(place.run(&["incr", "text"]).code, 2);
 }
 
 #[test]
 fn stats_are_the_servers_and_hold_no_password() {
-    let place = Place::new();
-    place.json(&["set", "k", "x"]);
-    assert_eq!(place.run(&["get", "k"]).code, 0);
-    let stats = place.json(&["stats"]);
-    let server = &stats["server"];
-    assert!(server["keys"].as_u64().unwrap() >= 1, "{stats}");
-    assert!(server["hits"].as_u64().unwrap() >= 1, "{stats}");
-    assert!(server["used_memory"].as_u64().unwrap() > 10_000, "{stats}");
-    assert!(server["version"].as_str().unwrap().contains('.'), "{stats}");
-    let text = place.run(&["stats"]).stdout;
-    for word in ["keys", "memory", "hits", "evicted", "/metrics"] {
-        assert!(text.contains(word), "{text}");
+    for place in Place::all() {
+        place.json(&["set", "k", "x"]);
+        assert_eq!(place.run(&["get", "k"]).code, 0);
+        let stats = place.json(&["stats"]);
+        let server = &stats["server"];
+        let masters = if place.text.contains("redis+cluster") { 3 } else { 1 };
+        assert_eq!(server["masters"], masters, "{stats}");
+        assert!(server["keys"].as_u64().unwrap() >= 1, "{stats}");
+        assert!(server["hits"].as_u64().unwrap() >= 1, "{stats}");
+        assert!(server["used_memory"].as_u64().unwrap() > 10_000, "{stats}");
+        assert!(server["version"].as_str().unwrap().contains('.'), "{stats}");
+        let text = place.run(&["stats"]).stdout;
+        for word in ["keys", "memory", "hits", "evicted", "/metrics"] {
+            assert!(text.contains(word), "{text}");
+        }
     }
 }
 

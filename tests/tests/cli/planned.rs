@@ -30,6 +30,7 @@ fn a_pause_and_a_window_survive_kill_9_of_jarvis() {
     ]);
     assert_eq!(added.code, 0, "{added:?}");
     assert_eq!(added.json()["maintenance"]["window"], 1, "{added:?}");
+    house.told("maintenance_changed", 1);
 
     up.signal(Signal::KILL);
     let _ = up.finish(LONG);
@@ -56,7 +57,7 @@ fn a_pause_and_a_window_survive_kill_9_of_jarvis() {
     assert_eq!(house.run(&["maintenance", "remove", "7"]).code, 1);
     assert_eq!(house.run(&["maintenance", "remove", "1"]).code, 0);
     house.healed("api", api);
-    let told = house.events_of("maintenance_changed");
+    let told = house.told("maintenance_changed", 2);
     assert_eq!((told.len(), &told[1]["open"]), (2, &Value::Bool(false)), "{told:#?}");
 }
 

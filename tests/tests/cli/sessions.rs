@@ -1,4 +1,4 @@
-//! `jarvis session` on the SQLite file, and on a real Redis.
+//! `jarvis session` on the SQLite file, and on a real Redis, Cluster and Sentinel set.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use jarvis_core::vocabulary::UserId;
 use jarvis_tests::cli::{Finished, Workplace};
 use serde_json::Value;
 
-/// The places that sessions are kept in. Each test runs on both.
+/// The places that sessions are kept in. Each test runs on all.
 struct Place {
     work: Workplace,
     url: String,
@@ -22,9 +22,8 @@ struct Place {
 
 impl Place {
     fn all() -> Vec<Self> {
-        let redis = super::redis_url();
-        [String::from("sqlite:"), redis]
-            .into_iter()
+        std::iter::once(String::from("sqlite:"))
+            .chain(super::redis_urls())
             .map(|url| {
                 let work = Workplace::with_config("[jarvis]\nstate_dir = \"STATE\"\n");
                 let user = format!("ada-{}", work.path().file_name().unwrap().to_string_lossy());
@@ -112,6 +111,30 @@ fn a_session_is_made_read_changed_prolonged_and_ended() {
 }
 
 #[test]
+fn a_session_moves_to_a_fresh_id_that_is_shown_once() {
+    for place in Place::all() {
+        let made = place.json(&["create", r#"{"cart":[1]}"#]);
+        let id = made["id"].as_str().unwrap();
+        let login = place.json(&["regenerate", id, "--user", &place.user]);
+        let fresh = login["id"].as_str().unwrap();
+        assert_ne!(fresh, id);
+        assert_eq!((&login["data"], &login["version"]), (&made["data"], &serde_json::json!(2)));
+        assert_eq!(login["user"], *place.user);
+        assert_eq!(place.handles(), [login["handle"].as_str().unwrap()]);
+        for gone in [&["get", id][..], &["regenerate", id]] {
+            let finished = place.run(gone);
+            assert_eq!(finished.code, 1, "{gone:?}: {finished:?}");
+        }
+        let by_handle = place.run(&["regenerate", login["handle"].as_str().unwrap()]);
+        assert!(by_handle.stderr.contains("if it is a handle"), "{by_handle:?}");
+        // Without --user it stays whose it was.
+        let text = place.run(&["regenerate", fresh]);
+        assert!(text.stdout.contains("The id is not shown again."), "{text:?}");
+        assert!(text.stdout.contains(&place.user), "{text:?}");
+    }
+}
+
+#[test]
 fn a_handle_ends_a_session_and_does_not_open_it() {
     for place in Place::all() {
         let (id, handle) = place.create("{}");
@@ -132,7 +155,9 @@ fn clear_keeps_the_one_and_refuses_a_slip() {
         let (id, handle) = place.create("{}");
         place.create("{}");
         place.create("{}");
-        let slip = place.run(&["clear", "--user", &place.user, "--except", &id[1..]]);
+        // What is left of an id may begin with a dash.
+        let except = format!("--except={}", &id[1..]);
+        let slip = place.run(&["clear", "--user", &place.user, &except]);
         assert_eq!(slip.code, 1, "{slip:?}");
         assert_eq!(place.handles().len(), 3);
         let kept = place.json(&["clear", "--user", &place.user, "--except", &id]);

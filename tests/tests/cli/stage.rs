@@ -183,10 +183,18 @@ impl House {
     /// The events so far.
     pub(crate) fn events(&self) -> Vec<Value> {
         let finished = self.run(&["events", "--output", "jsonl", "--limit", "1000"]);
+        assert_eq!(finished.code, 0, "{finished:?}");
         finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The events of that type.
+    /// The events of that type, once there are so many: they are retained shortly after they
+    /// happened.
+    pub(crate) fn told(&self, kind: &str, count: usize) -> Vec<Value> {
+        let told = wait_until(LONG, || Some(self.events_of(kind)).filter(|it| it.len() >= count));
+        told.unwrap_or_else(|| panic!("{count} of {kind} were to come: {:#?}", self.events()))
+    }
+
+    /// The events of that type so far.
     pub(crate) fn events_of(&self, kind: &str) -> Vec<Value> {
         let events = self.events().into_iter().map(|envelope| envelope["event"].clone());
         events.filter(|event| event["type"] == kind).collect()

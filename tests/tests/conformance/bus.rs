@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jarvis_core::clock::{SharedClock, SystemClock};
-use jarvis_core::events::{EventBus, MemoryBus, RedisBus, RedisBusOptions};
+use jarvis_core::events::{BusPolicy, EventBus, MemoryBus, RedisBus};
 use jarvis_core::store::redis::{Options, Redis};
 use jarvis_core::testkit::bus::{BusEnv, CASES};
+use jarvis_core::vocabulary::KeyPrefix;
 use jarvis_core::{Error, ErrorKind, Result};
 
 use crate::harness::{Suite, server};
@@ -41,6 +42,7 @@ pub(crate) fn add(suite: &mut Suite) {
         },
     );
     redis(suite, "redis", "JARVIS_TEST_REDIS_URL");
+    redis(suite, "redis-8", "JARVIS_TEST_REDIS_SEARCH_URL");
     redis(suite, "redis+cluster", "JARVIS_TEST_REDIS_CLUSTER_URL");
     redis(suite, "redis+sentinel", "JARVIS_TEST_REDIS_SENTINEL_URL");
 }
@@ -56,8 +58,8 @@ fn redis(suite: &mut Suite, backend: &str, variable: &'static str) {
             // As two processes: each with connections of its own.
             let instance = |prefix: Option<&str>| {
                 let redis = Redis::open(&server(variable)?, &Options::new(), clock.clone())?;
-                let options = RedisBusOptions::new().with_prefix(prefix.unwrap_or("jarvis"));
-                RedisBus::new(&redis, options, clock.clone())
+                let prefix = prefix.map_or_else(|| Ok(KeyPrefix::default()), KeyPrefix::new)?;
+                RedisBus::new(&redis, BusPolicy::new().with_prefix(prefix), clock.clone())
             };
             // Named after an instance, which no two share, so that no two cases meet.
             let prefix = format!("conformance-{}", instance(None)?.instance());

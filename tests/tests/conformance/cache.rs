@@ -86,9 +86,12 @@ pub(crate) fn add(suite: &mut Suite) {
     for (backend, variable, near) in [
         ("redis", "JARVIS_TEST_REDIS_URL", false),
         ("redis-near", "JARVIS_TEST_REDIS_URL", true),
+        ("redis-8", "JARVIS_TEST_REDIS_SEARCH_URL", false),
+        ("redis-8-near", "JARVIS_TEST_REDIS_SEARCH_URL", true),
         ("redis-cluster", "JARVIS_TEST_REDIS_CLUSTER_URL", false),
         ("redis-cluster-near", "JARVIS_TEST_REDIS_CLUSTER_URL", true),
         ("redis-sentinel", "JARVIS_TEST_REDIS_SENTINEL_URL", false),
+        ("redis-sentinel-near", "JARVIS_TEST_REDIS_SENTINEL_URL", true),
     ] {
         suite.backend(
             "cache",

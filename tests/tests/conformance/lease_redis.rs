@@ -15,6 +15,7 @@ use jarvis_core::testkit::lease::LeaseEnv;
 use jarvis_core::testkit::ledger::LedgerEnv;
 use jarvis_core::testkit::redis::{Repeat, call};
 use jarvis_core::testkit::{lease, ledger};
+use jarvis_core::vocabulary::KeyPrefix;
 
 use crate::harness::{self, Suite};
 
@@ -30,7 +31,7 @@ const SERVERS: &[(&str, &str)] = &[
 #[derive(Debug)]
 struct OnRedis {
     url: String,
-    prefix: String,
+    prefix: KeyPrefix,
     clock: ManualClock,
     raw: Redis,
 }
@@ -40,14 +41,14 @@ impl OnRedis {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let url = harness::server(variable)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("conformance-{}-{number}", std::process::id());
+        let prefix = KeyPrefix::new(format!("conformance-{}-{number}", std::process::id()))?;
         let raw = Redis::open(&url, &Options::new(), Arc::new(SystemClock::new()))?;
         Ok(Self { url, prefix, clock: ManualClock::new(), raw })
     }
 
     fn lease(&self) -> Result<RedisLease> {
         let redis = Redis::open(&self.url, &Options::new(), Arc::new(SystemClock::new()))?;
-        RedisLease::new(redis, &self.prefix, Arc::new(self.clock.clone()))
+        Ok(RedisLease::new(redis, &self.prefix, Arc::new(self.clock.clone())))
     }
 
     async fn step_server(&self, micros: i64) {

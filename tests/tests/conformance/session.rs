@@ -13,6 +13,7 @@ use jarvis_core::session::{
 use jarvis_core::store::redis::{self, Redis};
 use jarvis_core::store::sqlite::{Options, Sqlite};
 use jarvis_core::testkit::session::{CASES, SessionEnv};
+use jarvis_core::vocabulary::KeyPrefix;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -60,7 +61,7 @@ impl SessionEnv for File {
 struct Server {
     clock: ManualClock,
     url: String,
-    prefix: String,
+    prefix: KeyPrefix,
 }
 
 impl Server {
@@ -68,7 +69,8 @@ impl Server {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let prefix =
             format!("test-session-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Ok(Self { clock: ManualClock::new(), url: harness::server(variable)?, prefix })
+        let (url, prefix) = (harness::server(variable)?, KeyPrefix::new(prefix)?);
+        Ok(Self { clock: ManualClock::new(), url, prefix })
     }
 }
 
@@ -79,7 +81,8 @@ impl SessionEnv for Server {
         let system = Arc::new(SystemClock::new());
         let redis = Redis::open(&self.url, &redis::Options::new(), system)?;
         let clock = Arc::new(self.clock.clone());
-        Ok(Arc::new(RedisSessions::with_prefix(&redis, &self.prefix, policy, clock)?))
+        let policy = policy.with_prefix(self.prefix.clone());
+        Ok(Arc::new(RedisSessions::new(&redis, policy, clock)?))
     }
 
     async fn pass(&self, duration: Duration) {
@@ -104,6 +107,7 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     for (backend, variable) in [
         ("redis", "JARVIS_TEST_REDIS_URL"),
+        ("redis-8", "JARVIS_TEST_REDIS_SEARCH_URL"),
         ("redis-cluster", "JARVIS_TEST_REDIS_CLUSTER_URL"),
         ("redis-sentinel", "JARVIS_TEST_REDIS_SENTINEL_URL"),
     ] {

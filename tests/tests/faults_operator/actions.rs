@@ -9,15 +9,13 @@ use jarvis_core::events::Event;
 use jarvis_core::health::Observation;
 use jarvis_core::health::memory::{Answer, MemoryProbe};
 use jarvis_core::operator::{Command, ManagedService};
-use jarvis_core::restart::memory::Script;
-use jarvis_core::restart::{
-    ActionRequest, InstanceEvents, Receipt, RunState, Running, ServiceRestarter,
-};
-use jarvis_core::vocabulary::{FailureKind, Gate, VersionId};
-use jarvis_core::{Error, ErrorKind, Result};
+use jarvis_core::restart::memory::{MemoryRestarter, Script};
+use jarvis_core::restart::{ActionRequest, Receipt, ServiceRestarter};
+use jarvis_core::vocabulary::{FailureKind, Gate};
+use jarvis_core::{ErrorKind, Result};
 use jarvis_tests::operating::{Runs, Stage, id, quick};
 
-use crate::stage::{halfway, managed, owned, scripted, stop_process};
+use crate::stage::{Twist, Twisted, clock, halfway, managed, owned, scripted, stop_process};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fault_17_a_crash_loop_is_given_up_after_three_attempts() {
@@ -101,30 +99,12 @@ async fn fault_24_a_restarter_that_hangs_or_panics_holds_up_nobody() {
     #[derive(Debug)]
     struct Broken(bool);
     #[async_trait]
-    impl ServiceRestarter for Broken {
-        async fn observe(&self) -> Result<Running> {
-            Ok(Running::new(RunState::Running))
-        }
-        async fn restart(&self, _: ActionRequest) -> Result<Receipt> {
+    impl Twist for Broken {
+        async fn restart(&self, _: &dyn ServiceRestarter, _: ActionRequest) -> Result<Receipt> {
             assert!(self.0, "a plug-in that panics");
             std::future::pending().await
         }
-        async fn start(&self, request: ActionRequest) -> Result<Receipt> {
-            self.restart(request).await
-        }
-        async fn stop(&self, request: ActionRequest) -> Result<Receipt> {
-            self.restart(request).await
-        }
-        async fn roll_back(&self, request: ActionRequest, _: VersionId) -> Result<Receipt> {
-            self.restart(request).await
-        }
-        async fn settle_roll_back(&self, _: bool) -> Result<()> {
-            Ok(())
-        }
-        async fn watch(&self) -> Result<InstanceEvents> {
-            Err(Error::new(ErrorKind::Unsupported, "no events"))
-        }
-        async fn last_log_lines(&self, _: usize) -> Result<Vec<String>> {
+        async fn last_log_lines(&self, _: &dyn ServiceRestarter, _: usize) -> Result<Vec<String>> {
             std::future::pending().await
         }
     }
@@ -145,8 +125,9 @@ async fn fault_24_a_restarter_that_hangs_or_panics_holds_up_nobody() {
                 Observation::pass("HTTP 200")
             }
         }));
+        let broken = Twisted(Arc::new(MemoryRestarter::running(clock())), Broken(hangs));
         let service =
-            ManagedService::new(id(name)).with_restarter(Arc::new(Broken(hangs)), policy.clone());
+            ManagedService::new(id(name)).with_restarter(Arc::new(broken), policy.clone());
         stage.add(service, Arc::new(probe));
     }
     let (well, probe, _) = scripted();

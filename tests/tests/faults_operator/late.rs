@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jarvis_core::Result;
 use jarvis_core::health::{HealthProbe, Observation, ProbeContext};
 use jarvis_core::operator::ManagedService;
-use jarvis_core::restart::{ActionRequest, InstanceEvents, Receipt, Running, ServiceRestarter};
-use jarvis_core::vocabulary::{FailureKind, InstanceId, VersionId};
-use jarvis_core::{Error, ErrorKind, Result};
+use jarvis_core::restart::{ActionRequest, Receipt, Running, ServiceRestarter};
+use jarvis_core::vocabulary::{FailureKind, InstanceId};
 use jarvis_tests::operating::{Runs, Stage, id, quick};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Semaphore;
 
-use crate::stage::{owned, stop_process};
+use crate::stage::{Twist, Twisted, owned, stop_process};
 
 /// As [`Runs`], and it says which life it saw.
 #[derive(Debug)]
@@ -66,7 +66,6 @@ async fn a_check_that_still_says_down_of_the_old_life_opens_no_glitch() {
 /// late.
 #[derive(Debug)]
 struct Stale {
-    inner: Arc<dyn ServiceRestarter>,
     before: Mutex<Option<Running>>,
     due: AtomicBool,
     /// It may answer now.
@@ -75,40 +74,26 @@ struct Stale {
 }
 
 #[async_trait]
-impl ServiceRestarter for Stale {
-    async fn observe(&self) -> Result<Running> {
+impl Twist for Stale {
+    async fn observe(&self, inner: &dyn ServiceRestarter) -> Result<Running> {
         if !self.due.swap(false, Ordering::SeqCst) {
-            return self.inner.observe().await;
+            return inner.observe().await;
         }
         let before = self.before.lock().unwrap().take().unwrap();
         self.gate.acquire().await.unwrap().forget();
         self.answered.store(true, Ordering::SeqCst);
         Ok(before)
     }
-    async fn restart(&self, request: ActionRequest) -> Result<Receipt> {
-        let before = self.inner.observe().await?;
+    async fn restart(
+        &self,
+        inner: &dyn ServiceRestarter,
+        request: ActionRequest,
+    ) -> Result<Receipt> {
+        let before = inner.observe().await?;
         *self.before.lock().unwrap() = Some(before);
-        let receipt = self.inner.restart(request).await;
+        let receipt = inner.restart(request).await;
         self.due.store(true, Ordering::SeqCst);
         receipt
-    }
-    async fn start(&self, request: ActionRequest) -> Result<Receipt> {
-        self.inner.start(request).await
-    }
-    async fn stop(&self, request: ActionRequest) -> Result<Receipt> {
-        self.inner.stop(request).await
-    }
-    async fn roll_back(&self, request: ActionRequest, to: VersionId) -> Result<Receipt> {
-        self.inner.roll_back(request, to).await
-    }
-    async fn settle_roll_back(&self, keep: bool) -> Result<()> {
-        self.inner.settle_roll_back(keep).await
-    }
-    async fn watch(&self) -> Result<InstanceEvents> {
-        Err(Error::new(ErrorKind::Unsupported, "no events"))
-    }
-    async fn last_log_lines(&self, lines: usize) -> Result<Vec<String>> {
-        self.inner.last_log_lines(lines).await
     }
 }
 
@@ -119,13 +104,13 @@ async fn a_look_at_the_old_life_that_arrives_after_the_verification_is_not_belie
     let inner = owned(folder.path(), "api", "exec sleep 600");
     let (gate, answered) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(false)));
     let stale = Stale {
-        inner: Arc::clone(&inner),
         before: Mutex::default(),
         due: AtomicBool::new(false),
         gate: Arc::clone(&gate),
         answered: Arc::clone(&answered),
     };
-    let service = ManagedService::new(id("api")).with_restarter(Arc::new(stale), quick());
+    let service = ManagedService::new(id("api"))
+        .with_restarter(Arc::new(Twisted(Arc::clone(&inner), stale)), quick());
     stage.add(service, Arc::new(Runs(Arc::clone(&inner))));
     stage.start();
     stage.well().await;

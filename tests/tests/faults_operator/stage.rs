@@ -1,5 +1,6 @@
 //! What these tests share: scripted and real services under a real operator.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,47 +60,81 @@ pub(crate) async fn stop_process(restarter: &Arc<dyn ServiceRestarter>) {
     restarter.stop(request).await.unwrap();
 }
 
-/// Stops at once, starts after a while, as a real service does.
-#[derive(Debug)]
-pub(crate) struct Slow {
-    inner: MemoryRestarter,
-    takes: Duration,
-    half: Arc<AtomicBool>,
+/// What a restarter does differently from the one that it stands before.
+#[async_trait]
+pub(crate) trait Twist: Debug + Send + Sync + 'static {
+    async fn observe(&self, inner: &dyn ServiceRestarter) -> Result<Running> {
+        inner.observe().await
+    }
+    async fn restart(
+        &self,
+        inner: &dyn ServiceRestarter,
+        request: ActionRequest,
+    ) -> Result<Receipt>;
+    async fn last_log_lines(
+        &self,
+        inner: &dyn ServiceRestarter,
+        lines: usize,
+    ) -> Result<Vec<String>> {
+        inner.last_log_lines(lines).await
+    }
 }
 
+/// A restarter with a twist. It has no events, so that it must be asked.
+#[derive(Debug)]
+pub(crate) struct Twisted<T>(pub(crate) Arc<dyn ServiceRestarter>, pub(crate) T);
+
 #[async_trait]
-impl ServiceRestarter for Slow {
+impl<T: Twist> ServiceRestarter for Twisted<T> {
     async fn observe(&self) -> Result<Running> {
-        self.inner.observe().await
+        self.1.observe(&*self.0).await
     }
     async fn restart(&self, request: ActionRequest) -> Result<Receipt> {
-        let half = ActionRequest::new(
-            IntentId::new(format!("{}-half", request.intent))?,
-            request.token,
-            request.deadline,
-        );
-        self.inner.stop(half).await?;
-        self.half.store(true, Ordering::SeqCst);
-        clock().sleep(self.takes).await;
-        self.inner.start(request).await
+        self.1.restart(&*self.0, request).await
     }
     async fn start(&self, request: ActionRequest) -> Result<Receipt> {
-        self.inner.start(request).await
+        self.0.start(request).await
     }
     async fn stop(&self, request: ActionRequest) -> Result<Receipt> {
-        self.inner.stop(request).await
+        self.0.stop(request).await
     }
     async fn roll_back(&self, request: ActionRequest, to: VersionId) -> Result<Receipt> {
-        self.inner.roll_back(request, to).await
+        self.0.roll_back(request, to).await
     }
     async fn settle_roll_back(&self, keep: bool) -> Result<()> {
-        self.inner.settle_roll_back(keep).await
+        self.0.settle_roll_back(keep).await
     }
     async fn watch(&self) -> Result<InstanceEvents> {
         Err(Error::new(ErrorKind::Unsupported, "no events"))
     }
     async fn last_log_lines(&self, lines: usize) -> Result<Vec<String>> {
-        self.inner.last_log_lines(lines).await
+        self.1.last_log_lines(&*self.0, lines).await
+    }
+}
+
+/// Stops at once, starts after a while, as a real service does.
+#[derive(Debug)]
+struct Slow {
+    takes: Duration,
+    half: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Twist for Slow {
+    async fn restart(
+        &self,
+        inner: &dyn ServiceRestarter,
+        request: ActionRequest,
+    ) -> Result<Receipt> {
+        let half = ActionRequest::new(
+            IntentId::new(format!("{}-half", request.intent))?,
+            request.token,
+            request.deadline,
+        );
+        inner.stop(half).await?;
+        self.half.store(true, Ordering::SeqCst);
+        clock().sleep(self.takes).await;
+        inner.start(request).await
     }
 }
 
@@ -111,7 +146,7 @@ pub(crate) async fn halfway(
     let mut stage = Stage::new(folder, |_| {});
     let (restarter, probe, sick) = scripted();
     let half = Arc::new(AtomicBool::new(false));
-    let slow = Slow { inner: restarter.clone(), takes, half: Arc::clone(&half) };
+    let slow = Twisted(Arc::new(restarter.clone()), Slow { takes, half: Arc::clone(&half) });
     let service = ManagedService::new(id("api")).with_restarter(Arc::new(slow), quick());
     stage.add(service.with_target("test:api"), Arc::new(probe.clone()));
     stage.start();

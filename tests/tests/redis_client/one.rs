@@ -49,6 +49,44 @@ async fn commands_scripts_pipelines_and_sweeps() {
     redis.ping().await.expect("PONG");
 }
 
+/// How often the server has read from a socket.
+fn reads(server: &RedisServer) -> usize {
+    let stats = server.cli(&["--raw", "INFO", "stats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+    line.and_then(|number| number.trim().parse().ok()).expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_at_once_go_out_together_and_each_gets_its_own_answer() {
+    const CALLERS: usize = 64;
+    const ROUNDS: usize = 30;
+    let server = RedisServer::start(&[]).await;
+    let redis = open(&server.url());
+    set(&redis, "text", "none").await.expect("set");
+    let before = reads(&server);
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS {
+        let redis = redis.clone();
+        callers.spawn(async move {
+            let key = format!("key-{caller}");
+            for round in 0..ROUNDS {
+                // A long one now and then, which goes alone.
+                let length = if (caller + round) % 32 == 0 { 20_000 } else { 1 };
+                let value = format!("{caller}-{round}-").repeat(length);
+                set(&redis, &key, &value).await.expect("set");
+                assert_eq!(get(&redis, &key).await.expect("get"), Some(value));
+                let error = call(&redis, &["INCR", "text"], Repeat::Write).await.expect_err("text");
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            }
+        });
+    }
+    while let Some(done) = callers.join_next().await {
+        done.expect("each got its own");
+    }
+    let (calls, reads) = (CALLERS * ROUNDS * 3, reads(&server) - before);
+    assert!(reads * 2 < calls, "{reads} reads for {calls} calls");
+}
+
 #[tokio::test]
 async fn refusals_say_what_to_do() {
     let server = RedisServer::start(&["--requirepass", "right", "--databases", "2"]).await;
@@ -151,6 +189,45 @@ async fn a_hung_server_costs_one_deadline_and_then_nothing() {
     server.signal("CONT");
     let took = recovers(&redis).await;
     assert!(took < BACK, "{took:?}");
+}
+
+#[tokio::test]
+async fn who_waits_for_less_does_not_shut_out_who_waits_for_more() {
+    let server = RedisServer::with_port(&[]).await;
+    let patient = open_with(&tcp(&server), &Options::new().with_deadline(Duration::from_secs(20)));
+    let hasty = patient.clone().with_deadline(Duration::from_millis(50));
+    set(&patient, "a", "1").await.expect("set");
+    server.signal("STOP");
+    for _ in 0..3 {
+        let error = get(&hasty, "a").await.expect_err("it hangs");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    }
+    assert_eq!(patient.state(), State::Connected, "nobody waited for as long as it may take");
+    let asking = get(&patient, "a");
+    let waking = async {
+        jarvis_tests::targets::pause(Duration::from_millis(50)).await;
+        server.signal("CONT");
+    };
+    let (answer, ()) = tokio::join!(asking, waking);
+    assert_eq!(answer.expect("it only had a pause"), Some("1".to_owned()));
+}
+
+#[tokio::test]
+async fn hasty_calls_together_find_out_that_a_server_hangs() {
+    let server = RedisServer::with_port(&[]).await;
+    let redis = open_with(&tcp(&server), &Options::new().with_deadline(Duration::from_millis(300)));
+    let hasty = redis.clone().with_deadline(Duration::from_millis(50));
+    set(&redis, "a", "1").await.expect("set");
+    server.signal("STOP");
+    let mut late = 0;
+    while get(&hasty, "a").await.is_err_and(|error| error.kind() == ErrorKind::Timeout) {
+        late += 1;
+        assert!(late < 20, "300 ms have passed long since");
+    }
+    assert!(matches!(redis.state(), State::Down { .. }), "{:?}", redis.state());
+    assert!(late >= 2, "one late answer of 50 ms is no proof");
+    server.signal("CONT");
+    recovers(&redis).await;
 }
 
 #[tokio::test]

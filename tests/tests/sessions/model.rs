@@ -20,7 +20,7 @@ enum Act {
     Save { slot: usize, behind: u64, forced: bool, user: Option<usize>, ttl: u64 },
     Update { slot: usize },
     Delete { slot: usize },
-    Extend { slot: usize, ttl: Option<u64> },
+    Extend { slot: usize, ttl: Option<u64>, loads: bool },
     Move { slot: usize, to: Option<usize> },
     Clear { user: usize, except: Option<usize> },
     Pass { seconds: u64 },
@@ -37,7 +37,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         ),
         2 => slot().prop_map(|slot| Act::Update { slot }),
         1 => slot().prop_map(|slot| Act::Delete { slot }),
-        2 => (slot(), proptest::option::of(ttl())).prop_map(|(slot, ttl)| Act::Extend { slot, ttl }),
+        3 => (slot(), proptest::option::of(ttl()), any::<bool>())
+            .prop_map(|(slot, ttl, loads)| Act::Extend { slot, ttl, loads }),
         1 => (slot(), user()).prop_map(|(slot, to)| Act::Move { slot, to }),
         1 => (0..2_usize, proptest::option::of(slot())).prop_map(|(user, except)| Act::Clear { user, except }),
         3 => (1..40_u64).prop_map(|seconds| Act::Pass { seconds }),
@@ -169,14 +170,24 @@ impl Pair {
                 prop_assert_eq!(deleted, self.model.living(*slot).is_some());
                 self.model.kept.remove(slot);
             }
-            Act::Extend { slot, ttl } => {
-                let session = self.model.ids[*slot].clone().into();
+            Act::Extend { slot, ttl, loads } => {
+                let id = self.model.ids[*slot].clone();
                 let asked = ttl.map(Duration::from_secs);
-                let until = self.store.extend(&session, asked).await.map_err(|e| broken(&e))?;
-                prop_assert_eq!(until.is_some(), self.model.living(*slot).is_some());
-                if let Some(kept) = self.model.living(*slot).cloned() {
+                let kept = self.model.living(*slot).cloned();
+                if let Some(kept) = kept.clone() {
                     let expires = self.model.expiry(ttl.unwrap_or(kept.ttl), kept.created);
                     self.model.kept.insert(*slot, Kept { expires, ..kept });
+                }
+                if *loads {
+                    let found = self.store.load_and_extend(&id, asked).await;
+                    let found = found.map_err(|e| broken(&e))?;
+                    prop_assert_eq!(found.is_some(), kept.is_some());
+                    if let Some(session) = found {
+                        self.same(*slot, &session)?;
+                    }
+                } else {
+                    let until = self.store.extend(&id.into(), asked).await;
+                    prop_assert_eq!(until.map_err(|e| broken(&e))?.is_some(), kept.is_some());
                 }
             }
             Act::Move { slot, to } => {

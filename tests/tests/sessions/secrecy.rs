@@ -65,6 +65,7 @@ async fn everything(store: &Store, said: &mut String) {
     let _ = write!(said, "{:?}", store.list(&ada).await);
     let _ = write!(said, "{:?}", store.scan(Some(ID), 10).await);
     let _ = write!(said, "{:?}", store.extend(&id(ID).into(), Some(Duration::ZERO)).await);
+    let _ = write!(said, "{:?}", store.load_and_extend(&id(ID), None).await);
     let _ = write!(said, "{:?}", store.regenerate(&id(ID), None).await);
     let _ = write!(said, "{:?}", store.delete(&id(ID).into()).await);
     let _ = write!(said, "{:?}", store.clear(&ada, None).await);

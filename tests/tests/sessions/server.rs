@@ -1,14 +1,14 @@
 //! Redis servers that stop, hang, come back, and swallow an answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jarvis_core::session::{Save, SaveOutcome, SessionPolicy};
+use jarvis_core::session::{NewSession, Save, SaveOutcome, SessionId, SessionPolicy};
 use jarvis_core::vocabulary::UserId;
 use jarvis_core::{ErrorKind, Retry};
 use jarvis_tests::engines::RedisServer;
-use jarvis_tests::targets::{Target, pause};
+use jarvis_tests::targets::{Target, pause, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -48,6 +48,7 @@ async fn fails_closed(store: &Store, made: &jarvis_core::session::Session) {
         store.save(Save::new(made.clone())).await.err(),
         store.delete(&gone).await.err(),
         store.extend(&gone, None).await.err(),
+        store.load_and_extend(&made.id, None).await.err(),
         store.regenerate(&made.id, None).await.err(),
         store.list(&ada).await.err(),
         store.clear(&ada, None).await.err(),
@@ -123,6 +124,9 @@ async fn a_hung_server_costs_one_deadline_and_a_save_is_told_to_be_unknown() {
 struct Losses {
     pass: AtomicUsize,
     lose: AtomicUsize,
+    /// Is the first lost answer the end, so that nothing comes through from then on?
+    deadly: AtomicBool,
+    dead: AtomicBool,
 }
 
 impl Losses {
@@ -138,14 +142,16 @@ impl Losses {
     fn swallow(&self) -> bool {
         let one_less = |left: usize| left.checked_sub(1);
         let (order, counters) = (Ordering::SeqCst, [&self.pass, &self.lose]);
-        counters[0].fetch_update(order, order, one_less).is_err()
-            && counters[1].fetch_update(order, order, one_less).is_ok()
+        let swallowed = counters[0].fetch_update(order, order, one_less).is_err()
+            && counters[1].fetch_update(order, order, one_less).is_ok();
+        self.dead.fetch_or(swallowed && self.deadly.load(order), order);
+        swallowed
     }
 }
 
 fn is_ours(request: &[u8]) -> bool {
     let has = |word: &[u8]| request.windows(word.len()).any(|window| window == word);
-    has(b"EVAL") || has(b"HMGET")
+    has(b"EVAL") || has(b"\r\nGET\r\n")
 }
 
 async fn swallowing(server: &RedisServer, losses: Arc<Losses>) -> Target {
@@ -153,6 +159,9 @@ async fn swallowing(server: &RedisServer, losses: Arc<Losses>) -> Target {
     Target::serve(move |client: TcpStream| {
         let (socket, losses) = (socket.clone(), Arc::clone(&losses));
         async move {
+            if losses.dead.load(Ordering::SeqCst) {
+                return Ok(());
+            }
             let server = UnixStream::connect(&socket).await?;
             let (mut from_client, mut to_client) = client.into_split();
             let (mut from_server, mut to_server) = server.into_split();
@@ -212,20 +221,97 @@ async fn what_is_repeated_after_a_lost_answer_is_applied_once() {
         SaveOutcome::Saved(session) => assert_eq!(session.version, 12),
         other => panic!("it collided with itself: {other:?}"),
     }
-    losses.arm(0, 1);
-    store.delete(&made.id.clone().into()).await.expect("delete");
-    assert_eq!((store.load(&made.id).await.expect("load"), losses.left()), (None, 0));
+    // The first question is whose it is, where that is not known.
+    for pass in [0, 1] {
+        let made = store.create(new("{}").with_user(ada.clone())).await.expect("create");
+        losses.arm(pass, 1);
+        let deleted = store.delete(&made.id.clone().into()).await.expect("delete");
+        assert!(deleted, "its own doing is told as done");
+        assert_eq!((store.load(&made.id).await.expect("load"), losses.left()), (None, 0));
+        assert!(!store.delete(&made.id.clone().into()).await.expect("delete"), "another's is not");
+        // The id can be taken again at once, and ended again.
+        let again = NewSession::new().with_id(made.id.clone()).with_user(ada.clone());
+        assert_eq!(store.create(again).await.expect("create").version, 1);
+        assert!(store.delete(&made.id.into()).await.expect("delete"));
+    }
+    assert_eq!(store.list(&ada).await.expect("list").len(), 1);
+    losses.arm(1, 1);
+    assert_eq!(store.clear(&ada, None).await.expect("clear"), 1);
+    assert_eq!(losses.left(), 0);
+    assert!(store.list(&ada).await.expect("list").is_empty());
 }
+
+/// How many sessions live, counted in one step.
+fn living(server: &RedisServer) -> i64 {
+    let script = "local living = 0
+        for _, key in ipairs(redis.call('KEYS', '*:s:*')) do
+          if redis.call('GETRANGE', key, 0, 1) == 's1' then living = living + 1 end
+        end
+        return living";
+    let answer = server.cli(&["EVAL", script, "0"]);
+    answer.trim().parse().unwrap_or_else(|_| panic!("{answer:?} is no number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_one_server_a_session_moves_in_one_step() {
+    let server = RedisServer::start(&[]).await;
+    let store = stage::redis(&server.url(), &prefix(), SessionPolicy::default(), system());
+    let mut session = store.create(new("{}")).await.expect("create");
+    let enough = Arc::new(AtomicBool::new(false));
+    let done = Arc::clone(&enough);
+    let moving = tokio::spawn(async move {
+        let mut rounds = 0;
+        while !done.load(Ordering::SeqCst) {
+            let user = UserId::new(format!("user-{}", rounds % 7)).expect("a user");
+            let moved = store.regenerate(&session.id, Some(user)).await.expect("regenerate");
+            session = moved.expect("the session is never lost");
+            rounds += 1;
+        }
+        rounds
+    });
+    for _ in 0..50 {
+        assert_eq!(living(&server), 1, "neither two nor none");
+    }
+    enough.store(true, Ordering::SeqCst);
+    assert!(moving.await.expect("it moved on and on") > 0);
+}
+
+/// Makes a Cluster of one server, whose clients go through a proxy. Its URL.
+async fn cluster_behind(server: &RedisServer, proxy: &Target) -> String {
+    let address = proxy.address();
+    for words in [
+        &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"][..],
+        &["CONFIG", "SET", "cluster-announce-ip", &address.ip().to_string()],
+        &["CONFIG", "SET", "cluster-announce-port", &address.port().to_string()],
+    ] {
+        assert_eq!(server.cli(words).trim(), "OK", "{words:?}");
+    }
+    until("the cluster is made", async || {
+        server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+    })
+    .await;
+    format!("redis+cluster://{address}")
+}
+
+const CLUSTER: &[&str] = &["--cluster-enabled", "yes"];
 
 #[tokio::test]
 async fn a_move_with_lost_answers_never_loses_the_session() {
-    let server = RedisServer::start(&[]).await;
     let losses = Arc::new(Losses::default());
+    let server = RedisServer::start(&[]).await;
     let proxy = swallowing(&server, Arc::clone(&losses)).await;
-    let url = format!("redis://{}", proxy.address());
-    let store = stage::redis(&url, &prefix(), SessionPolicy::default(), system());
+    never_loses(&format!("redis://{}", proxy.address()), &losses).await;
+    // On a Cluster it takes two steps.
+    let server = RedisServer::with_port(CLUSTER).await;
+    let proxy = swallowing(&server, Arc::clone(&losses)).await;
+    never_loses(&cluster_behind(&server, &proxy).await, &losses).await;
+}
+
+async fn never_loses(url: &str, losses: &Losses) {
+    let store = stage::redis(url, &prefix(), SessionPolicy::default(), system());
     let ada = UserId::new("ada").expect("a user");
-    // The first lost answer is that to the reading, to the copying, or to the taking away.
+    // The first lost answer is that to the reading, to the copying, or to the taking away; or to the
+    // one step that is both.
     for (pass, lose) in [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2), (1, 3), (2, 3)] {
         let before = store.create(new(r#"{"n":7}"#)).await.expect("create");
         losses.arm(pass, lose);
@@ -246,4 +332,42 @@ async fn a_move_with_lost_answers_never_loses_the_session() {
         assert_eq!(listed.len(), 1, "({pass}, {lose}): no copy stayed");
         assert_eq!(store.clear(&ada, None).await.expect("clear"), 1);
     }
+}
+
+#[tokio::test]
+async fn who_dies_between_the_two_steps_of_a_move_leaves_the_session_and_a_copy_of_nobodys() {
+    let server = RedisServer::with_port(CLUSTER).await;
+    let losses = Arc::new(Losses::default());
+    let proxy = swallowing(&server, Arc::clone(&losses)).await;
+    let url = cluster_behind(&server, &proxy).await;
+    let prefix = prefix();
+    let store = stage::redis(&url, &prefix, SessionPolicy::default(), system());
+    let direct = format!("redis://127.0.0.1:{}", server.port());
+    let looking = stage::redis(&direct, &prefix, SessionPolicy::default(), system());
+    let ada = UserId::new("ada").expect("a user");
+    let slot = |id: &SessionId| id.handle(true).as_str()[..2].to_owned();
+    let id = |user| SessionId::generate(user).expect("an id");
+    let theirs = slot(&id(Some(&ada)));
+    let elsewhere = std::iter::repeat_with(|| id(None)).find(|id| slot(id) != theirs);
+    let new = new(r#"{"n":7}"#).with_id(elsewhere.expect("one of many"));
+    let before = store.create(new).await.expect("create");
+
+    // It is read, it is copied, and nothing that comes after the copy arrives.
+    losses.deadly.store(true, Ordering::SeqCst);
+    losses.arm(1, 1);
+    store.regenerate(&before.id, Some(ada.clone())).await.expect_err("it died");
+    assert_eq!(losses.left(), 0);
+    let there = looking.load(&before.id).await.expect("load");
+    assert_eq!(there.as_ref(), Some(&before), "it is as it was");
+    let copies = looking.list(&ada).await.expect("list");
+    assert_eq!(copies.len(), 1, "a copy, under an id that nobody was told");
+    assert_ne!(copies[0].handle, before.id.handle(true));
+
+    losses.deadly.store(false, Ordering::SeqCst);
+    losses.dead.store(false, Ordering::SeqCst);
+    recovers(&store).await;
+    let moved = store.regenerate(&before.id, Some(ada.clone())).await.expect("regenerate");
+    assert_eq!(number(&moved.expect("it was there")), 7);
+    assert_eq!(store.load(&before.id).await.expect("load"), None);
+    assert_eq!(store.clear(&ada, None).await.expect("clear"), 2, "a logout ends the copy too");
 }

@@ -11,6 +11,7 @@ use jarvis_core::session::{
 };
 use jarvis_core::store::redis::{self, Redis};
 use jarvis_core::store::sqlite::{self, Sqlite};
+use jarvis_core::vocabulary::KeyPrefix;
 use tempfile::TempDir;
 
 pub(crate) type Store = Arc<dyn SessionStore>;
@@ -43,7 +44,8 @@ pub(crate) fn sqlite(folder: &TempDir, policy: SessionPolicy, clock: SharedClock
 
 pub(crate) fn redis(url: &str, prefix: &str, policy: SessionPolicy, clock: SharedClock) -> Store {
     let redis = Redis::open(url, &redis::Options::new(), system()).expect("a URL");
-    Arc::new(RedisSessions::with_prefix(&redis, prefix, policy, clock).expect("a policy"))
+    let policy = policy.with_prefix(KeyPrefix::new(prefix).expect("a prefix"));
+    Arc::new(RedisSessions::new(&redis, policy, clock).expect("a policy"))
 }
 
 pub(crate) fn id(text: &str) -> SessionId {
