@@ -17,7 +17,7 @@ use futures_util::stream::iter;
 use jarvis_benches::{Failure, Spread};
 use jarvis_core::clock::{ClockExt, SharedClock, SystemClock};
 use jarvis_core::events::{
-    Delivery, Event, EventBus, Filter, Message, RedisBus, RedisBusOptions, Subscription, TopicName,
+    BusPolicy, Delivery, Event, EventBus, Filter, Message, RedisBus, Subscription, TopicName,
 };
 use jarvis_core::store::redis::{Options, Redis};
 use redis::aio::MultiplexedConnection;
@@ -131,7 +131,7 @@ impl Ours {
     async fn open(url: &str, clock: &SharedClock) -> Result<Self, Failure> {
         let instance = || -> Result<RedisBus, Failure> {
             let redis = Redis::open(url, &Options::new(), clock.clone())?;
-            Ok(RedisBus::new(&redis, RedisBusOptions::new(), clock.clone())?)
+            Ok(RedisBus::new(&redis, BusPolicy::new(), clock.clone())?)
         };
         let (bus, other) = (instance()?, instance()?);
         let filter = Filter::all().with_buffer(60_000);

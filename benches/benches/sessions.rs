@@ -1,9 +1,10 @@
 //! Sessions on Redis: 64 callers, sessions of 500 bytes, each call waiting for its answer.
 //!
-//! Loads against a bare HMGET of the same fields over one pipelined connection of the redis crate;
+//! Loads against a bare GET of the same string over one pipelined connection of the redis crate;
 //! saves (compare-and-swap, and the user's index) against the very same script with the same
 //! arguments over such a connection. And both against connect-redis, ioredis and redis-py with
-//! asyncio, which store plain JSON with SET; redis-benchmark shows what the server can do.
+//! asyncio, which store plain JSON with SET, and tower-sessions-redis-store, which stores
+//! MessagePack; redis-benchmark shows what the server can do.
 //!
 //! `benches/peers/setup && cargo bench -p jarvis-benches --bench sessions`
 //!
@@ -12,6 +13,8 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench talks to a person")]
 
+use std::ffi::OsString;
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,19 +65,24 @@ struct Peers {
     connect_redis: Peer,
     ioredis: Peer,
     redis_py: Peer,
+    tower_sessions: Peer,
 }
 
 impl Peers {
     fn start(port: u16, data: &str) -> Result<Self, Failure> {
         let (port, callers) = (port.to_string(), CALLERS.to_string());
         let python = folder().join("python/bin/python");
-        let start = |program: &Path, script: &str, which: &str| {
-            Peer::start(program, script, &[which, &port, &callers, data])
+        let start = |program: &Path, script: Option<&str>, which: &str| {
+            let mut arguments: Vec<_> =
+                script.map(|it| folder().join(it).into()).into_iter().collect();
+            arguments.extend([which, &port, &callers, data].map(OsString::from));
+            Peer::start(program, &arguments)
         };
         Ok(Self {
-            connect_redis: start(Path::new("node"), "sessions.mjs", "connect-redis")?,
-            ioredis: start(Path::new("node"), "sessions.mjs", "ioredis")?,
-            redis_py: start(&python, "sessions.py", "redis-py")?,
+            connect_redis: start(Path::new("node"), Some("sessions.mjs"), "connect-redis")?,
+            ioredis: start(Path::new("node"), Some("sessions.mjs"), "ioredis")?,
+            redis_py: start(&python, Some("sessions.py"), "redis-py")?,
+            tower_sessions: start(&folder().join("tower-sessions"), None, "tower-sessions")?,
         })
     }
 }
@@ -86,6 +94,7 @@ struct Results {
     connect_redis: Paces,
     ioredis: Paces,
     redis_py: Paces,
+    tower_sessions: Paces,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -106,11 +115,13 @@ async fn run() -> Result<bool, Failure> {
         loads.connect_redis.0.push(peers.connect_redis.pace("get", LENGTH)?);
         loads.ioredis.0.push(peers.ioredis.pace("get", LENGTH)?);
         loads.redis_py.0.push(peers.redis_py.pace("get", LENGTH)?);
+        loads.tower_sessions.0.push(peers.tower_sessions.pace("get", LENGTH)?);
         saves.ours.0.push(save(&store, &sessions).await?);
         saves.bare.0.push(bare_save(&bare, &calls).await?);
         saves.connect_redis.0.push(peers.connect_redis.pace("set", LENGTH)?);
         saves.ioredis.0.push(peers.ioredis.pace("set", LENGTH)?);
         saves.redis_py.0.push(peers.redis_py.pace("set", LENGTH)?);
+        saves.tower_sessions.0.push(peers.tower_sessions.pace("set", LENGTH)?);
     }
     let good = report(&loads, &saves, data.len());
     limits(&server);
@@ -120,23 +131,26 @@ async fn run() -> Result<bool, Failure> {
 fn report(loads: &Results, saves: &Results, bytes: usize) -> bool {
     println!("{CALLERS} callers, sessions of {bytes} bytes, {ROUNDS} rounds of {LENGTH:?}:");
     for (what, results, bare) in
-        [("load", loads, "bare pipelined HMGET"), ("save", saves, "bare script, same arguments")]
+        [("load", loads, "bare pipelined GET"), ("save", saves, "bare script, same arguments")]
     {
         results.ours.print(&format!("{what}: jarvis"));
         results.bare.print(&format!("{what}: {bare}"));
         results.connect_redis.print(&format!("{what}: connect-redis"));
         results.ioredis.print(&format!("{what}: ioredis"));
         results.redis_py.print(&format!("{what}: redis-py, asyncio"));
+        results.tower_sessions.print(&format!("{what}: tower-sessions-redis-store"));
     }
     let reached = [
-        loads.ours.against("load / bare HMGET", &loads.bare, 0.8),
+        loads.ours.against("load / bare GET", &loads.bare, 0.8),
         loads.ours.against("load / connect-redis", &loads.connect_redis, 3.0),
         loads.ours.against("load / redis-py", &loads.redis_py, 8.0),
         loads.ours.against("load / ioredis", &loads.ioredis, 0.0),
+        loads.ours.against("load / tower-sessions", &loads.tower_sessions, 0.0),
         saves.ours.against("save / bare script", &saves.bare, 0.8),
         saves.ours.against("save / connect-redis's SET", &saves.connect_redis, 1.8),
         saves.ours.against("save / redis-py's SET", &saves.redis_py, 0.0),
         saves.ours.against("save / ioredis's SET", &saves.ioredis, 0.0),
+        saves.ours.against("save / tower-sessions's SET", &saves.tower_sessions, 0.0),
     ];
     reached.into_iter().all(|reached| reached)
 }
@@ -283,21 +297,24 @@ fn words(line: &str) -> Vec<Vec<u8>> {
     words
 }
 
-/// Of EVALSHA's arguments: the script, the number of keys, then the keys, then its own.
+/// Of EVALSHA's arguments: the script, the number of keys, the session's and the index's, then the
+/// session itself and what is believed to be stored.
 const SESSION_KEY: usize = 2;
-/// Which version is expected, and what names the save.
-const EXPECTED: usize = 6;
-const NAME: usize = 7;
+const SESSION: usize = 4;
+const BELIEF: usize = 5;
+
+/// Where in a session its version is. With that a belief begins.
+const VERSION: Range<usize> = 124..140;
 
 async fn bare_load(connection: &MultiplexedConnection, calls: &Arc<Calls>) -> Result<f64, Failure> {
     let (connection, calls) = (connection.clone(), Arc::clone(calls));
     pace(CALLERS, LENGTH, move |caller| {
         let (mut connection, calls) = (connection.clone(), Arc::clone(&calls));
         async move {
-            let mut command = redis::cmd("HMGET");
-            command.arg(&calls[caller][SESSION_KEY]).arg(&["v", "d", "u", "c", "w", "e", "t", "m"]);
-            let fields: Vec<Vec<u8>> = command.query_async(&mut connection).await?;
-            if fields[1].is_empty() { Err("an empty session".into()) } else { Ok(()) }
+            let mut command = redis::cmd("GET");
+            command.arg(&calls[caller][SESSION_KEY]);
+            let session: Vec<u8> = command.query_async(&mut connection).await?;
+            if session.is_empty() { Err("an empty session".into()) } else { Ok(()) }
         }
     })
     .await
@@ -305,30 +322,30 @@ async fn bare_load(connection: &MultiplexedConnection, calls: &Arc<Calls>) -> Re
 
 async fn bare_save(connection: &MultiplexedConnection, calls: &Arc<Calls>) -> Result<f64, Failure> {
     let (connection, calls) = (connection.clone(), Arc::clone(calls));
-    let names = Arc::new(AtomicU64::new(0));
-    let versions = Arc::new(Mutex::new(versions(&connection, &calls).await?));
+    let versions = Arc::new(versions(&connection, &calls).await?);
     pace(CALLERS, LENGTH, move |caller| {
         let (mut connection, calls) = (connection.clone(), Arc::clone(&calls));
-        let (names, versions) = (Arc::clone(&names), Arc::clone(&versions));
+        let versions = Arc::clone(&versions);
         async move {
-            let version = {
-                let versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
-                versions[caller].clone()
-            };
+            let version = versions[caller].fetch_add(1, Ordering::Relaxed);
             let mut command = redis::cmd("EVALSHA");
             for (place, argument) in calls[caller].iter().enumerate() {
-                match place {
-                    EXPECTED => command.arg(&version),
-                    NAME => command.arg(format!("bare.{}", names.fetch_add(1, Ordering::Relaxed))),
-                    _ => command.arg(argument),
+                let (at, version) = match place {
+                    SESSION => (VERSION, version + 1),
+                    BELIEF => (0..VERSION.len(), version),
+                    _ => {
+                        command.arg(argument);
+                        continue;
+                    }
                 };
+                let mut argument = argument.clone();
+                argument[at].copy_from_slice(format!("{version:016}").as_bytes());
+                command.arg(argument);
             }
-            let answer: Vec<Vec<u8>> = command.query_async(&mut connection).await?;
-            if answer[0] != b"stored" {
-                return Err(format!("{}", String::from_utf8_lossy(&answer[0])).into());
+            match command.query_async(&mut connection).await? {
+                redis::Value::Int(1) => Ok(()),
+                other => Err(format!("the script did not save: {other:?}").into()),
             }
-            versions.lock().unwrap_or_else(PoisonError::into_inner)[caller].clone_from(&answer[1]);
-            Ok(())
         }
     })
     .await
@@ -337,12 +354,13 @@ async fn bare_save(connection: &MultiplexedConnection, calls: &Arc<Calls>) -> Re
 async fn versions(
     connection: &MultiplexedConnection,
     calls: &Calls,
-) -> Result<Vec<Vec<u8>>, Failure> {
+) -> Result<Vec<AtomicU64>, Failure> {
     let mut versions = Vec::new();
     for call in calls {
-        let mut command = redis::cmd("HGET");
-        command.arg(&call[SESSION_KEY]).arg("v");
-        versions.push(command.query_async(&mut connection.clone()).await?);
+        let mut command = redis::cmd("GETRANGE");
+        command.arg(&call[SESSION_KEY]).arg(VERSION.start).arg(VERSION.end - 1);
+        let version: String = command.query_async(&mut connection.clone()).await?;
+        versions.push(version.parse::<u64>()?.into());
     }
     Ok(versions)
 }

@@ -1,5 +1,6 @@
 //! Peers in other languages: processes that are told what to do a line at a time.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -34,9 +35,8 @@ impl Peer {
     ///
     /// # Errors
     /// When it is not installed, or ends before it is ready.
-    pub fn start(program: &Path, script: &str, arguments: &[&str]) -> Result<Self, Failure> {
+    pub fn start<A: AsRef<OsStr>>(program: &Path, arguments: &[A]) -> Result<Self, Failure> {
         let mut child = Command::new(program)
-            .arg(folder().join(script))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -50,7 +50,8 @@ impl Peer {
         match peer.output.next().transpose()?.as_deref() {
             Some("ready") => Ok(peer),
             said => {
-                Err(format!("{script} is not ready ({said:?}); run benches/peers/setup first")
+                let program = program.display();
+                Err(format!("{program} is not ready ({said:?}); run benches/peers/setup first")
                     .into())
             }
         }
