@@ -167,12 +167,17 @@ export interface Call {
   readonly signal: AbortSignal;
 }
 
+/** Nothing or true: it is well. False: it is not. A text: it is well, and this is the message. */
+export type ProbeAnswer = void | null | boolean | string | Observation;
+
 /**
- * Measures one target. A sick target is an observation; throw when you could not measure. One that
- * does not answer by the check's timeout is a failure, and is not called again before it has.
+ * Measures one target. A sick target is an observation; throw when you could not measure. What is
+ * thrown with `ECONNREFUSED` or `ETIMEDOUT` tells of a sick target too. One that does not answer by
+ * the check's timeout is a failure, and is not called again before it has.
  */
 export interface HealthProbe {
-  probe(context: { readonly deadline: Millis; readonly fresh: boolean }, call: Call): Made<Observation>;
+  /** `timeout`: how long we wait. `fresh`: not what was measured before, but now. */
+  probe(request: { readonly timeout: Millis; readonly fresh: boolean }, call: Call): Made<ProbeAnswer>;
 }
 
 /** An action that is to be taken, already recorded. The same intent again must not act again. */
@@ -180,9 +185,9 @@ export interface ActionRequest {
   readonly intent: string;
   readonly token: unknown;
   /** How long we wait for the answer. */
-  readonly deadline: Millis;
+  readonly timeout: Millis;
   /** Which version, for `rollBack`. */
-  readonly to: string | null;
+  readonly to?: string;
 }
 
 /** What the platform answered. */
@@ -208,16 +213,21 @@ export interface Running {
   started_at?: string;
 }
 
+/** Nothing, a line for a person, or a receipt. */
+export type ReceiptAnswer = void | null | string | Receipt;
+
 /**
  * Brings one service back. Whether to act is the operator's business: act once, at once, and tell
- * the truth about it. A method that is not there is answered with `unsupported`.
+ * the truth about it. It is not called twice for one intent. Without `start`, `stop` or `rollBack`
+ * those are `unsupported`; the others may be left out.
  */
 export interface ServiceRestarter {
-  observe(nothing: null, call: Call): Made<Running>;
-  restart(request: ActionRequest, call: Call): Made<Receipt | void>;
-  start?(request: ActionRequest, call: Call): Made<Receipt | void>;
-  stop?(request: ActionRequest, call: Call): Made<Receipt | void>;
-  rollBack?(request: ActionRequest, call: Call): Made<Receipt | void>;
+  /** Does it run; the name of its life; or more of it. */
+  observe(nothing: null, call: Call): Made<boolean | string | Running>;
+  restart(request: ActionRequest, call: Call): Made<ReceiptAnswer>;
+  start?(request: ActionRequest, call: Call): Made<ReceiptAnswer>;
+  stop?(request: ActionRequest, call: Call): Made<ReceiptAnswer>;
+  rollBack?(request: ActionRequest, call: Call): Made<ReceiptAnswer>;
   settleRollBack?(keep: boolean, call: Call): Made<void>;
   release?(why: 'interrupted' | 'terminated', call: Call): Made<void>;
   lastLogLines?(lines: number, call: Call): Made<string[]>;
@@ -264,6 +274,8 @@ export class Jarvis {
   readonly health: Health;
   /** What a person asks for. */
   readonly operator: Operator;
+  /** How many calls of your own probes, restarters and sinks hang past their deadline. */
+  readonly leftBehind: number;
   /**
    * Supervises: watches, heals, alerts, and answers on the control socket; until the signal aborts
    * or `close()`. Resolves when all is in order, which takes 28 s at most.

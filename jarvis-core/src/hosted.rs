@@ -25,7 +25,8 @@ pub type HostedCall = Pin<Box<dyn Future<Output = Result<Value>> + Send + 'stati
 
 /// An object of the program that this crate is embedded in.
 pub trait HostedObject: Debug + Send + Sync + 'static {
-    /// Has it this method?
+    /// Has it this method? An object that is yet to be made says yes, and a call of what it turns
+    /// out not to have is `Unsupported`.
     fn has(&self, method: &str) -> bool;
 
     /// Begins to call a method. Does not block.

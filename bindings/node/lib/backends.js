@@ -11,15 +11,32 @@ const KIND = 'javascript';
 
 const bad = (message) => new JarvisError(message, { kind: 'invalid_input' });
 
-/** Lets the compiled part call an object by its methods' names; gives its number. */
+const request = ({ timeout_ms: timeout, ...rest }) => ({ timeout, ...rest });
+const same = (argument) => argument;
+
+/** What the compiled part may call: its name here, and its argument of what the core gives. */
+const METHODS = {
+  probe: ['probe', request],
+  observe: ['observe', () => null],
+  restart: ['restart', request],
+  start: ['start', request],
+  stop: ['stop', request],
+  roll_back: ['rollBack', request],
+  settle_roll_back: ['settleRollBack', ({ keep }) => keep],
+  last_log_lines: ['lastLogLines', ({ lines }) => lines],
+  release: ['release', ({ why }) => why],
+  deliver: ['deliver', same],
+};
+
+/** Lets the compiled part call an object by its methods' names. */
 function offerObject(object) {
-  return offer(async ([method, argument], signal) => {
-    if (typeof object[method] !== 'function') {
-      throw new JarvisError(`this object has no method ${method}`, { kind: 'unsupported' });
-    }
-    const answer = await object[method](argument, { signal });
-    return JSON.stringify(answer ?? null) ?? notJson(method);
-  });
+  const methods = Object.keys(METHODS).filter((method) => typeof object[METHODS[method][0]] === 'function');
+  const call = async ([method, argument], signal) => {
+    const [name, convert] = METHODS[method];
+    const answer = await object[name](convert(argument), { signal });
+    return JSON.stringify(answer ?? null) ?? notJson(name);
+  };
+  return { function: offer(call), methods };
 }
 
 function notJson(method) {
@@ -37,7 +54,7 @@ function asObject(given, method, where) {
 function offerFactories(factories = {}, method) {
   const entries = Object.entries(factories).map(([kind, make]) => {
     if (typeof make !== 'function') throw bad(`${kind} must be a function that makes a backend of its settings`);
-    const offered = offer(async ([settings]) => String(offerObject(asObject(await make(settings), method, `what ${kind} made`))));
+    const offered = offer(async ([settings]) => JSON.stringify(offerObject(asObject(await make(settings), method, `what ${kind} made`))));
     return [kind, offered];
   });
   return Object.fromEntries(entries);

@@ -73,6 +73,10 @@ class Jarvis {
     return this.#part('operator', Operator);
   }
 
+  get leftBehind() {
+    return this.#native.leftBehind;
+  }
+
   run({ signal } = {}) {
     if (this.#running !== undefined) {
       return Promise.reject(new JarvisError('this handle supervises already, or did before', { kind: 'conflict' }));

@@ -105,6 +105,8 @@ export declare class Jarvis {
   operator(): Operator
   /** The file that the configuration came from, where it came from one. */
   get file(): string | null
+  /** How many calls of JavaScript objects nobody waits for any more that have not ended. */
+  get leftBehind(): number
   /** Supervises until `stop()`. */
   run(): null | number
   /** Ends `run`, which resolves when all is in order. */
@@ -137,6 +139,14 @@ export interface LogQuery {
   everywhere?: boolean
 }
 
+/** A function that calls the methods of an object, and which those are. */
+export interface Offered {
+  /** Called with the method and its argument. */
+  function: number
+  /** By the names that the core calls them by. */
+  methods: Array<string>
+}
+
 /** How a handle is opened. */
 export interface OpenOptions {
   /** A configuration file. Without it and `config`, one is looked for as the CLI does. */
@@ -156,7 +166,7 @@ export interface OpenOptions {
   /** Overrides `[jarvis] mode`. */
   mode?: string
   /** JavaScript objects that stand for backends, by the name in `object = "…"`. */
-  objects?: Record<string, number>
+  objects?: Record<string, Offered>
   /** Functions that make probes of their settings, by `type`. */
   probes?: Record<string, number>
   /** Functions that make restarters of their settings, by `via`. */

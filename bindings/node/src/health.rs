@@ -1,16 +1,13 @@
-//! Health: what is well, and probes that are written in JavaScript.
+//! Health: what is well.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jarvis_core::health::aggregator::{Change, Changes};
-use jarvis_core::health::{HealthProbe, Observation, ProbeContext};
 use jarvis_core::jarvis::DEFAULT_WINDOW;
-use jarvis_core::vocabulary::{FailureKind, InstanceId, ServiceId, Verdict};
-use jarvis_core::{Error, ErrorKind, Result};
+use jarvis_core::vocabulary::ServiceId;
+use jarvis_core::{Error, Result};
 use napi_derive::napi;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -18,59 +15,6 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::{Bridge, Place};
 use crate::convert::{Answer, json, millis};
 use crate::error::{Thrown, thrown};
-use crate::foreign::Object;
-
-/// A probe that is a JavaScript object.
-#[derive(Debug)]
-pub(crate) struct ForeignProbe(pub(crate) Object);
-
-/// What it answers.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seen {
-    verdict: Verdict,
-    kind: Option<FailureKind>,
-    #[serde(default)]
-    message: String,
-    instance: Option<InstanceId>,
-    #[serde(default)]
-    facts: serde_json::Map<String, serde_json::Value>,
-}
-
-impl Seen {
-    fn observation(self) -> Observation {
-        let kind = self.kind.unwrap_or(FailureKind::Check);
-        let mut observation = match self.verdict {
-            Verdict::Pass => Observation::pass(self.message),
-            Verdict::Warn => Observation::warn(kind, self.message),
-            Verdict::Fail => Observation::fail(kind, self.message),
-            Verdict::Unknown => Observation::unknown(self.message),
-        };
-        observation.instance = self.instance;
-        self.facts.into_iter().fold(observation, |seen, (name, fact)| seen.with_fact(name, fact))
-    }
-}
-
-#[async_trait]
-impl HealthProbe for ForeignProbe {
-    async fn probe(&self, context: ProbeContext) -> Result<Observation> {
-        let began = context.clock.monotonic();
-        let asked = json!({
-            "deadline": context.remaining().as_secs_f64() * 1_000.0,
-            "fresh": context.fresh,
-        });
-        let seen = match context.until_deadline(self.0.call::<Seen>("probe", &asked)).await {
-            None => Observation::fail(FailureKind::Timeout, "the probe did not answer in time"),
-            Some(Ok(seen)) => seen.observation(),
-            Some(Err(error)) if error.kind() == ErrorKind::Conflict => Observation::fail(
-                FailureKind::Timeout,
-                "the probe has not answered an earlier call yet",
-            ),
-            Some(Err(error)) => return Err(error.with_operation("health.javascript.probe")),
-        };
-        Ok(seen.with_latency(context.clock.monotonic().saturating_since(began)))
-    }
-}
 
 fn services(names: Option<Vec<String>>) -> Result<Vec<ServiceId>> {
     names.unwrap_or_default().into_iter().map(ServiceId::new).collect()

@@ -2,26 +2,22 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use jarvis_core::config::{Config, Section, Source};
-use jarvis_core::registry::Registry;
+use jarvis_core::config::{Config, Source};
+use jarvis_core::hosted::LeftBehind;
 use jarvis_core::restart::Leaving;
 use jarvis_core::{Error, ErrorKind, Result};
 use napi_derive::napi;
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::alert::ForeignSink;
 use crate::bridge::{Bridge, Place};
 use crate::cache::Cache;
 use crate::convert::Answer;
 use crate::error::{Thrown, thrown};
 use crate::events::Events;
-use crate::foreign::{Foreign, Object};
-use crate::health::{ForeignProbe, Health};
+use crate::health::Health;
+use crate::hosted::{Backends, Offered};
 use crate::operator::Operator;
-use crate::restart::ForeignRestarter;
 use crate::session::Sessions;
 
 /// How a handle is opened.
@@ -45,71 +41,13 @@ pub struct OpenOptions {
     /// Overrides `[jarvis] mode`.
     pub mode: Option<String>,
     /// JavaScript objects that stand for backends, by the name in `object = "…"`.
-    pub objects: Option<HashMap<String, u32>>,
+    pub objects: Option<HashMap<String, Offered>>,
     /// Functions that make probes of their settings, by `type`.
     pub probes: Option<HashMap<String, u32>>,
     /// Functions that make restarters of their settings, by `via`.
     pub restarters: Option<HashMap<String, u32>>,
     /// Functions that make alert sinks of their settings, by `type`.
     pub sinks: Option<HashMap<String, u32>>,
-}
-
-/// What a table of the configuration says when its backend is a JavaScript object.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Named {
-    object: String,
-}
-
-/// The kind of those backends: `type = "javascript"`, `via = "javascript"`.
-const JAVASCRIPT: &str = "javascript";
-
-type Functions = Option<HashMap<String, u32>>;
-
-/// Adds what is written in JavaScript to the backends that a configuration may name.
-fn registry(bridge: &Bridge, options: &mut OpenOptions) -> Registry {
-    let held = |functions: &mut Functions| -> HashMap<String, Arc<Foreign>> {
-        let functions = functions.take().unwrap_or_default().into_iter();
-        functions.map(|(name, at)| (name, Arc::new(Foreign::new(bridge.shared(), at)))).collect()
-    };
-    let mut registry = Registry::with_defaults();
-    let objects = Arc::new(held(&mut options.objects));
-    let of = Arc::clone(&objects);
-    registry.probe(JAVASCRIPT, move |section, _| Ok(Arc::new(ForeignProbe(named(&of, section)?))));
-    let of = Arc::clone(&objects);
-    registry.restarter(JAVASCRIPT, move |section, context| {
-        Ok(Arc::new(ForeignRestarter::new(named(&of, section)?, context.clock.clone())))
-    });
-    registry.sink(JAVASCRIPT, move |section, context| {
-        Ok(Arc::new(ForeignSink::new(named(&objects, section)?, context.clock.clone())))
-    });
-    for (kind, factory) in held(&mut options.probes) {
-        registry
-            .probe(kind, move |section, _| Ok(Arc::new(ForeignProbe(made(&factory, section)?))));
-    }
-    for (kind, factory) in held(&mut options.restarters) {
-        registry.restarter(kind, move |section, context| {
-            Ok(Arc::new(ForeignRestarter::new(made(&factory, section)?, context.clock.clone())))
-        });
-    }
-    for (kind, factory) in held(&mut options.sinks) {
-        registry.sink(kind, move |section, context| {
-            Ok(Arc::new(ForeignSink::new(made(&factory, section)?, context.clock.clone())))
-        });
-    }
-    registry
-}
-
-fn named(objects: &HashMap<String, Arc<Foreign>>, section: &Section) -> Result<Object> {
-    let Named { object } = section.parse()?;
-    let found = objects
-        .get(&object)
-        .ok_or_else(|| section.error("object", "no JavaScript object of this name was given"))?;
-    Ok(Object::given(Arc::clone(found)))
-}
-
-fn made(factory: &Arc<Foreign>, section: &Section) -> Result<Object> {
-    Ok(Object::later(Arc::clone(factory), section.parse()?))
 }
 
 fn no_table(error: impl std::fmt::Display) -> Error {
@@ -172,6 +110,7 @@ pub struct Jarvis {
     bridge: Bridge,
     /// Ends `run`.
     stop: CancellationToken,
+    left_behind: LeftBehind,
 }
 
 /// What lies in memory needs no runtime.
@@ -184,7 +123,14 @@ impl Jarvis {
     /// Opens a handle.
     #[napi(factory)]
     pub fn open(bridge: &Bridge, mut options: OpenOptions) -> Result<Self, Thrown> {
-        let registry = registry(bridge, &mut options);
+        let backends = Backends {
+            objects: options.objects.take(),
+            probes: options.probes.take(),
+            restarters: options.restarters.take(),
+            sinks: options.sinks.take(),
+        };
+        let left_behind = LeftBehind::new();
+        let registry = backends.registry(bridge, &left_behind);
         let source = source(options).map_err(thrown)?;
         // A bus on a server is made of the runtime.
         let _entered = match Config::inspect(&source).0 {
@@ -195,7 +141,7 @@ impl Jarvis {
         };
         let builder = jarvis_core::Jarvis::builder().with_registry(registry);
         let jarvis = builder.with_source(source).open().map_err(thrown)?;
-        Ok(Self { jarvis, bridge: bridge.clone(), stop: CancellationToken::new() })
+        Ok(Self { jarvis, bridge: bridge.clone(), stop: CancellationToken::new(), left_behind })
     }
 
     /// The sessions.
@@ -235,6 +181,12 @@ impl Jarvis {
     #[napi(getter)]
     pub fn file(&self) -> Option<String> {
         self.jarvis.config().file().map(|file| file.display().to_string())
+    }
+
+    /// How many calls of JavaScript objects nobody waits for any more that have not ended.
+    #[napi(getter)]
+    pub fn left_behind(&self) -> u32 {
+        u32::try_from(self.left_behind.count()).unwrap_or(u32::MAX)
     }
 
     /// Supervises until `stop()`.

@@ -1,7 +1,6 @@
 //! `jarvis-core` for Node.js. This crate converts, and decides nothing; `lib/*.js` makes classes
 //! and promises of what it gives, and `index.d.ts` is what people read.
 
-mod alert;
 pub mod bridge;
 pub mod cache;
 pub mod convert;
@@ -9,10 +8,10 @@ pub mod error;
 pub mod events;
 mod foreign;
 pub mod health;
+pub mod hosted;
 pub mod jarvis;
 pub mod log;
 pub mod operator;
-mod restart;
 mod runtime;
 pub mod session;
 pub mod trial;

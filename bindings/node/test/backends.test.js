@@ -22,7 +22,7 @@ describe('a probe in JavaScript', () => {
     const probe = {
       answer: { verdict: 'warn', kind: 'slow', message: 'takes long', facts: { queue: 7 } },
       async probe(context, call) {
-        seen.push([context.fresh, context.deadline > 0, call.signal instanceof AbortSignal]);
+        seen.push([context.fresh, context.timeout > 0, call.signal instanceof AbortSignal]);
         return this.answer;
       },
     };
@@ -38,6 +38,19 @@ describe('a probe in JavaScript', () => {
     assert.deepEqual([platform.state, services[0].state], ['healthy', 'healthy']);
   });
 
+  test('may answer shortly', async (t) => {
+    for (const [answer, verdict, message] of [
+      [undefined, 'pass', 'it is well'],
+      [null, 'pass', 'it is well'],
+      [true, 'pass', 'it is well'],
+      [false, 'fail', 'it is not well'],
+      ['7 in the queue', 'pass', '7 in the queue'],
+    ]) {
+      const seen = await checked(probing(t, () => answer));
+      assert.deepEqual([seen.verdict, seen.message], [verdict, message]);
+    }
+  });
+
   test('that throws could not measure, and its error is told', async (t) => {
     const failing = (error) =>
       checked(
@@ -45,7 +58,14 @@ describe('a probe in JavaScript', () => {
           throw error;
         }),
       );
-    for (const error of [new RangeError('no route'), Object.assign(new Error('no'), { code: 'ECONNREFUSED' }), 'a text', null]) {
+    for (const [code, kind] of [
+      ['ECONNREFUSED', 'refused'],
+      ['ETIMEDOUT', 'timeout'],
+    ]) {
+      const seen = await failing(Object.assign(new Error('no'), { code }));
+      assert.deepEqual([seen.verdict, seen.kind], ['fail', kind], 'that tells of a sick target');
+    }
+    for (const error of [new RangeError('no route'), 'a text', null]) {
       const { verdict, message } = await failing(error);
       assert.equal(verdict, 'unknown');
       assert.match(message, new RegExp(error?.message ?? String(error)));
@@ -56,15 +76,13 @@ describe('a probe in JavaScript', () => {
     const circle = {};
     circle.circle = circle;
     for (const [answer, hint] of [
-      [undefined, /invalid type/],
-      [null, /invalid type/],
-      ['fine', /invalid type/],
-      [{}, /verdict/],
-      [{ verdict: 'great' }, /great/],
-      [{ verdict: 'pass', colour: 'red' }, /colour/],
-      [{ verdict: 'fail', kind: 'tired' }, /tired/],
+      [7, /probe\(\) answers nothing, a bool, a text/],
+      [{}, /an observation such as/],
+      [{ verdict: 'great' }, /an observation such as/],
+      [{ verdict: 'pass', colour: 'red' }, /an observation such as/],
+      [{ verdict: 'fail', kind: 'tired' }, /an observation such as/],
       [circle, /circular/i],
-      [() => {}, /no form in JSON|invalid type/],
+      [() => {}, /no form in JSON/],
       [{ verdict: 'pass', facts: { n: 1n } }, /BigInt/],
     ]) {
       const { verdict, message } = await checked(probing(t, () => answer));
@@ -89,10 +107,12 @@ describe('a probe in JavaScript', () => {
     assert.deepEqual([first.verdict, first.kind], ['fail', 'timeout']);
     assert.ok(first.latency_ms >= 50 && first.latency_ms < 5_000);
     await isAborted;
+    assert.equal(jarvis.leftBehind, 1);
     const second = await checked(jarvis);
-    assert.deepEqual([second.verdict, second.kind, calls], ['fail', 'timeout', 1]);
+    assert.deepEqual([second.verdict, calls], ['unknown', 1]);
+    assert.match(second.message, /still hangs/);
     release({ verdict: 'pass' });
-    await new Promise((resolve) => setImmediate(resolve));
+    while (jarvis.leftBehind > 0) await new Promise((resolve) => setImmediate(resolve));
     assert.equal((await checked(jarvis)).verdict, 'pass');
     assert.equal(calls, 2);
   });
@@ -143,6 +163,10 @@ test('what can be no backend is refused at once', () => {
   ]) {
     assert.throws(() => Jarvis.open(config, options), (error) => error instanceof JarvisError && error.kind === 'invalid_input');
   }
+  assert.throws(() => Jarvis.open({ service: { coach: { restart: { restarter: () => {} } } } }), {
+    kind: 'config_invalid',
+    message: /service\.coach\.restart: a restarter needs a method `observe`/,
+  });
   assert.throws(() => Jarvis.open({ service: { coach: { check: [{ type: 'pnig' }] } } }, { probes: { ping: () => {} } }), {
     kind: 'config_invalid',
     message: /did you mean "ping"/,
@@ -175,12 +199,21 @@ class Coach {
     return { state: 'running', instance: `life-${this.life}` };
   }
 
-  restart({ intent, deadline }) {
-    this.done.push([typeof intent, deadline > 0]);
+  restart({ intent, timeout }) {
+    this.done.push([typeof intent, timeout > 0]);
     const before = `life-${this.life}`;
     this.life += 1;
     this.isWell = true;
     return { before, after: `life-${this.life}`, message: 'done' };
+  }
+
+  lastLogLines(lines) {
+    this.lines = lines;
+    return ['boom'];
+  }
+
+  release(why) {
+    this.released = why;
   }
 }
 
@@ -251,6 +284,7 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
   abort.abort();
   await running;
   assert.equal(jarvis.health.healthz().alive, false);
+  assert.deepEqual([typeof coach.lines, coach.released], ['number', 'terminated']);
 });
 
 test('close ends a run; without one, what needs it says so', async (t) => {

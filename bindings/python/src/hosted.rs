@@ -20,7 +20,7 @@ use crate::host::{Arguments, Callback, Ground, Home};
 const MAKING: Duration = Duration::from_secs(10);
 
 /// What the traits' implementations may call.
-const METHODS: [&str; 9] = [
+const METHODS: [&str; 10] = [
     "probe",
     "observe",
     "restart",
@@ -29,6 +29,7 @@ const METHODS: [&str; 9] = [
     "roll_back",
     "settle_roll_back",
     "last_log_lines",
+    "release",
     "deliver",
 ];
 

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::intents::Intents;
-use super::{ActionRequest, Exit, InstanceEvents, Receipt, RunState, Running, ServiceRestarter};
+use super::{
+    ActionRequest, Exit, InstanceEvents, Leaving, Receipt, RunState, Running, ServiceRestarter,
+};
 use crate::clock::SharedClock;
 use crate::hosted::{Hosted, HostedObject, LeftBehind};
 use crate::vocabulary::{InstanceId, VersionId};
@@ -28,6 +30,7 @@ const QUESTION: Duration = Duration::from_secs(10);
 /// | `roll_back(request)` | the same; `request["to"]` is the version |
 /// | `settle_roll_back({"keep": …})` | nothing; may be left out |
 /// | `last_log_lines({"lines": …})` | texts; may be left out |
+/// | `release({"why": "interrupted" \| "terminated"})` | nothing; may be left out |
 ///
 /// A request is `{"intent": …, "token": …, "timeout_ms": …}`. The same intent is never acted on
 /// twice. An action that is not done at its deadline goes on, and is an error that says so.
@@ -64,6 +67,17 @@ impl HostedRestarter {
                 .with_retry(Retry::Safe { after: None })
                 .with_operation(OPERATION)
         })
+    }
+
+    /// Asks what may be left out.
+    async fn ask_if_there(&self, method: &'static str, argument: Value) -> Result<Option<Value>> {
+        if !self.hosted.has(method) {
+            return Ok(None);
+        }
+        match self.ask(method, argument).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// Acts, once for each intent.
@@ -170,10 +184,7 @@ impl ServiceRestarter for HostedRestarter {
     }
 
     async fn settle_roll_back(&self, keep: bool) -> Result<()> {
-        if self.hosted.has("settle_roll_back") {
-            self.ask("settle_roll_back", json!({ "keep": keep })).await?;
-        }
-        Ok(())
+        self.ask_if_there("settle_roll_back", json!({ "keep": keep })).await.map(drop)
     }
 
     async fn watch(&self) -> Result<InstanceEvents> {
@@ -181,11 +192,13 @@ impl ServiceRestarter for HostedRestarter {
             .with_operation(OPERATION))
     }
 
+    async fn release(&self, why: Leaving) -> Result<()> {
+        self.ask_if_there("release", json!({ "why": why })).await.map(drop)
+    }
+
     async fn last_log_lines(&self, lines: usize) -> Result<Vec<String>> {
-        if !self.hosted.has("last_log_lines") {
-            return Ok(Vec::new());
-        }
-        let answer = self.ask("last_log_lines", json!({ "lines": lines })).await?;
+        let answer = self.ask_if_there("last_log_lines", json!({ "lines": lines })).await?;
+        let Some(answer) = answer else { return Ok(Vec::new()) };
         let told: Vec<String> = serde_json::from_value(answer)
             .map_err(|error| wrong("last_log_lines", "a list of texts").with_source(error))?;
         Ok(newest(told, lines))
@@ -216,8 +229,16 @@ mod tests {
     use crate::hosted::tests::Told;
     use crate::vocabulary::{FencingToken, IntentId};
 
-    const ALL: &[&str] =
-        &["observe", "restart", "start", "stop", "roll_back", "settle_roll_back", "last_log_lines"];
+    const ALL: &[&str] = &[
+        "observe",
+        "restart",
+        "start",
+        "stop",
+        "roll_back",
+        "settle_roll_back",
+        "last_log_lines",
+        "release",
+    ];
 
     struct Scene {
         clock: Arc<ManualClock>,
@@ -329,10 +350,28 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(scene.restarter.settle_roll_back(true).await.is_ok());
         assert!(scene.restarter.last_log_lines(5).await.unwrap().is_empty());
+        assert!(scene.restarter.release(Leaving::Terminated).await.is_ok());
+        assert_eq!(scene.object.asked.lock().unwrap().len(), 0);
         assert_eq!(scene.restarter.watch().await.unwrap_err().kind(), ErrorKind::Unsupported);
         let (object, _) = Told::new(&["observe"]);
         let error = HostedRestarter::new(object, scene.clock.clone(), LeftBehind::new());
         assert!(error.unwrap_err().message().contains("`restart`"));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_was_made_late_may_leave_out_as_much() {
+        let scene = scene(ALL);
+        let unsupported = || Err(Error::new(ErrorKind::Unsupported, "it has no such method"));
+        (0..4).for_each(|_| scene.object.answer(unsupported()));
+        assert!(scene.restarter.settle_roll_back(true).await.is_ok());
+        assert!(scene.restarter.last_log_lines(5).await.unwrap().is_empty());
+        assert!(scene.restarter.release(Leaving::Interrupted).await.is_ok());
+        let error = scene.restarter.start(scene.request("i1")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        scene.object.answer(Ok(Value::Null));
+        scene.restarter.release(Leaving::Terminated).await.unwrap();
+        let why = json!({ "why": "terminated" });
+        assert_eq!(*scene.object.asked.lock().unwrap().last().unwrap(), ("release", why));
     }
 
     #[tokio::test]

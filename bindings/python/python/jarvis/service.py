@@ -59,7 +59,9 @@ class HealthProbe(Protocol):
 
 class ServiceRestarter(Protocol):
     """Brings one service back. It may also have ``start``, ``stop`` and ``roll_back`` (as
-    ``restart``), ``settle_roll_back`` and ``last_log_lines``; what it has not is unsupported."""
+    ``restart``), and ``settle_roll_back``, ``last_log_lines`` and ``release``, each of which is given
+    one mapping (``{"keep": …}``, ``{"lines": …}``, ``{"why": "interrupted" | "terminated"}``). What
+    it has not is unsupported, or needs nothing to be done."""
 
     def observe(self) -> Union[RunningAnswer, Awaitable[RunningAnswer]]:
         """What runs now."""
