@@ -194,6 +194,9 @@ class Coach:
     def stop(self, request: Any) -> None:
         self.well = False
 
+    async def release(self, leaving: Any) -> None:
+        self.left = leaving["why"]
+
 
 class Pager:
     def __init__(self) -> None:
@@ -285,7 +288,8 @@ async def test_a_person_acts_by_hand(running: Any) -> None:
 
 
 async def test_supervision_ends_when_it_is_told(tmp_path: Path) -> None:
-    j = jarvis.Jarvis.open({}, state_dir=tmp_path)
+    coach = Coach()
+    j = jarvis.Jarvis.open({}, state_dir=tmp_path, services=[service(coach, restarter=coach)])
     done = asyncio.Event()
     task = asyncio.create_task(j.run(until=done.wait()))
     await until(lambda: j.health.healthz()["alive"])
@@ -293,6 +297,7 @@ async def test_supervision_ends_when_it_is_told(tmp_path: Path) -> None:
         await j.run()
     done.set()
     await asyncio.wait_for(task, 20)
+    assert coach.left == "terminated"
     await j.close()
     await j.close()
 
