@@ -245,6 +245,8 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
   assert.equal(jarvis.health.snapshot().services[0].service, 'coach');
   assert.equal(jarvis.health.healthz().alive, true);
 
+  // It recovered when the probes of its verification passed; it is healthy from the next round on.
+  for await (const { state } of jarvis.health.watch()) if (state === 'healthy') break;
   const status = await jarvis.operator.status();
   assert.equal(status.platform.state, 'healthy');
   assert.match((await jarvis.operator.pause({ reason: 'a show', lasting: 60_000 })).message, /./);

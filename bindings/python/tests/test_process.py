@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from conftest import redis_url
 
 
 def python(code: str, *, timeout: float = 30, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs a program of its own."""
+    """Runs a program of its own, which Ctrl-C reaches also where the tests run in the background."""
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -22,6 +23,7 @@ def python(code: str, *, timeout: float = 30, check: bool = True) -> subprocess.
         timeout=timeout,
         env={**os.environ, "REDIS": redis_url()},
         check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     if check:
         assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
