@@ -29,6 +29,14 @@ macro_rules! keep_index {
     };
 }
 
+/// A time in 16 digits. In two halves: whole numbers are written much sooner than others, and have 32
+/// bits on some servers.
+macro_rules! digits {
+    ($time:literal) => {
+        concat!("string.format('%08d%08d', ", $time, " / 100000000, ", $time, " % 100000000)")
+    };
+}
+
 /// Stores a session in place of the one that is believed to be there.
 ///
 /// Keys: session; the index of its user, where that lies in this slot, else the session again; the
@@ -113,22 +121,32 @@ pub(super) static EXTEND: Script = Script::new(concat!(
     "local sub, old, now = string.sub, redis.call('GETRANGE', KEYS[1], '0', ARGV[4]), tonumber(ARGV[1])
      local tag = sub(old, 1, 2)
      if tag == '' or tag == 'm1' then return false end
-     local expires, created = tonumber(sub(old, 35, 50)), tonumber(sub(old, 83, 98))
+     local expires, known = tonumber(sub(old, 35, 50)), tonumber(sub(old, 51, 66))
      local ttl, cap = tonumber(ARGV[2]) or tonumber(sub(old, 99, 114)), tonumber(ARGV[3])
-     if tag ~= 's1' or not (expires and created and ttl) then return redis.call('GET', KEYS[1]) end
+     local created = not cap or tonumber(sub(old, 83, 98))
+     if tag ~= 's1' or not (expires and known and created and ttl) then
+       return redis.call('GET', KEYS[1])
+     end
      if expires <= now then return false end
      expires = now + ttl
      if cap and created + cap < expires then expires = created + cap end
-     local step = math.max(math.floor(ttl / 8), 1)
+     local step = ttl / 8
+     step = step < 1 and 1 or step - step % 1
      local kept = expires + -expires % step
-     local at, known = string.format('%016.0f', expires), string.format('%016.0f', kept)
-     if sub(old, 51, 66) == known then
-       redis.call('SETRANGE', KEYS[1], '34', at)
+     if kept == known then
+       redis.call('SETRANGE', KEYS[1], '34', ",
+    digits!("expires"),
+    ")
      elseif sub(old, 141, 140 + #ARGV[5]) ~= ARGV[5] then
        return redis.call('GET', KEYS[1])
      else
        local left = string.format('%.0f', kept - now)
-       redis.call('SETRANGE', KEYS[1], '34', at .. known)
+       known = ",
+    digits!("kept"),
+    "
+       redis.call('SETRANGE', KEYS[1], '34', ",
+    digits!("expires"),
+    " .. known)
        redis.call('PEXPIRE', KEYS[1], left)
        if KEYS[2] then
          redis.call('ZADD', KEYS[2], known, ARGV[6])
