@@ -5,8 +5,9 @@
 //! done it lies in the inbox; the first in an empty inbox wakes JavaScript's thread, which takes all
 //! that is there by then: one wake for many answers.
 
+use std::any::Any;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -106,14 +107,26 @@ type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A panic becomes an error: the process goes on.
 fn guarded(work: impl Future<Output = Outcome> + Send + 'static) -> Work {
-    Box::pin(AssertUnwindSafe(work).catch_unwind().map(|ended| {
-        ended.unwrap_or_else(|panic| {
-            let what = panic.downcast_ref::<&str>().copied();
-            let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            let message = format!("a bug: {}", what.unwrap_or("something panicked"));
-            Err(Error::new(ErrorKind::Internal, message).into())
-        })
-    }))
+    let ended = AssertUnwindSafe(work).catch_unwind();
+    Box::pin(ended.map(|ended| ended.unwrap_or_else(|panic| Err(panicked(&*panic)))))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let what = panic.downcast_ref::<&str>().copied();
+    let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let message = format!("a bug: {}", what.unwrap_or("something panicked"));
+    Error::new(ErrorKind::Internal, message).into()
+}
+
+/// Asks what is known without waiting, such as a hit in memory: no future is made for it.
+pub(crate) fn now<T: Into<Value>>(
+    ask: impl FnOnce() -> Option<Result<T, Failure>>,
+) -> Option<Result<Answer, Thrown>> {
+    let answer = match catch_unwind(AssertUnwindSafe(ask)) {
+        Ok(answer) => answer?,
+        Err(panic) => Err(panicked(&*panic)),
+    };
+    Some(answer.map(|value| value.into().into()).map_err(Thrown::from))
 }
 
 /// The end of one JavaScript environment (the main thread, or a worker thread).

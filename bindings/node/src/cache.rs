@@ -11,7 +11,7 @@ use jarvis_core::{Error, ErrorKind, Result};
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
 
-use crate::bridge::{Bridge, Place};
+use crate::bridge::{Bridge, Place, now};
 use crate::convert::{Answer, Value, json, millis};
 use crate::error::{Failure, Thrown};
 use crate::foreign::Foreign;
@@ -155,9 +155,16 @@ impl Cache {
     /// The value of a key, as text or as bytes.
     #[napi(ts_return_type = "string | Buffer | null | number")]
     pub fn get(&self, key: String, as_bytes: bool) -> Result<Answer, Thrown> {
-        self.answer(
-            |cache| async move { Ok(texts(cache.get().await?.get(&key).await?, as_bytes)?) },
-        )
+        let opened = self.opened.cache.get();
+        let known = now(|| {
+            let value = opened?.get_now(&key)?;
+            Some(value.and_then(|value| texts(value, as_bytes)).map_err(Failure::from))
+        });
+        known.unwrap_or_else(|| {
+            self.answer(
+                |cache| async move { Ok(texts(cache.get().await?.get(&key).await?, as_bytes)?) },
+            )
+        })
     }
 
     /// Stores a value; whether it did.

@@ -15,3 +15,8 @@ pub mod operator;
 mod runtime;
 pub mod session;
 pub mod trial;
+
+/// What JavaScript's thread allocates is freed by the runtime's, and the other way round. That is what
+/// this allocator is good at, and what the system's takes locks for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

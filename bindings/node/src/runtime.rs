@@ -3,6 +3,7 @@
 //! Made at its first use, never at `require`. All threads of the process share it, worker threads
 //! of Node too; it ends with the process.
 
+use std::num::NonZero;
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
@@ -11,6 +12,9 @@ use tokio::runtime::{Builder, Runtime};
 
 /// More threads than this only take turns: what we wait for is the network.
 const MOST_THREADS: usize = 4;
+
+/// One thread for so many cores: JavaScript's thread, and what it talks to, want some too.
+const CORES_A_THREAD: usize = 2;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
@@ -22,10 +26,9 @@ pub(crate) fn get() -> Result<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
     }
-    let threads =
-        available_parallelism().map_or(MOST_THREADS, |cores| cores.get().min(MOST_THREADS));
+    let cores = available_parallelism().map_or(1, NonZero::get);
     let made = Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads((cores / CORES_A_THREAD).clamp(1, MOST_THREADS))
         .thread_name("jarvis-rt")
         .enable_all()
         .build()

@@ -14,9 +14,9 @@ use jarvis_core::{Error, ErrorKind, Result};
 use napi_derive::napi;
 use serde::Serialize;
 
-use crate::bridge::{Bridge, Place};
+use crate::bridge::{Bridge, Place, now};
 use crate::convert::{Answer, Value, json, millis};
-use crate::error::{Failure, Thrown};
+use crate::error::{Failure, Thrown, thrown};
 
 /// A session as it is given.
 #[napi(object)]
@@ -218,7 +218,12 @@ impl Sessions {
     /// The session of an id.
     #[napi(ts_return_type = "string | null | number")]
     pub fn load(&self, id: String) -> Result<Answer, Thrown> {
-        self.answer(|store| async move { Ok(store.get().await?.load(&SessionId::new(id)?).await?) })
+        let id = SessionId::new(id).map_err(thrown)?;
+        let opened = self.store.opened.get();
+        let known = now(|| Some(opened?.load_now(&id)?.map_err(Failure::from)));
+        known.unwrap_or_else(|| {
+            self.answer(|store| async move { Ok(store.get().await?.load(&id).await?) })
+        })
     }
 
     /// Loads a session and lets it live on, in one trip.
