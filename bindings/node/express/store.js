@@ -2,6 +2,7 @@
 
 const { EventEmitter } = require('node:events');
 const { JarvisError } = require('../lib/error.js');
+const rounds = require('../lib/rounds.js');
 const { merged } = require('./merge.js');
 const { Outage } = require('./outage.js');
 const { expressSession } = require('./peer.js');
@@ -70,12 +71,15 @@ const nothing = () => undefined;
 /** Gives an answer to a callback, where there is one; else it is a promise. */
 function answered(answer, callback) {
   if (typeof callback !== 'function') return answer;
-  // What a callback throws is its own affair, as with any callback, and no rejection of ours. In a
-  // turn of their own the requests that came together go on together: that is much quicker than each
-  // from its beginning to its end, since what they have in common is still at hand.
+  // What was answered at once is told in the next turn. So requests that came together go on
+  // together, and that is much quicker than each from its beginning to its end: what they have in
+  // common is still at hand. Late answers come together anyway.
+  const asked = rounds.count;
+  const later = () => (rounds.count === asked ? setImmediate : process.nextTick);
+  // What a callback throws is its own affair, as with any callback, and no rejection of ours.
   answer.then(
-    (value) => setImmediate(callback, null, value),
-    (error) => setImmediate(callback, error),
+    (value) => later()(callback, null, value),
+    (error) => later()(callback, error),
   );
   return undefined;
 }

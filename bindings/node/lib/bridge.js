@@ -2,6 +2,7 @@
 
 const native = require('./native.js');
 const { fromJson, fromNative, toNative } = require('./error.js');
+const rounds = require('./rounds.js');
 
 const [DONE, FAILED, CALL, FORGET, DROP] = [0, 1, 2, 3, 4];
 
@@ -26,8 +27,17 @@ const keeper = {
 
 const bridge = new native.Bridge(drain);
 
+/** Do calls wait for the end of this turn? */
+let isGathering = false;
+
+function begin() {
+  isGathering = false;
+  bridge.begin();
+}
+
 /** Takes everything that waits: answers to calls, and calls of functions. */
 function drain() {
+  rounds.count += 1;
   const taken = bridge.take();
   for (let at = 0; at < taken.length; at += 3) {
     const [id, value] = [taken[at + 1], taken[at + 2]];
@@ -79,6 +89,9 @@ function run(start, convert = same) {
   return new Promise((resolve, reject) => {
     if (waiting.size === 0) keeper.hold();
     waiting.set(answer, { resolve, reject, convert });
+    if (isGathering) return;
+    isGathering = true;
+    setImmediate(begin);
   });
 }
 

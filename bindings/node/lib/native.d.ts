@@ -4,6 +4,8 @@
 export declare class Bridge {
   /** `wake` is called without arguments when there is something to `take()`. */
   constructor(wake: () => void)
+  /** Lets the calls begin that were given a ticket: to be called at the end of the turn. */
+  begin(): void
   /**
    * Everything that waits, three values each: 0 (done), ticket, answer; 1 (failed), ticket,
    * error as JSON; 2 (call a function), call, [function, arguments as JSON]; 3 (forget a
@@ -231,8 +233,11 @@ export declare class Sessions {
   load(id: string): string | null | number
   /** Loads a session and lets it live on, in one trip. */
   loadAndExtend(id: string, ttl?: number | undefined | null): string | null | number
-  /** Saves a session; its head alone. */
-  save(session: SessionInput): string | number
+  /**
+   * Saves a session, given as the fields of `SessionInput`; its head alone. Reading an object would
+   * take as long as the rest.
+   */
+  save(id: string, version: number, ttl: number, data: string, force: boolean, user?: string | undefined | null, ip?: string | undefined | null, userAgent?: string | undefined | null): string | number
   /** Removes a session. */
   delete(name: string, isHandle: boolean): boolean | number
   /** Lets a session live on; until when, in milliseconds since 1970. */

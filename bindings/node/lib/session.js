@@ -7,6 +7,9 @@ const { JarvisError, fromJson, unpacked } = require('./error.js');
 // Where each stands in the head of a packed session (`head` in src/session.rs).
 const [ID, VERSION, CREATED, UPDATED, EXPIRES, TTL, USER, IP, AGENT] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 
+/** Where the data stands among the arguments of `save`. */
+const DATA = 3;
+
 /** A session as it was stored at one version. Its parts are read when they are asked for. */
 class Session {
   /** What the compiled part gave: the head as JSON, a line break, the data as JSON. */
@@ -117,6 +120,12 @@ class Session {
     };
   }
 
+  /** The same as arguments, and the data among them. */
+  static arguments(session, force) {
+    const [fields, data] = [session.#fields, session.json];
+    return [fields[ID], fields[VERSION], fields[TTL], data, force, fields[USER], fields[IP], fields[AGENT]];
+  }
+
   /** What was saved: the head is new, the data is what was given. */
   static saved(session, head, text) {
     session.#packed = `${head}\n`;
@@ -182,10 +191,10 @@ class SessionStore {
 
   save(given, { force = false } = {}) {
     // What is sent is what is saved, whatever happens to the data meanwhile.
-    let input;
+    let sent;
     return run(
-      () => this.#native.save((input = Session.input(given, force))),
-      (head) => Session.saved(given, head, input.data),
+      () => this.#native.save(...(sent = Session.arguments(given, force))),
+      (head) => Session.saved(given, head, sent[DATA]),
     );
   }
 

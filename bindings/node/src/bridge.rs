@@ -1,18 +1,23 @@
-//! [`Bridge`]: how answers that take a while reach JavaScript's thread, in batches.
+//! [`Bridge`]: how calls that take a while leave JavaScript's thread, and how their answers reach it,
+//! both in batches.
 //!
-//! A call is polled once where it is made. What is complete then, as everything in memory is, is
-//! given back at once. What is not goes on in the runtime, and JavaScript gets a ticket. When it is
-//! done it lies in the inbox; the first in an empty inbox wakes JavaScript's thread, which takes all
-//! that is there by then: one wake for many answers.
+//! What is in memory is polled where it is called, and given back at once. Everything else gets a
+//! ticket and gathers; at the end of its turn JavaScript lets all that gathered begin, in the order in
+//! which it was called, in one task of the runtime: one wake for many calls. When a call is done it lies
+//! in the inbox; the first in an empty inbox wakes JavaScript's thread, which takes all that is there by
+//! then: one wake for many answers.
 
 use std::any::Any;
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use futures_util::FutureExt as _;
+use futures_util::stream::FuturesUnordered;
+use futures_util::task::AtomicWaker;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jarvis_core::{Error, ErrorKind};
 use napi::bindgen_prelude::{Either6, Function, Null};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -21,7 +26,7 @@ use napi_derive::napi;
 use tokio_util::sync::CancellationToken;
 
 use crate::convert::{Answer, Value, text};
-use crate::error::{Caught, Failure, Thrown, thrown};
+use crate::error::{Caught, Failure, Thrown};
 use crate::foreign::Calls;
 use crate::runtime;
 
@@ -34,11 +39,14 @@ pub(crate) type Outcome = Result<Value, Failure>;
 /// Where a call is polled first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Without a runtime: it is complete at once, or waits for nothing that needs one.
+    /// Where it is made, without a runtime: as a rule it is complete at once.
     Here,
     /// Within the runtime: it may start timers or connections.
     Runtime,
 }
+
+/// So many calls begin at once, before the turn ends: then both threads have something to do.
+const AT_ONCE: usize = 16;
 
 /// What lies in the inbox, as JavaScript takes it: three values each.
 #[derive(Debug)]
@@ -53,15 +61,21 @@ pub(crate) enum Message {
     Dropped { call: u32 },
 }
 
+/// Calls that have not begun, with their tickets.
 #[derive(Default)]
-struct Inbox {
-    messages: Vec<Message>,
+struct Gathered {
+    calls: Vec<(u32, Work)>,
     last_ticket: u32,
+    /// Is there a task that takes them?
+    is_served: bool,
 }
 
 /// One environment's end: what tasks in the runtime hold.
 pub(crate) struct Shared {
-    inbox: Mutex<Inbox>,
+    gathered: Mutex<Gathered>,
+    /// Wakes the task that takes them.
+    serving: AtomicWaker,
+    inbox: Mutex<Vec<Message>>,
     wake: Wake,
     pub(crate) calls: Calls,
     /// JavaScript's thread ends.
@@ -75,15 +89,19 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Vec<Message>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn push(&self, message: Message) {
         let is_first = {
             let mut inbox = self.inbox();
-            inbox.messages.push(message);
-            inbox.messages.len() == 1
+            inbox.push(message);
+            inbox.len() == 1
         };
         if is_first && !self.ended.is_cancelled() {
             // The status says no more than that the environment is gone, and then nobody waits.
@@ -96,11 +114,58 @@ impl Shared {
         self.ended.is_cancelled()
     }
 
-    fn ticket(&self) -> u32 {
-        let mut inbox = self.inbox();
-        inbox.last_ticket = inbox.last_ticket.wrapping_add(1);
-        inbox.last_ticket
+    fn gather(self: &Arc<Self>, work: Work) -> u32 {
+        let mut gathered = self.gathered();
+        gathered.last_ticket = gathered.last_ticket.wrapping_add(1);
+        let ticket = gathered.last_ticket;
+        gathered.calls.push((ticket, work));
+        let are_enough = gathered.calls.len() >= AT_ONCE;
+        drop(gathered);
+        if are_enough {
+            self.begin();
+        }
+        ticket
     }
+
+    /// Lets everything begin that gathered.
+    fn begin(self: &Arc<Self>) {
+        let is_served = std::mem::replace(&mut self.gathered().is_served, true);
+        if is_served {
+            return self.serving.wake();
+        }
+        match runtime::get() {
+            Ok(runtime) => drop(runtime.spawn(serve(Arc::clone(self)))),
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// Without a runtime nothing begins.
+    fn refuse(&self, error: &Error) {
+        let calls = {
+            let mut gathered = self.gathered();
+            gathered.is_served = false;
+            std::mem::take(&mut gathered.calls)
+        };
+        for (ticket, _) in calls {
+            let failure = Error::new(error.kind(), error.message().to_owned()).into();
+            self.push(Message::Answered { ticket, outcome: Err(failure) });
+        }
+    }
+}
+
+/// Carries out what gathers, until JavaScript's thread ends.
+async fn serve(shared: Arc<Shared>) {
+    let mut calls = FuturesUnordered::new();
+    let serving = poll_fn(|context| {
+        shared.serving.register(context.waker());
+        let gathered = std::mem::take(&mut shared.gathered().calls);
+        calls.extend(gathered.into_iter().map(|(ticket, work)| work.map(move |it| (ticket, it))));
+        while let Poll::Ready(Some((ticket, outcome))) = calls.poll_next_unpin(context) {
+            shared.push(Message::Answered { ticket, outcome });
+        }
+        Poll::<()>::Pending
+    });
+    shared.ended.run_until_cancelled(serving).await;
 }
 
 type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -144,6 +209,8 @@ impl Bridge {
         let wake =
             wake.build_threadsafe_function().weak::<true>().callee_handled::<false>().build()?;
         let shared = Arc::new(Shared {
+            gathered: Mutex::default(),
+            serving: AtomicWaker::new(),
             inbox: Mutex::default(),
             wake,
             calls: Calls::default(),
@@ -159,6 +226,12 @@ impl Bridge {
         Ok(Self { shared })
     }
 
+    /// Lets the calls begin that were given a ticket: to be called at the end of the turn.
+    #[napi]
+    pub fn begin(&self) {
+        self.shared.begin();
+    }
+
     /// Everything that waits, three values each: 0 (done), ticket, answer; 1 (failed), ticket,
     /// error as JSON; 2 (call a function), call, [function, arguments as JSON]; 3 (forget a
     /// function), function, null; 4 (nobody waits for a call), call, null.
@@ -166,7 +239,7 @@ impl Bridge {
         ts_return_type = "Array<null | boolean | string | Buffer | Array<null | boolean | string | Buffer> | number>"
     )]
     pub fn take(&self) -> Vec<Answer> {
-        let messages = std::mem::take(&mut self.shared.inbox().messages);
+        let messages = std::mem::take(&mut *self.shared.inbox());
         let mut taken = Vec::with_capacity(messages.len() * 3);
         for message in messages {
             taken.extend(message.crossing());
@@ -188,37 +261,20 @@ impl Bridge {
         &self.shared
     }
 
-    /// Polls once; what is not complete then goes on in the runtime.
+    /// The answer, where it is known at once, or the ticket of a call that begins when this turn ends.
     pub(crate) fn answer<F, T>(&self, place: Place, work: F) -> Result<Answer, Thrown>
     where
         F: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Into<Value>,
     {
         let mut work = guarded(async move { work.await.map(Into::into) });
-        let mut context = Context::from_waker(Waker::noop());
-        let first = match place {
-            Place::Here => work.as_mut().poll(&mut context),
-            Place::Runtime => {
-                let _entered = runtime::get().map_err(thrown)?.enter();
-                work.as_mut().poll(&mut context)
+        if place == Place::Here {
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(outcome) = work.as_mut().poll(&mut context) {
+                return Ok(outcome?.into());
             }
-        };
-        match first {
-            Poll::Ready(outcome) => Ok(outcome?.into()),
-            Poll::Pending => self.go_on(work),
         }
-    }
-
-    fn go_on(&self, work: Work) -> Result<Answer, Thrown> {
-        let runtime = runtime::get().map_err(thrown)?;
-        let (ticket, shared) = (self.shared.ticket(), Arc::clone(&self.shared));
-        runtime.spawn(async move {
-            let ended = shared.ended.clone();
-            if let Some(outcome) = ended.run_until_cancelled(work).await {
-                shared.push(Message::Answered { ticket, outcome });
-            }
-        });
-        Ok(Either6::F(ticket))
+        Ok(Either6::F(self.shared.gather(work)))
     }
 }
 

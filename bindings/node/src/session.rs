@@ -1,5 +1,7 @@
 //! Sessions.
 
+#![expect(clippy::too_many_arguments, reason = "`save` has its fields as arguments")]
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -235,9 +237,22 @@ impl Sessions {
         })
     }
 
-    /// Saves a session; its head alone.
+    /// Saves a session, given as the fields of `SessionInput`; its head alone. Reading an object would
+    /// take as long as the rest.
     #[napi(ts_return_type = "string | number")]
-    pub fn save(&self, session: SessionInput) -> Result<Answer, Thrown> {
+    pub fn save(
+        &self,
+        id: String,
+        version: f64,
+        ttl: f64,
+        data: String,
+        force: bool,
+        user: Option<String>,
+        ip: Option<String>,
+        user_agent: Option<String>,
+    ) -> Result<Answer, Thrown> {
+        let (id, version, ttl, force) = (Some(id), Some(version), Some(ttl), Some(force));
+        let session = SessionInput { id, user, data, version, ttl, ip, user_agent, force };
         self.answer(
             |store| async move { saved(store.get().await?.save(session.into_save()?).await?) },
         )

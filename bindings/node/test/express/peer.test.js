@@ -14,7 +14,7 @@ function places(t) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'jarvis-peer-'));
   t.after(() => fs.rmSync(folder, { recursive: true, force: true }));
   fs.cpSync(path.join(root, 'express'), path.join(folder, 'package', 'express'), { recursive: true });
-  fs.cpSync(path.join(root, 'lib', 'error.js'), path.join(folder, 'package', 'lib', 'error.js'));
+  for (const name of ['error.js', 'rounds.js']) fs.cpSync(path.join(root, 'lib', name), path.join(folder, 'package', 'lib', name));
   fs.mkdirSync(path.join(folder, 'application', 'node_modules'), { recursive: true });
   const program = `
     const { JarvisStore, track } = require(${JSON.stringify(path.join(folder, 'package', 'express'))});
