@@ -9,7 +9,8 @@
 //! name of the entry before it. A hole is waited on for 50 ms and then filled from the stream; so
 //! is what was missed while the connection was lost. What the stream no longer has is told as
 //! [`Delivery::Missed`](super::Delivery::Missed), a server that lost what it held as
-//! [`Delivery::Gap`](super::Delivery::Gap).
+//! [`Delivery::Gap`](super::Delivery::Gap). What a master took with it before a replica or an instance
+//! had it shows nowhere: Redis acknowledges before it replicates.
 //!
 //! | key or channel | what it is |
 //! |---|---|

@@ -50,7 +50,7 @@ async fn a_life_is_adopted_with_its_receipt_and_its_exit_is_unknown() {
         (started.before.as_ref(), started.after.as_ref()),
         (Some(&instance), Some(&instance))
     );
-    assert_eq!(stage.alive(), [pid(&instance)]);
+    assert_eq!(stage.until_alive(1).await, [pid(&instance)]);
 
     let mut events = next_owner.watch().await.unwrap();
     kill(pid(&instance), Signal::KILL);
@@ -94,7 +94,11 @@ async fn the_owner_may_die_at_any_moment() {
             state => panic!("killed at step {step} of {KILLS}: {state:?}"),
         }
         let receipt = restart(&next_owner, "only").await;
-        assert_eq!(stage.alive(), [pid(receipt.after.as_ref().unwrap())], "step {step}");
+        assert_eq!(
+            stage.until_alive(1).await,
+            [pid(receipt.after.as_ref().unwrap())],
+            "step {step}"
+        );
     }
     assert!(found > 0, "the last kill is after the start");
 }
@@ -129,7 +133,7 @@ async fn a_lost_child_is_found_by_its_environment() {
     let next_owner = stage.shell("exec sleep 600");
     let second = restart(&next_owner, "more").await;
     assert_eq!(second.before, receipt.after);
-    assert_eq!(stage.alive(), [pid(second.after.as_ref().unwrap())]);
+    assert_eq!(stage.until_alive(1).await, [pid(second.after.as_ref().unwrap())]);
 }
 
 #[tokio::test]

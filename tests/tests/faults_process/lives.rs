@@ -31,7 +31,7 @@ async fn fault_19_a_killed_process_is_told_at_once_and_leaves_no_zombie() {
     let second = restart(&restarter, "b").await;
     assert_ne!(second.after, first.after);
     assert_eq!(run_state(&restarter).await, RunState::Running);
-    assert_eq!(stage.alive(), [pid_after(&second)]);
+    assert_eq!(stage.until_alive(1).await, [pid_after(&second)]);
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn what_cannot_be_started_is_missing_and_what_runs_stays() {
         let error = broken.restart(request("b", LONG)).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert_eq!(run_state(&broken).await, RunState::Running);
-        assert_eq!(stage.alive(), [pid_after(&before)]);
+        assert_eq!(stage.until_alive(1).await, [pid_after(&before)]);
     }
     let other = Stage::new();
     let never = other.restarter(ProcessConfig::new(vec!["/no/such/program".to_owned()]));
@@ -217,7 +217,7 @@ async fn the_record_has_one_writer_at_a_time() {
             (&"running".into(), &life.into())
         );
     }
-    assert_eq!(stage.alive(), [life]);
+    assert_eq!(stage.until_alive(1).await, [life]);
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn leaving_stops_or_leaves_as_configured() {
     let restarter = stage.shell("exec sleep 600");
     let life: Option<InstanceId> = restart(&restarter, "a").await.after;
     restarter.release(Leaving::Terminated).await.unwrap();
-    assert_eq!(stage.alive(), [pid(life.as_ref().unwrap())]);
+    assert_eq!(stage.until_alive(1).await, [pid(life.as_ref().unwrap())]);
     restarter.release(Leaving::Interrupted).await.unwrap();
     assert!(stage.alive().is_empty());
     // What we stopped on leaving is a first start next time, not a crash.

@@ -57,7 +57,8 @@ impl Stage {
         marked(&format!("JARVIS_RUN={}", self.record().display()))
     }
 
-    /// Waits until so many are alive.
+    /// Waits until so many are alive. In the middle of an `exec` a process has no environment for a
+    /// moment, and is not found.
     pub(crate) async fn until_alive(&self, count: usize) -> Vec<u32> {
         until("the number of processes", || {
             let alive = self.alive();
