@@ -20,6 +20,20 @@ use serde_json::Value;
 use crate::clock::{ClockExt, Monotonic, SharedClock};
 use crate::{Error, ErrorKind, Result};
 
+/// What the traits' implementations may call.
+pub const METHODS: [&str; 10] = [
+    "probe",
+    "observe",
+    "restart",
+    "start",
+    "stop",
+    "roll_back",
+    "settle_roll_back",
+    "last_log_lines",
+    "release",
+    "deliver",
+];
+
 /// A call under way.
 pub type HostedCall = Pin<Box<dyn Future<Output = Result<Value>> + Send + 'static>>;
 

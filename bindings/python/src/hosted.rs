@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jarvis_core::config::Section;
-use jarvis_core::hosted::{HostedCall, HostedObject, LeftBehind, Running};
+use jarvis_core::hosted::{HostedCall, HostedObject, LeftBehind, METHODS, Running};
 use jarvis_core::registry::{FactoryContext, Registry};
 use jarvis_core::{alert, health, restart};
 use pyo3::prelude::*;
@@ -18,20 +18,6 @@ use crate::host::{Arguments, Callback, Ground, Home};
 
 /// How long making an object may take while the configuration is read again.
 const MAKING: Duration = Duration::from_secs(10);
-
-/// What the traits' implementations may call.
-const METHODS: [&str; 10] = [
-    "probe",
-    "observe",
-    "restart",
-    "start",
-    "stop",
-    "roll_back",
-    "settle_roll_back",
-    "last_log_lines",
-    "release",
-    "deliver",
-];
 
 /// An object of Python's with the methods that it has.
 struct Object {

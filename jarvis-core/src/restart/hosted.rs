@@ -226,19 +226,11 @@ fn newest(lines: Vec<String>, most: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::clock::{Clock, ManualClock};
+    use crate::hosted::METHODS;
     use crate::hosted::tests::Told;
     use crate::vocabulary::{FencingToken, IntentId};
 
-    const ALL: &[&str] = &[
-        "observe",
-        "restart",
-        "start",
-        "stop",
-        "roll_back",
-        "settle_roll_back",
-        "last_log_lines",
-        "release",
-    ];
+    const ALL: &[&str] = &METHODS;
 
     struct Scene {
         clock: Arc<ManualClock>,
