@@ -210,6 +210,12 @@ class Pager:
         self.alerts.append(alert)
 
 
+async def until_it_leads(j: jarvis.Jarvis) -> None:
+    """The lease takes a moment, and only who holds it acts and lets go of processes."""
+    while "lease" not in (await j.operator.status()).get("operator", {}):
+        await asyncio.sleep(0.005)
+
+
 @pytest_asyncio.fixture
 async def running(tmp_path: Path) -> AsyncIterator[tuple[jarvis.Jarvis, Coach, Pager]]:
     coach, pager = Coach(), Pager()
@@ -222,9 +228,7 @@ async def running(tmp_path: Path) -> AsyncIterator[tuple[jarvis.Jarvis, Coach, P
     )
     async with j:
         task = asyncio.create_task(j.run())
-        # The lease takes a moment.
-        while "lease" not in (await j.operator.status()).get("operator", {}):
-            await asyncio.sleep(0.005)
+        await until_it_leads(j)
         yield j, coach, pager
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -293,6 +297,7 @@ async def test_supervision_ends_when_it_is_told(tmp_path: Path) -> None:
     done = asyncio.Event()
     task = asyncio.create_task(j.run(until=done.wait()))
     await until(lambda: j.health.healthz()["alive"])
+    await until_it_leads(j)
     with pytest.raises(jarvis.ConflictError):
         await j.run()
     done.set()

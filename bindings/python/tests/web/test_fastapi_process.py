@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import threading
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+import time
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import pytest
 from kit import options_of
@@ -62,23 +65,46 @@ early.cache.set("k", 1)
 
 def write(folder: Any, version: str, early: str = "") -> None:
     text = textwrap.dedent(APP).replace("EARLY", early).replace("VERSION", version)
-    (folder / "application.py").write_text(text)
+    (folder / "new").write_text(text)
+    (folder / "new").replace(folder / "application.py")
 
 
 class Output:
     """What a server prints, line by line."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
         self.lines: List[str] = []
+        self._queue: "queue.SimpleQueue[str]" = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, args=[process.stdout])
+        self._reader.start()
 
-    def wait_for(self, text: str, times: int = 1) -> None:
-        assert self._process.stdout is not None
+    def _read(self, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._queue.put(line)
+        self._queue.put("")
+
+    def wait_for(self, text: str, times: int = 1, within: Optional[float] = None) -> bool:
+        """Whether it came; without `within` it has to, before the server ends."""
+        end = None if within is None else time.monotonic() + within
         while times:
-            line = self._process.stdout.readline()
+            try:
+                left = None if end is None else max(0.0, end - time.monotonic())
+                line = self._queue.get(timeout=left)
+            except queue.Empty:
+                return False
             assert line, "the server ended:\n" + "".join(self.lines)
             self.lines.append(line)
             times -= text in line
+        return True
+
+    def rest(self) -> str:
+        """All of it, once the server has ended."""
+        self._reader.join(20)
+        assert not self._reader.is_alive(), "a process of the server lives on"
+        while not self._queue.empty():
+            self.lines.append(self._queue.get())
+        return "".join(self.lines)
 
 
 @contextmanager
@@ -100,19 +126,21 @@ def server(
         env={**os.environ, "STORE": store, "STATE": str(folder / "state"), "PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     )
+    output = Output(process)
     hung = threading.Timer(40, os.killpg, [process.pid, signal.SIGKILL])
     hung.start()
     try:
-        yield process, Output(process), listener.getsockname()[1]
+        yield process, output, listener.getsockname()[1]
         process.terminate()
-        out, _ = process.communicate(timeout=20)
-        assert process.returncode in (0, -signal.SIGTERM), (process.returncode, out)
-        assert "Traceback" not in out, out
+        process.wait(20)
+        assert process.returncode in (0, -signal.SIGTERM), (process.returncode, output.rest())
+        assert "Traceback" not in output.rest(), output.rest()
     finally:
         hung.cancel()
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        process.wait()
+        output.rest()
         listener.close()
 
 
@@ -160,8 +188,11 @@ def test_uvicorn_with_reload(tmp_path: Any) -> None:
         output.wait_for("Application startup complete")
         (count, before), cookie = ask(port, "POST", "/count", None)
         assert count == 1
-        write(tmp_path, "second")
-        output.wait_for("second ready")
+        # A change that it makes before its first look at the file, uvicorn never sees.
+        for n in itertools.count(2):
+            write(tmp_path, f"version {n}")
+            if output.wait_for(f"version {n} ready", within=n):
+                break
         output.wait_for("Application startup complete")
         (count, after), cookie = ask(port, "POST", "/count", cookie)
         assert count == 2 and after != before, "another process, the same session"
