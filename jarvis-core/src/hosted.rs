@@ -130,6 +130,9 @@ struct Waiting(Arc<Call>);
 impl Drop for Waiting {
     fn drop(&mut self) {
         let state = &self.0.state;
+        if state.load(Ordering::Acquire) == ENDED {
+            return;
+        }
         // Counted first: it may end in between, and then counts back.
         self.0.counts.add(self.0.method);
         let left = state.compare_exchange(WAITED_FOR, LEFT, Ordering::AcqRel, Ordering::Acquire);

@@ -108,7 +108,8 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
     /// - A forced save ignores the version; the last writer wins.
     /// - Prolongs it by its `ttl` from now, up to the absolute cap.
     /// - Changing `user` moves it to that user's list.
-    /// - Repeated after a lost answer it is applied once.
+    /// - Repeated after a lost answer it is applied once. Where others have changed the session since,
+    ///   so that nobody knows, it is an error that is [`Indeterminate`](crate::Retry::Indeterminate).
     /// - Limits as in [`create`](SessionStore::create).
     async fn save(&self, save: Save) -> Result<SaveOutcome>;
 

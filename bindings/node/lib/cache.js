@@ -1,5 +1,7 @@
 'use strict';
 
+const { AsyncResource } = require('node:async_hooks');
+
 const { native, now, offer, run } = require('./bridge.js');
 const { JarvisError } = require('./error.js');
 
@@ -129,14 +131,16 @@ class Cache {
   async getOrLoad(key, load, { stale, early, wait, ...how } = {}) {
     // What the caller's own function threw is thrown as it is, not as a copy that was abroad.
     let thrown;
-    const function_ = offer(async (_, signal) => {
+    const calling = async (_, signal) => {
       try {
         return stored(await load(signal));
       } catch (error) {
         thrown = { error };
         throw error;
       }
-    });
+    };
+    // It is called for whoever asks here, and sees their AsyncLocalStorage.
+    const function_ = offer(AsyncResource.bind(calling));
     try {
       return await run(() => this.#native.getOrLoad(key, { store: options(how), stale, early, wait }, function_), parsed);
     } catch (error) {

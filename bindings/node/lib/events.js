@@ -38,7 +38,7 @@ class EventBus {
 
   listen(listener, { onError = report, ...options } = {}) {
     const subscription = this.subscribe(options);
-    void deliver(subscription, listener, onError);
+    void deliver(subscription, listener, onError, options.signal);
     return subscription;
   }
 
@@ -48,7 +48,7 @@ class EventBus {
 }
 
 /** Hands events to a listener, one at a time; what it throws ends nothing. */
-async function deliver(subscription, listener, onError) {
+async function deliver(subscription, listener, onError, signal) {
   try {
     for await (const event of subscription) {
       try {
@@ -58,7 +58,8 @@ async function deliver(subscription, listener, onError) {
       }
     }
   } catch (error) {
-    if (error?.name !== 'AbortError') onError(error);
+    // Whoever aborted knows.
+    if (signal?.aborted !== true) onError(error);
   }
 }
 

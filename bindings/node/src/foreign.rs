@@ -23,7 +23,7 @@ struct Open {
 #[derive(Debug)]
 struct Waiting {
     reply: oneshot::Sender<Result<String>>,
-    _running: Option<Running>,
+    running: Option<Running>,
 }
 
 impl Calls {
@@ -36,15 +36,17 @@ impl Calls {
         let mut open = self.open();
         open.last = open.last.wrapping_add(1);
         let call = open.last;
-        open.waiting.insert(call, Waiting { reply, _running: running });
+        open.waiting.insert(call, Waiting { reply, running });
         (call, receiver)
     }
 
     /// Gives an answer to who waits for it. Nobody may: then it came too late.
     pub(crate) fn answer(&self, call: u32, reply: Result<String>) {
         let waiting = self.open().waiting.remove(&call);
-        if let Some(waiting) = waiting {
-            let _ = waiting.reply.send(reply);
+        if let Some(Waiting { reply: asker, running }) = waiting {
+            // First: whoever has the answer may call again.
+            drop(running);
+            let _ = asker.send(reply);
         }
     }
 

@@ -89,13 +89,12 @@ impl Log {
                 };
                 batch(opened).await
             };
-            match closed.run_until_cancelled(taking).await {
-                Some(taken) => Ok(taken?),
-                None => {
-                    *stream.lock().await = None;
-                    Ok(None)
-                }
+            let taken = closed.run_until_cancelled(taking).await.transpose()?.flatten();
+            if taken.is_none() {
+                closed.cancel();
+                *stream.lock().await = None;
             }
+            Ok(taken)
         })
     }
 
@@ -103,6 +102,10 @@ impl Log {
     #[napi]
     pub fn close(&self) {
         self.closed.cancel();
+        // Who waits lets go of it.
+        if let Ok(mut stream) = self.stream.try_lock() {
+            *stream = None;
+        }
     }
 }
 

@@ -8,11 +8,13 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyWeakrefReference;
 use rustix::event::{EventfdFlags, eventfd};
+use tokio_util::sync::CancellationToken;
 
 use crate::runtime::{self, Inside};
 
@@ -33,6 +35,8 @@ pub(crate) struct Bridge {
     event_loop: Py<PyWeakrefReference>,
     wake: OwnedFd,
     waiting: Mutex<Vec<Message>>,
+    /// Told when the loop was closed: it turns no more.
+    closed: CancellationToken,
 }
 
 impl Bridge {
@@ -61,12 +65,12 @@ impl Bridge {
             })?
             .bind(py);
         let known = bridges.call_method1(intern!(py, "get"), (event_loop,))?;
-        let known = known.cast::<Drain>().ok().map(|drain| Arc::clone(&drain.get().0));
+        let known = known.cast::<Known>().ok().map(|known| Arc::clone(&known.get().0));
         let bridge = match known.filter(|bridge| bridge.leads_to(event_loop)) {
             Some(bridge) => bridge,
             None => {
                 let bridge = Self::build(event_loop)?;
-                bridges.set_item(event_loop, Drain(Arc::clone(&bridge)))?;
+                bridges.set_item(event_loop, Known(Arc::clone(&bridge)))?;
                 bridge
             }
         };
@@ -83,9 +87,15 @@ impl Bridge {
             event_loop: PyWeakrefReference::new(event_loop)?.unbind(),
             wake,
             waiting: Mutex::default(),
+            closed: CancellationToken::new(),
         });
+        // What the loop calls is called in the context that it was added in: not in that of the
+        // request that happens to be the first.
+        static CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let nothing = CONTEXT.import(py, "contextvars", "Context")?.call0()?;
+        let add = event_loop.getattr(intern!(py, "add_reader"))?;
         let drain = Drain(Arc::clone(&bridge));
-        event_loop.call_method1(intern!(py, "add_reader"), (bridge.wake.as_raw_fd(), drain))?;
+        nothing.call_method1(intern!(py, "run"), (add, bridge.wake.as_raw_fd(), drain))?;
         Ok(bridge)
     }
 
@@ -94,9 +104,14 @@ impl Bridge {
         self.generation == runtime::generation() && known.is_some_and(|known| known.is(event_loop))
     }
 
-    /// Tells the loop. From any thread; waits for nothing.
+    /// Tells the loop. From any thread; waits for nothing. A loop that is closed hears nothing, and
+    /// what it was told is dropped.
     pub(crate) fn tell(&self, message: Message) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() {
+            drop(waiting);
+            return drop(message);
+        }
         let first = waiting.is_empty();
         waiting.push(message);
         drop(waiting);
@@ -106,6 +121,25 @@ impl Bridge {
         }
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// Complete when the loop is closed.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> {
+        self.closed.clone().cancelled_owned()
+    }
+
+    /// The loop is closed: what waits for it is dropped, so that nobody waits for the answer.
+    fn close(&self) {
+        let waiting = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.closed.cancel();
+            std::mem::take(&mut *waiting)
+        };
+        drop(waiting);
+    }
+
     fn take(&self) -> Vec<Message> {
         // Before the queue, so that what comes in between wakes the loop once more.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
@@ -113,9 +147,19 @@ impl Bridge {
     }
 }
 
-/// What the loop calls when it is woken.
+/// The bridge to a loop, where bridges are looked up.
+#[pyclass(frozen, module = "jarvis._core")]
+struct Known(Arc<Bridge>);
+
+/// What the loop calls when it is woken. The loop alone has it, and drops it when it is closed.
 #[pyclass(frozen, module = "jarvis._core")]
 struct Drain(Arc<Bridge>);
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
 
 #[pymethods]
 impl Drain {
@@ -142,7 +186,19 @@ fn settle(future: &Bound<'_, PyAny>, finish: Finish) -> PyResult<()> {
     }
     match finish(py) {
         Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
-        Err(error) => future.call_method1(intern!(py, "set_exception"), (error.into_value(py),))?,
+        Err(error) => fail(future, error)?,
     };
     Ok(())
+}
+
+/// A future takes every exception but `StopIteration`, which is told as Python tells one that leaves
+/// a coroutine.
+fn fail<'py>(future: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
+    let (py, set) = (future.py(), intern!(future.py(), "set_exception"));
+    let raised = error.clone_ref(py).into_value(py);
+    future.call_method1(set, (raised,)).or_else(|_| {
+        let told = PyRuntimeError::new_err("a function raised StopIteration");
+        told.set_cause(py, Some(error));
+        future.call_method1(set, (told.into_value(py),))
+    })
 }

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use crate::call::{Begin, Face, Size};
 use crate::convert::{self, Span};
 use crate::error;
-use crate::host::{Callback, Home, no_arguments};
+use crate::host::{Callback, no_arguments};
 use crate::jarvis::Handle;
 
 /// Keeps values for a while, by key.
@@ -277,7 +277,7 @@ impl Cache {
         if let Some(wait) = wait {
             load.wait = wait.0;
         }
-        let loader = Callback::new(loader, Home::of(py, self.face)?);
+        let loader = Callback::of_caller(py, loader, self.face)?;
         let loader = core::loader(move || loaded(Arc::clone(&loader)));
         let (jarvis, places) = self.handle.open(py)?;
         let begin = match places.cache {

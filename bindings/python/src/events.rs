@@ -318,7 +318,8 @@ impl Subscription {
             waiting.wait().await;
             Ok(())
         };
-        self.face.call(py, Begin::Here, wait, move |py, ()| convert(py, &shared))
+        // A source may wait for a time.
+        self.face.call(py, Begin::HereWithRuntime, wait, move |py, ()| convert(py, &shared))
     }
 }
 
@@ -344,13 +345,12 @@ impl Shared {
 
 #[pymethods]
 impl Subscription {
-    /// Waits until `take` has something to give.
+    /// Waits until `take` has something to give, unless another consumer was quicker.
     fn ready(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.wait(py, |py, _| Ok(py.None()))
     }
 
-    /// The envelopes that are there; none at the end. Who is cancelled between the two loses
-    /// nothing.
+    /// The envelopes that are there. Who is cancelled between the two loses nothing.
     fn take(&self) -> PyResult<Vec<Envelope>> {
         Ok(self.shared.take(BATCH)?.into_iter().map(Envelope).collect())
     }
@@ -359,13 +359,28 @@ impl Subscription {
         this
     }
 
+    /// Has it ended, with nothing left to take?
+    #[getter]
+    fn ended(&self) -> bool {
+        let inbox = self.shared.inbox();
+        inbox.ended && inbox.events.is_empty()
+    }
+
     /// The next envelope, of the blocking face.
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let next = self.wait(py, |py, shared| match shared.take(1)?.pop_front() {
-            None => Ok(py.None()),
-            Some(envelope) => Envelope::object(py, envelope),
-        })?;
-        Ok((!next.is_none(py)).then_some(next))
+        loop {
+            let next = self.wait(py, |py, shared| match shared.take(1)?.pop_front() {
+                None => Ok(py.None()),
+                Some(envelope) => Envelope::object(py, envelope),
+            })?;
+            if !next.is_none(py) {
+                return Ok(Some(next));
+            }
+            // Else another consumer was quicker.
+            if self.ended() {
+                return Ok(None);
+            }
+        }
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {
@@ -392,7 +407,7 @@ impl Subscription {
     /// Unsubscribes; whoever waits gets what is there, then the end. Safe to repeat.
     fn close(&self) {
         self.shared.inbox().ended = true;
-        self.shared.closed.notify_one();
+        self.shared.closed.notify_waiters();
         if let Ok(mut source) = self.shared.source.try_lock() {
             source.take();
         }

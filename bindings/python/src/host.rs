@@ -7,9 +7,11 @@
 
 mod threads;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use jarvis_core::clock::{Clock, ClockExt, SystemClock};
 use jarvis_core::{Error, ErrorKind, Result};
 use pyo3::intern;
@@ -75,7 +77,7 @@ impl Home {
     fn resolved(&self) -> Self {
         let Self::Method { awaited, ground } = self else { return self.clone() };
         match ground.get() {
-            (Some(bridge), _) if *awaited => Self::Loop(bridge),
+            (Some(bridge), _) if *awaited && !bridge.is_closed() => Self::Loop(bridge),
             (_, Some(runtime)) => Self::Threads { runtime, here: false },
             (_, None) => self.clone(),
         }
@@ -139,6 +141,8 @@ where
 pub(crate) struct Callback {
     function: Py<PyAny>,
     home: Home,
+    /// The caller's context variables, of what is called for a caller.
+    context: Option<Py<PyAny>>,
 }
 
 /// Are we on a thread of the runtime, and not on the caller's own?
@@ -153,8 +157,28 @@ fn is_daemon(py: Python<'_>) -> PyResult<bool> {
 }
 
 impl Callback {
-    pub(crate) fn new(function: Py<PyAny>, home: Home) -> Arc<Self> {
-        Arc::new(Self { function, home })
+    /// Something that is called for whoever calls now: it sees their context variables.
+    pub(crate) fn of_caller(
+        py: Python<'_>,
+        function: Py<PyAny>,
+        face: Face,
+    ) -> PyResult<Arc<Self>> {
+        static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let context = COPY.import(py, "contextvars", "copy_context")?.call0()?;
+        let home = Home::of(py, face)?;
+        Ok(Arc::new(Self { function, home, context: Some(context.unbind()) }))
+    }
+
+    /// A method that is called at any time, for nobody.
+    pub(crate) fn of_method(method: Py<PyAny>, home: Home) -> Arc<Self> {
+        Arc::new(Self { function: method, home, context: None })
+    }
+
+    /// What it sees when it is called later, or elsewhere. It is not entered twice at a time, and
+    /// what one call sets is not seen by the next.
+    fn context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let copy = |context: &Py<PyAny>| context.bind(py).call_method0(intern!(py, "copy"));
+        self.context.as_ref().map(copy).transpose()
     }
 
     /// Calls it and waits, also for what it awaits. What it raises is the error, as it is.
@@ -169,13 +193,19 @@ impl Callback {
         let home = self.home.resolved();
         let _cancel = Cancel { home: home.clone(), running: Arc::clone(&running) };
         if on_the_runtime() || matches!(home, Home::Threads { here: false, .. }) {
-            self.send(home, arguments, asker, Arc::clone(&running));
+            self.send(home.clone(), arguments, asker, Arc::clone(&running));
         } else {
-            runtime::attached(|py| self.begin(py, &home, arguments, asker, &running));
+            runtime::attached(|py| self.begin(py, &home, None, arguments, asker, &running));
         }
-        let answer = told.await.map_err(|_| gone())?;
+        let told = match &home {
+            Home::Loop(bridge) => match select(told, pin!(bridge.closed())).await {
+                Either::Left((told, _)) => told.ok(),
+                Either::Right(_) => None,
+            },
+            Home::Threads { .. } | Home::Method { .. } => told.await.ok(),
+        };
         lock(&running).task = None;
-        answer
+        told.ok_or_else(gone)?
     }
 
     /// Calls it and blocks: on the runtime for at most so long, as a loop that is gone never
@@ -190,7 +220,9 @@ impl Callback {
         let asker = Box::new(Converted { sender, convert });
         let home = self.home.resolved();
         if !on_the_runtime() {
-            runtime::attached(|py| self.begin(py, &home, arguments, asker, &Running::default()));
+            runtime::attached(|py| {
+                self.begin(py, &home, None, arguments, asker, &Running::default());
+            });
             return told.try_recv().map_err(|_| gone())?;
         }
         Arc::clone(self).send(home, arguments, asker, Running::default());
@@ -210,8 +242,12 @@ impl Callback {
         match &home {
             Home::Loop(bridge) => {
                 let bridge = Arc::clone(bridge);
-                bridge.tell(Message::Run(Box::new(move |py| {
-                    self.begin(py, &home, arguments, asker, &running);
+                bridge.tell(Message::Run(Box::new(move |py| match self.context(py) {
+                    Ok(context) => {
+                        let context = context.as_ref();
+                        self.begin(py, &home, context, arguments, asker, &running);
+                    }
+                    Err(error) => asker.tell(py, Err(error)),
                 })));
             }
             Home::Threads { runtime, .. } => {
@@ -222,11 +258,12 @@ impl Callback {
         }
     }
 
-    /// On the thread that is to call it.
+    /// On the thread that is to call it; in the caller's own context, or in this one.
     fn begin(
         &self,
         py: Python<'_>,
         home: &Home,
+        context: Option<&Bound<'_, PyAny>>,
         arguments: Arguments,
         asker: Box<dyn Asker>,
         running: &Running,
@@ -234,7 +271,9 @@ impl Callback {
         if !asker.waits() {
             return;
         }
-        let called = arguments(py).and_then(|arguments| self.function.bind(py).call1(arguments));
+        let function = self.function.bind(py);
+        let called = arguments(py)
+            .and_then(|arguments| call_in(context, function, arguments.into_bound(py)));
         let (value, awaitable) = match called.and_then(|value| Ok((is_awaitable(&value)?, value))) {
             Ok((awaitable, value)) => (value, awaitable),
             Err(error) => return asker.tell(py, Err(error)),
@@ -244,7 +283,7 @@ impl Callback {
         }
         match home {
             Home::Loop(_) => {
-                let followed = follow(&value, asker).and_then(|task| keep(running, &task));
+                let followed = follow(&value, context, asker).and_then(|task| keep(running, &task));
                 if let Err(error) = followed {
                     error.write_unraisable(py, Some(&value));
                 }
@@ -275,11 +314,31 @@ fn is_awaitable(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     IS.import(py, "inspect", "isawaitable")?.call1((value,))?.is_truthy()
 }
 
+/// Calls it in this context, or in the one that we are in.
+fn call_in<'py>(
+    context: Option<&Bound<'py, PyAny>>,
+    function: &Bound<'py, PyAny>,
+    arguments: Bound<'py, PyTuple>,
+) -> Answer<'py> {
+    let Some(context) = context else { return function.call1(arguments) };
+    let py = function.py();
+    let run = context.getattr(intern!(py, "run"))?;
+    run.call1(PyTuple::new(
+        py,
+        std::iter::once(function.clone()).chain(arguments).collect::<Vec<_>>(),
+    )?)
+}
+
 /// Awaits it as a task of the running loop.
-fn follow<'py>(awaitable: &Bound<'py, PyAny>, asker: Box<dyn Asker>) -> Answer<'py> {
+fn follow<'py>(
+    awaitable: &Bound<'py, PyAny>,
+    context: Option<&Bound<'py, PyAny>>,
+    asker: Box<dyn Asker>,
+) -> Answer<'py> {
     static ENSURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = awaitable.py();
-    let task = ENSURE.import(py, "asyncio", "ensure_future")?.call1((awaitable,))?;
+    let ensure = ENSURE.import(py, "asyncio", "ensure_future")?;
+    let task = call_in(context, ensure, PyTuple::new(py, [awaitable])?)?;
     task.call_method1(intern!(py, "add_done_callback"), (Told::new(asker),))?;
     Ok(task)
 }

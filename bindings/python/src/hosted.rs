@@ -39,12 +39,12 @@ impl Object {
                 continue;
             };
             let home = Home::of_method(&method, ground)?;
-            methods.insert(name, Callback::new(method.unbind(), home));
+            methods.insert(name, Callback::of_method(method.unbind(), home));
         }
         // A probe may be a bare function.
         if methods.is_empty() && object.is_callable() {
             let home = Home::of_method(object, ground)?;
-            methods.insert("probe", Callback::new(object.clone().unbind(), home));
+            methods.insert("probe", Callback::of_method(object.clone().unbind(), home));
         }
         Ok(Self { name: object.get_type().name()?.to_string(), methods })
     }
@@ -139,7 +139,7 @@ struct Factory {
 impl Factory {
     fn new(py: Python<'_>, function: &Py<PyAny>, ground: &Arc<Ground>) -> PyResult<Self> {
         let home = Home::of_method(function.bind(py), ground)?;
-        let function = Callback::new(function.clone_ref(py), home);
+        let function = Callback::of_method(function.clone_ref(py), home);
         Ok(Self { function, ground: Arc::clone(ground) })
     }
 

@@ -58,6 +58,7 @@ impl Recipe {
 
 /// A loop that supervises.
 struct Supervision {
+    generation: u64,
     stop: Option<oneshot::Sender<Leaving>>,
     ended: watch::Receiver<Option<Ended>>,
 }
@@ -220,8 +221,14 @@ impl Handle {
         Ok(self.open(py)?.0)
     }
 
+    /// The loop of this process: one that a parent ran is not there in the child of a fork.
     fn supervision(&self) -> MutexGuard<'_, Option<Supervision>> {
-        self.supervision.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut supervision = self.supervision.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = |it: &Supervision| it.generation == runtime::generation();
+        if !supervision.as_ref().is_none_or(here) {
+            std::mem::forget(supervision.take());
+        }
+        supervision
     }
 
     /// Takes it out of use, and gives what has to be closed.
@@ -399,7 +406,8 @@ impl Jarvis {
             let result = result.unwrap_or_else(|panic| Err(error::panicked(&*panic)));
             end.send_replace(Some(Arc::new(result)));
         });
-        *self.handle.supervision() = Some(Supervision { stop: Some(stop), ended });
+        let generation = runtime::generation();
+        *self.handle.supervision() = Some(Supervision { generation, stop: Some(stop), ended });
         Ok(())
     }
 

@@ -82,6 +82,8 @@ fn current() -> std::io::Result<&'static Runtime> {
 #[pyfunction]
 fn forked() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    // The threads that were inside are not there any more.
+    INSIDE.store(usize::try_from(DEPTH.get()).unwrap_or(0), Ordering::SeqCst);
 }
 
 /// The interpreter is about to end. Threads that still run are daemons by now, and Python unwinds

@@ -19,7 +19,7 @@ use pyo3::types::{PyDict, PyString};
 use crate::call::{Face, Size};
 use crate::convert::{self, Span, duration};
 use crate::error;
-use crate::host::{self, Arguments, Callback, Home};
+use crate::host::{self, Arguments, Callback};
 use crate::jarvis::Handle;
 use crate::runtime::Inside;
 
@@ -468,7 +468,7 @@ impl SessionStore {
         change: &Bound<'_, PyAny>,
         deadline: Option<Span>,
     ) -> PyResult<Py<PyAny>> {
-        let change = Callback::new(plain_function(change)?, Home::of(py, self.face)?);
+        let change = Callback::of_caller(py, plain_function(change)?, self.face)?;
         let deadline = duration(deadline).unwrap_or(core::UPDATE_DEADLINE);
         let work = move |store: Arc<dyn core::SessionStore>| async move {
             let mut change = |session: &mut core::Session| {

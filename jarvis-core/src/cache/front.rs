@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::load::Loaded;
 use super::meter::{Meter, count};
 use super::policy::{check_key, check_keys, check_pattern, check_tag, checked_tags};
-use super::storage::{Age, Found, Look, Storage, Write};
+use super::storage::{Age, Done, Found, Look, Storage, Write};
 use super::{CachePolicy, CacheStats, CacheValue, Entry, Lifetime, SetOptions};
 use crate::clock::{ClockExt, Monotonic, SharedClock};
 use crate::resilience::SingleFlight;
@@ -79,6 +79,12 @@ impl<S: Storage> Front<S> {
             Err(error) if is_failure(&error) && !self.policy.strict => Ok(instead),
             other => other,
         }
+    }
+
+    /// Where some were done and others not, the failure counts, and is the answer of a strict cache.
+    fn softened_each(&self, done: Done) -> Result<u64> {
+        let Done { count, failed } = done;
+        self.softened(failed.map_or(Ok(count), Err), count)
     }
 
     /// Counts a read as a hit or a miss; one that failed was counted as an error.
@@ -178,7 +184,7 @@ impl<S: Storage> Front<S> {
         if writes.is_empty() {
             return Ok(0);
         }
-        self.softened(self.storage.write(writes, &tags, options.condition).await, 0)
+        self.softened_each(self.storage.write(writes, &tags, options.condition).await)
     }
 
     pub(super) async fn delete(&self, keys: &[String]) -> Result<u64> {
@@ -189,7 +195,9 @@ impl<S: Storage> Front<S> {
         if each.is_empty() {
             return Ok(0);
         }
-        self.softened(self.storage.remove(&each).await, 0)
+        let removed = self.storage.remove(&each).await;
+        self.flights.forget(each.iter());
+        self.softened_each(removed)
     }
 
     pub(super) async fn increment(
@@ -211,16 +219,22 @@ impl<S: Storage> Front<S> {
 
     pub(super) async fn invalidate_tag(&self, tag: &str) -> Result<()> {
         check_tag(tag)?;
-        self.counted(self.storage.invalidate_tag(tag).await)
+        let done = self.storage.invalidate_tag(tag).await;
+        self.flights.forget_all();
+        self.counted(done)
     }
 
     pub(super) async fn invalidate_pattern(&self, pattern: &str) -> Result<u64> {
         check_pattern(pattern)?;
-        self.counted(self.storage.remove_matching(pattern).await)
+        let removed = self.storage.remove_matching(pattern).await;
+        self.flights.forget_all();
+        self.counted(removed)
     }
 
     pub(super) async fn flush(&self) -> Result<()> {
-        self.counted(self.storage.flush().await)
+        let done = self.storage.flush().await;
+        self.flights.forget_all();
+        self.counted(done)
     }
 
     pub(super) async fn stats(&self) -> Result<CacheStats> {

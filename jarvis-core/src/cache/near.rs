@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::front::{Front, cache_over_front};
 use super::redis::{RedisStorage, RedisTicket, Tagged};
-use super::storage::{Age, Begun, Counts, Found, Look, SOME_READS, Storage, Terms, Write};
+use super::storage::{Age, Begun, Counts, Done, Found, Look, SOME_READS, Storage, Terms, Write};
 use super::{
     CachePolicy, CacheStats, CacheValue, Condition, Entry, Lifetime, LoadOptions, Loader,
     SetOptions,
@@ -25,8 +25,8 @@ use crate::store::redis::Redis;
 /// A cache in Redis with copies of what was read in this process. Clones share it.
 ///
 /// - What any cache of the namespace with [`CachePolicy::near`] changes is announced over Pub/Sub
-///   and dropped here. Own changes are seen at once, those of others when the announcement arrives,
-///   usually within a millisecond. What must be read as it is *now* is read through
+///   and dropped here. Own changes are seen once they are answered, those of others when the
+///   announcement arrives, usually within a millisecond; so is an own one whose caller went away. What must be read as it is *now* is read through
 ///   [`RedisCache`](super::RedisCache).
 /// - While the announcements can't be heard there are no copies: all are dropped when the connection
 ///   is lost, and every read goes to Redis until it is back. A connection that died without a word
@@ -110,12 +110,8 @@ impl NearStorage {
             Listener::Closed => false,
         };
         if let (true, Ok(runtime)) = (needed, Handle::try_current()) {
-            let task = listen(
-                self.far.redis().clone(),
-                self.far.channel(),
-                self.far.instance().to_owned(),
-                Arc::clone(&self.copies),
-            );
+            let task =
+                listen(self.far.redis().clone(), self.far.channel(), Arc::clone(&self.copies));
             *listener = Listener::Running(runtime.spawn(task));
         }
     }
@@ -131,7 +127,7 @@ impl NearStorage {
     }
 
     /// Drops own copies after a change, whatever became of it: it may have been applied.
-    fn forgetting<T>(&self, keys: &[&str], result: Result<T>) -> Result<T> {
+    fn forgetting<T>(&self, keys: &[&str], result: T) -> T {
         keys.iter().for_each(|key| self.copies.forget(key));
         result
     }
@@ -177,19 +173,14 @@ impl Storage for NearStorage {
         self.far.look(key).await
     }
 
-    async fn write(
-        &self,
-        writes: Vec<Write>,
-        tags: &[String],
-        condition: Condition,
-    ) -> Result<u64> {
+    async fn write(&self, writes: Vec<Write>, tags: &[String], condition: Condition) -> Done {
         let keys: Vec<String> = writes.iter().map(|write| write.key.clone()).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let written = self.far.write(writes, tags, condition).await;
         self.forgetting(&keys, written)
     }
 
-    async fn remove(&self, keys: &[String]) -> Result<u64> {
+    async fn remove(&self, keys: &[String]) -> Done {
         let names: Vec<&str> = keys.iter().map(String::as_str).collect();
         let removed = self.far.remove(keys).await;
         self.forgetting(&names, removed)

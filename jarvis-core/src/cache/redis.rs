@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-pub(super) use announce::{Announcement, Change};
+pub(super) use announce::Change;
 use keys::{Ids, Keys};
 pub(super) use read::Tagged;
 use read::{Hints, Part};
 pub(super) use turn::RedisTicket;
 
 use super::front::{Front, cache_over_front};
-use super::storage::{Age, Begun, Counts, EVERY_READ, Found, Look, Storage, Terms, Write};
+use super::storage::{Age, Begun, Counts, Done, EVERY_READ, Found, Look, Storage, Terms, Write};
 use super::{
     CachePolicy, CacheStats, CacheValue, Condition, Entry, Lifetime, LoadOptions, Loader,
     SetOptions,
@@ -89,11 +89,6 @@ impl RedisStorage {
             hints: Hints::new(),
             announces: policy.near,
         })
-    }
-
-    /// Names this handle in what it announces.
-    pub(super) fn instance(&self) -> &str {
-        &self.ids.instance
     }
 
     pub(super) fn redis(&self) -> &Redis {
@@ -165,16 +160,11 @@ impl Storage for RedisStorage {
         Ok(read.pop().unwrap_or(Ok(None))?.map(|read| read.found.age))
     }
 
-    async fn write(
-        &self,
-        writes: Vec<Write>,
-        tags: &[String],
-        condition: Condition,
-    ) -> Result<u64> {
+    async fn write(&self, writes: Vec<Write>, tags: &[String], condition: Condition) -> Done {
         self.write_all(writes, tags, condition).await
     }
 
-    async fn remove(&self, keys: &[String]) -> Result<u64> {
+    async fn remove(&self, keys: &[String]) -> Done {
         self.remove_all(keys).await
     }
 

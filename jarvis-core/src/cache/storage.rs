@@ -85,6 +85,36 @@ pub(super) struct Begun<T> {
     pub(super) found: Option<Found>,
 }
 
+/// How many of several were done, each for itself, and what kept the first of the others from it.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) count: u64,
+    pub(super) failed: Option<Error>,
+}
+
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "memory does all or none"))]
+impl Done {
+    pub(super) fn fails(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.count += other.count;
+        if let Some(error) = other.failed {
+            self.fails(error);
+        }
+    }
+}
+
+impl From<Result<u64>> for Done {
+    fn from(all: Result<u64>) -> Self {
+        match all {
+            Ok(count) => Self { count, failed: None },
+            Err(error) => Self { count: 0, failed: Some(error) },
+        }
+    }
+}
+
 /// What a storage counts by itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
@@ -129,11 +159,11 @@ pub(super) trait Storage: Debug + Send + Sync + 'static {
         writes: Vec<Write>,
         tags: &[String],
         condition: Condition,
-    ) -> impl Future<Output = Result<u64>> + Send;
+    ) -> impl Future<Output = Done> + Send;
 
     /// How many of these, each named once, were fresh. Loads under way of these keys are not
     /// stored.
-    fn remove(&self, keys: &[String]) -> impl Future<Output = Result<u64>> + Send;
+    fn remove(&self, keys: &[String]) -> impl Future<Output = Done> + Send;
 
     fn add(
         &self,

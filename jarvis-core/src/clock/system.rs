@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use super::{BootId, Clock, Monotonic, Sleep, WallTime};
 
+/// A wait beyond what the machine's clock can name ends no sooner.
+const FAR: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The machine's clocks, waiting through tokio's timer (resolution 1 ms).
@@ -65,13 +68,23 @@ impl Clock for SystemClock {
     }
 
     fn sleep_until(&self, at: Monotonic) -> Sleep {
-        Box::pin(tokio::time::sleep_until(start() + at.since_start()))
+        let until = start().checked_add(at.since_start());
+        Box::pin(tokio::time::sleep_until(until.unwrap_or_else(|| start() + FAR)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_wait_may_be_without_an_end() {
+        let clock = SystemClock::new();
+        for long in [Duration::MAX, Duration::MAX / 2, Duration::from_secs(u64::MAX / 4)] {
+            let wait = clock.sleep_until(clock.monotonic() + long);
+            assert!(futures_util::FutureExt::now_or_never(wait).is_none());
+        }
+    }
 
     #[test]
     fn the_axes_move_and_the_boot_has_a_name() {

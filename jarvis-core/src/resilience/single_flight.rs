@@ -33,11 +33,16 @@ impl<K, V> Default for SingleFlight<K, V> {
 struct Landing<'a, K: Eq + Hash, V> {
     flights: &'a Mutex<HashMap<K, watch::Receiver<Option<V>>>>,
     key: &'a K,
+    flight: &'a watch::Receiver<Option<V>>,
 }
 
 impl<K: Eq + Hash, V> Drop for Landing<'_, K, V> {
     fn drop(&mut self) {
-        lock(self.flights).remove(self.key);
+        let mut flights = lock(self.flights);
+        // After `forget` another one may be under way under this key.
+        if flights.get(self.key).is_some_and(|flight| flight.same_channel(self.flight)) {
+            flights.remove(self.key);
+        }
     }
 }
 
@@ -50,6 +55,22 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Lets nobody join the calls under way for these keys any more. Those who wait go on waiting.
+    pub fn forget<'a>(&self, keys: impl Iterator<Item = &'a K>)
+    where
+        K: 'a,
+    {
+        let mut flights = lock(&self.flights);
+        if !flights.is_empty() {
+            keys.for_each(|key| drop(flights.remove(key)));
+        }
+    }
+
+    /// Lets nobody join any of the calls under way any more. Those who wait go on waiting.
+    pub fn forget_all(&self) {
+        lock(&self.flights).clear();
     }
 
     /// The result of the call under way for this key, or of `call` when there is none.
@@ -70,7 +91,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
                 }
             };
             if let Some(sender) = sender {
-                let landing = Landing { flights: &self.flights, key: &key };
+                let landing = Landing { flights: &self.flights, key: &key, flight: &flight };
                 let value = call().await;
                 sender.send_replace(Some(value.clone()));
                 drop(landing);
@@ -88,8 +109,41 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use std::sync::atomic::{AtomicU32, Ordering};
     use tokio::sync::Semaphore;
+
+    #[test]
+    fn a_call_that_is_forgotten_is_joined_by_nobody_and_ends_no_other() {
+        let flight: SingleFlight<&str, u32> = SingleFlight::new();
+        let gates = [Semaphore::new(0), Semaphore::new(0)];
+        let call = |number: usize| {
+            let (flight, gates) = (&flight, &gates);
+            async move {
+                let value = async || {
+                    gates[number].acquire().await.unwrap().forget();
+                    u32::try_from(number).unwrap()
+                };
+                flight.run("key", || value()).await
+            }
+            .boxed_local()
+        };
+        let (mut first, mut with_first) = (call(0), call(1));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(with_first.as_mut().now_or_never().is_none());
+        flight.forget(["key", "other"].iter());
+        let (mut second, mut with_second) = (call(1), call(0));
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(with_second.as_mut().now_or_never().is_none());
+        gates[0].add_permits(1);
+        assert_eq!((first.now_or_never(), with_first.now_or_never()), (Some(0), Some(0)));
+        let mut with_both = call(0);
+        assert!(with_both.as_mut().now_or_never().is_none(), "the second is under way");
+        gates[1].add_permits(1);
+        assert_eq!((second.now_or_never(), with_second.now_or_never()), (Some(1), Some(1)));
+        assert_eq!(with_both.now_or_never(), Some(1));
+        assert!(lock(&flight.flights).is_empty());
+    }
 
     #[tokio::test]
     async fn many_callers_share_one_call_and_one_takes_over() {

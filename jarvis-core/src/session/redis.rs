@@ -157,8 +157,14 @@ impl Store {
     }
 
     async fn run(&self, operation: &'static str, command: Command) -> Result<Answer> {
-        let value: Value = self.redis.query(operation, command, Effect::Idempotent).await?;
-        Answer::read(value)
+        self.run_told(operation, command).await.map(|(answer, _)| answer)
+    }
+
+    /// And whether it was sent again, because the answer to the first sending was lost.
+    async fn run_told(&self, operation: &'static str, command: Command) -> Result<(Answer, bool)> {
+        let (value, again) =
+            self.redis.query_told::<Value>(operation, command, Effect::Idempotent).await?;
+        Ok((Answer::read(value)?, again))
     }
 
     /// A script on a session that is believed to be its user's, and on the index of that user in
@@ -319,12 +325,13 @@ impl Records for Store {
     }
 
     async fn list(&self, user: &UserId) -> Result<Vec<Listed>> {
-        self.of_user(user).await
+        self.of_user(user).await?.readable()
     }
 
     async fn clear(&self, user: &UserId, except: Option<SessionHandle>) -> Result<u64> {
-        let listed = self.of_user(user).await?;
-        let going = listed.iter().map(|it| &it.handle).filter(|it| Some(*it) != except.as_ref());
+        let members = self.of_user(user).await?;
+        let going =
+            members.sessions.iter().map(|it| &it.handle).filter(|it| Some(*it) != except.as_ref());
         let going: Vec<_> = going.collect();
         let mut cleared = 0;
         for some in going.chunks(index::AT_ONCE) {
@@ -332,6 +339,9 @@ impl Records for Store {
             for removed in futures_util::future::try_join_all(removed).await? {
                 cleared += u64::from(removed);
             }
+        }
+        for (handle, _) in members.damaged {
+            cleared += u64::from(self.remove_of(&handle, None).await?);
         }
         Ok(cleared)
     }

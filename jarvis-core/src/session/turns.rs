@@ -5,7 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::SessionId;
 
-type Queue = Arc<tokio::sync::Mutex<()>>;
+/// Who waits for one session.
+#[derive(Default)]
+struct Queue {
+    turn: Arc<tokio::sync::Mutex<()>>,
+    places: usize,
+}
 
 /// Who wants to change which session. Holds nothing for a session that nobody changes.
 #[derive(Default)]
@@ -24,8 +29,10 @@ impl Turns {
 
     /// A place in the session's queue, kept until it is dropped.
     pub(super) fn enter<'a>(&'a self, id: &'a SessionId) -> Place<'a> {
-        let queue = Arc::clone(self.queues().entry(id.clone()).or_default());
-        Place { turns: self, id, queue }
+        let mut queues = self.queues();
+        let queue = queues.entry(id.clone()).or_default();
+        queue.places += 1;
+        Place { turns: self, id, turn: Arc::clone(&queue.turn) }
     }
 }
 
@@ -33,21 +40,22 @@ impl Turns {
 pub(super) struct Place<'a> {
     turns: &'a Turns,
     id: &'a SessionId,
-    queue: Queue,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Place<'_> {
     /// Complete when all who came before are done. First come, first served.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.queue.lock().await
+        self.turn.lock().await
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut queues = self.turns.queues();
-        // Places are taken under this lock, so that two are the map's and ours: nobody else waits.
-        if Arc::strong_count(&self.queue) == 2 {
+        let Some(queue) = queues.get_mut(self.id) else { return };
+        queue.places -= 1;
+        if queue.places == 0 {
             queues.remove(self.id);
         }
     }

@@ -66,6 +66,7 @@ use futures_util::future::join_all;
 use redis::{FromRedisValue, Value};
 
 pub use board::{State, StateChanges};
+use command::Told;
 pub(crate) use command::{Command, Effect, Script};
 pub(crate) use failure::again;
 pub use options::Options;
@@ -188,10 +189,22 @@ impl Redis {
         command: impl Into<Command>,
         effect: Effect,
     ) -> Result<T> {
-        let answer = self.ask(&command.into(), effect).await;
-        answer
-            .and_then(|value| failure::read(&self.shared.shown, value))
-            .map_err(|error| error.with_operation(operation))
+        self.query_told(operation, command, effect).await.map(|(answer, _)| answer)
+    }
+
+    /// [`query`](Self::query), and whether the answer is the one to a second sending, after the one
+    /// to the first was lost with its connection.
+    pub(crate) async fn query_told<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        command: impl Into<Command>,
+        effect: Effect,
+    ) -> Result<(T, bool)> {
+        let told = self.ask(&command.into(), effect).await;
+        told.and_then(|Told { again, value }| {
+            Ok((failure::read(&self.shared.shown, value)?, again))
+        })
+        .map_err(|error| error.with_operation(operation))
     }
 
     /// Sends commands at once, grouped by the node that has their keys, and gives the answers in
@@ -254,7 +267,7 @@ impl Redis {
         Deadline { at: self.clock().monotonic() + self.deadline, within: self.deadline }
     }
 
-    async fn ask(&self, command: &Command, effect: Effect) -> Result<Value> {
+    async fn ask(&self, command: &Command, effect: Effect) -> Result<Told> {
         self.check_process()?;
         match &self.shared.servers {
             Servers::One(link) => ask_one(link, command, effect, self.deadline()).await,
@@ -303,7 +316,7 @@ impl Redis {
         for (answer, command) in answers.into_iter().zip(commands) {
             all.push(match answer {
                 Some(answer) => answer,
-                None => self.ask(command, effect).await,
+                None => self.ask(command, effect).await.map(|told| told.value),
             });
         }
         all
@@ -339,13 +352,16 @@ async fn ask_one(
     command: &Command,
     effect: Effect,
     deadline: Deadline,
-) -> Result<Value> {
+) -> Result<Told> {
     let mut text = None;
-    let mut moved = false;
+    let (mut moved, mut again) = (false, false);
     loop {
         let sent = text.as_ref().unwrap_or(command);
         let answer = link.send(&sent.cmd, effect, deadline).await?;
-        let Value::ServerError(error) = answer.value else { return Ok(answer.value) };
+        again |= answer.again;
+        let Value::ServerError(error) = answer.value else {
+            return Ok(Told { again, value: answer.value });
+        };
         let refused = failure::refused(link.name(), &error);
         match error.code() {
             "NOSCRIPT" if text.is_none() => {

@@ -107,6 +107,7 @@ all!(
         a_deletion_during_a_load_is_not_undone,
         a_pattern_during_a_load_is_not_undone,
         a_flush_during_a_load_is_not_undone,
+        who_asks_after_a_deletion_gets_nothing_from_before_it,
         a_value_set_during_a_load_stays,
         a_stale_value_is_given_while_it_is_refreshed,
         a_stale_value_is_given_when_the_refresh_fails,

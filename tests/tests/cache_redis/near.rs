@@ -75,6 +75,31 @@ async fn what_others_change_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_own_change_is_seen_although_its_caller_went_away() {
+    let server = RedisServer::with_port(&[]).await;
+    let cache = near(&tcp(&server), patient()).await;
+    // It knows the script then.
+    cache.delete(&["k".to_owned()]).await.expect("deleted");
+    for _ in 0..10 {
+        cache.set("k", "old".into(), SetOptions::new()).await.expect("stored");
+        copied(&cache, "k").await;
+        // The server has got it, and carries it out when nobody waits for it any more.
+        let _ = server.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+        let (deleted, keys) = (cache.clone(), ["k".to_owned()]);
+        let deleting = tokio::spawn(async move { deleted.delete(&keys).await });
+        until("it is held", async || {
+            server.cli(&["INFO", "clients"]).contains("blocked_clients:1\r\n")
+        })
+        .await;
+        deleting.abort();
+        assert!(deleting.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(text(&cache, "k").await.as_deref(), Some("old"), "it is a copy");
+        let _ = server.cli(&["CLIENT", "UNPAUSE"]);
+        seen(&cache, "k", None).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_change_is_announced() {
     let server = RedisServer::with_port(&[]).await;
     let reader = near(&tcp(&server), patient()).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jarvis_core::cache::{Cache, Lifetime, LoadOptions, SetOptions, loader};
+use jarvis_core::cache::{Cache, Condition, Entry, Lifetime, LoadOptions, SetOptions, loader};
 use jarvis_core::{Error, ErrorKind};
 use jarvis_tests::engines::RedisServer;
 
@@ -25,6 +25,37 @@ async fn a_tag_that_was_evicted_invalidates_and_never_revives() {
     assert_eq!(text(&cache, "k").await, None, "a new version of the tag revives nothing");
     assert_eq!(text(&cache, "other").await.as_deref(), Some("v"));
     assert_ne!(server.cli(&["--no-raw", "GET", "jarvis:t:{shop:t}"]), old);
+}
+
+#[tokio::test]
+async fn what_fails_for_one_key_is_done_for_the_others() {
+    let server = RedisServer::start(&[]).await;
+    let strict = cache(&server.url(), patient());
+    let soft = cache(&server.url(), patient().with_strict(false));
+    let keys = ["a", "b", "c"].map(str::to_owned);
+    for (cache, is_strict) in [(&soft, false), (&strict, true)] {
+        for key in ["a", "c"] {
+            cache.set(key, "v".into(), SetOptions::new()).await.expect("stored");
+        }
+        // Something else lies under the second one.
+        let _ = server.cli(&["HSET", "jarvis:c:{shop:b}", "field", "value"]);
+        match cache.delete(&keys).await {
+            Ok(deleted) => assert_eq!((deleted, is_strict), (2, false)),
+            Err(error) => assert_eq!((error.kind(), is_strict), (ErrorKind::Corrupt, true)),
+        }
+        let present = SetOptions::new().with_condition(Condition::IfAbsent);
+        let entries = keys.iter().map(|key| Entry::new(key.clone(), "v")).collect();
+        match cache.set_many(entries, present).await {
+            Ok(stored) => assert_eq!((stored, is_strict), (2, false)),
+            Err(error) => assert_eq!((error.kind(), is_strict), (ErrorKind::Corrupt, true)),
+        }
+        for key in ["a", "c"] {
+            assert_eq!(text(cache, key).await.as_deref(), Some("v"), "{key}");
+        }
+        assert_eq!(server.cli(&["TYPE", "jarvis:c:{shop:b}"]).trim(), "hash");
+        let errors = cache.stats().await.expect("numbers").errors;
+        assert!(errors >= 2, "{errors}");
+    }
 }
 
 #[tokio::test]

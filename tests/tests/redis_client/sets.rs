@@ -213,6 +213,8 @@ async fn the_sentinels_are_believed_even_while_the_old_master_answers() {
     let set_of = RedisSet::sentinel();
     let redis = open(set_of.url());
     set(&redis, "before", "1").await.expect("set");
+    let mut listener = subscribe(&redis, &["news"], &[], 100).expect("a runtime");
+    assert_eq!(listener.next().await, Told::Restored);
     let sentinels = set_of.ports();
     let address = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"];
     let old = RedisSet::cli(sentinels[0], &address);
@@ -241,4 +243,12 @@ async fn the_sentinels_are_believed_even_while_the_old_master_answers() {
     let clock = SystemClock::new();
     let deadline = clock.monotonic() + FAILOVER;
     assert!(clock.until(deadline, there).await.is_some(), "it stays with the old one");
+    let heard = async {
+        assert!(matches!(listener.next().await, Told::Lost(_)));
+        assert_eq!(listener.next().await, Told::Restored);
+        call(&redis, &["PUBLISH", "news", "new"], Repeat::Write).await.expect("publish");
+        assert_eq!(listener.next().await, Told::Message("news".to_owned(), "new".to_owned()));
+    };
+    let deadline = clock.monotonic() + FAILOVER;
+    assert!(clock.until(deadline, heard).await.is_some(), "it listens to the old one");
 }

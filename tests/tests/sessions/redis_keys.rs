@@ -149,12 +149,13 @@ async fn something_else_under_a_key_is_told_and_can_be_deleted() {
             store.extend(&made.id.clone().into(), None).await.expect_err("extend"),
             store.load_and_extend(&made.id, None).await.expect_err("load_and_extend"),
             store.create(NewSession::new().with_id(made.id.clone())).await.expect_err("create"),
-            store.count(None).await.expect_err("count"),
+            store.scan(None, 10).await.expect_err("scan"),
         ] {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }
     }
+    assert_eq!(store.count(None).await.expect("count"), 1, "it is there");
     assert!(store.delete(&made.id.clone().into()).await.expect("delete"));
     assert_eq!(keys(&server, "*"), Vec::<String>::new());
     // What is of another type is not ours to delete.
@@ -165,6 +166,29 @@ async fn something_else_under_a_key_is_told_and_can_be_deleted() {
     ] {
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_can_t_be_read_keeps_nobody_logged_in() {
+    let server = RedisServer::start(&[]).await;
+    let store = stage(&server);
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        made.push(store.create(NewSession::new().with_user(ada())).await.expect("create"));
+    }
+    let key = keys(&server, "jarvis:*:s:*").remove(1);
+    let _ = server.cli(&["SETRANGE", &key, "34", "hunter2"]);
+    let error = store.list(&ada()).await.expect_err("it can't be listed");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // What it tells is a handle by which it can be looked at, or deleted.
+    let told = error.context().find(|(name, _)| *name == "session").expect("a handle").1;
+    assert!(made.iter().any(|it| it.id.handle(true).to_string() == told), "{error}");
+    assert_eq!(store.clear(&ada(), None).await.expect("clear"), 3);
+    assert!(store.list(&ada()).await.expect("list").is_empty());
+    assert_eq!(store.count(None).await.expect("count"), 0);
+    for session in &made {
+        assert_eq!(store.load(&session.id).await.expect("load"), None);
     }
 }
 

@@ -127,6 +127,8 @@ struct Losses {
     /// Is the first lost answer the end, so that nothing comes through from then on?
     deadly: AtomicBool,
     dead: AtomicBool,
+    /// New connections wait while this is held.
+    gate: tokio::sync::RwLock<()>,
 }
 
 impl Losses {
@@ -162,6 +164,7 @@ async fn swallowing(server: &RedisServer, losses: Arc<Losses>) -> Target {
             if losses.dead.load(Ordering::SeqCst) {
                 return Ok(());
             }
+            drop(losses.gate.read().await);
             let server = UnixStream::connect(&socket).await?;
             let (mut from_client, mut to_client) = client.into_split();
             let (mut from_server, mut to_server) = server.into_split();
@@ -239,6 +242,65 @@ async fn what_is_repeated_after_a_lost_answer_is_applied_once() {
     assert_eq!(store.clear(&ada, None).await.expect("clear"), 1);
     assert_eq!(losses.left(), 0);
     assert!(store.list(&ada).await.expect("list").is_empty());
+}
+
+#[tokio::test]
+async fn what_others_have_changed_since_a_lost_answer_is_not_changed_twice() {
+    let server = RedisServer::start(&[]).await;
+    let losses = Arc::new(Losses::default());
+    let proxy = swallowing(&server, Arc::clone(&losses)).await;
+    let url = format!("redis://{}", proxy.address());
+    let prefix = prefix();
+    let store = stage::redis(&url, &prefix, SessionPolicy::default(), system());
+    let other = stage::redis(&server.url(), &prefix, SessionPolicy::default(), system());
+    let made = store.create(new(r#"{"n":0}"#)).await.expect("create");
+
+    // Its save is applied, the answer lost, and somebody else comes before it can ask again.
+    let held = losses.gate.write().await;
+    losses.arm(1, 1);
+    let between = async {
+        until("the answer is lost", async || losses.left() == 0).await;
+        let n = stage::add_one(&other, &made.id).await.expect("update");
+        drop(held);
+        n
+    };
+    let (told, n) = futures_util::join!(stage::add_one(&store, &made.id), between);
+    let error = told.expect_err("nobody knows whether it was applied");
+    let expected = (ErrorKind::Unavailable, Retry::Indeterminate);
+    assert_eq!((error.kind(), error.retry()), expected, "{error:?}");
+    let found = store.load(&made.id).await.expect("load").expect("it is there");
+    assert_eq!((n, number(&found), found.version), (2, 2, 3), "each once");
+
+    // Where the version tells that it was not applied, it is a conflict.
+    let held = losses.gate.write().await;
+    let _ = server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let between = async {
+        let n = stage::add_one(&other, &made.id).await.expect("update");
+        drop(held);
+        n
+    };
+    let (told, n) = futures_util::join!(store.save(Save::new(found)), between);
+    match told.expect("save") {
+        SaveOutcome::Conflict(session) => assert_eq!((n, number(&session)), (3, 3)),
+        SaveOutcome::Saved(session) => panic!("over somebody's: {session:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_move_that_may_have_been_made_is_told_to_be_unknown() {
+    let server = RedisServer::start(&[]).await;
+    let losses = Arc::new(Losses::default());
+    let proxy = swallowing(&server, Arc::clone(&losses)).await;
+    let url = format!("redis://{}", proxy.address());
+    let store = stage::redis(&url, &prefix(), SessionPolicy::default(), system());
+    let made = store.create(new(r#"{"n":1}"#)).await.expect("create");
+    // The session is read; its move is made, not answered, and nobody can be asked any more.
+    losses.deadly.store(true, Ordering::SeqCst);
+    losses.arm(1, 1);
+    let error = store.regenerate(&made.id, None).await.expect_err("nobody answers");
+    assert_eq!((losses.left(), error.retry()), (0, Retry::Indeterminate), "{error:?}");
+    assert_eq!(living(&server), 1, "under another id");
 }
 
 /// How many sessions live, counted in one step.

@@ -285,10 +285,14 @@ class Subscription:
     """One subscriber's end: an iterator of envelopes, and a context manager."""
 
     def ready(self) -> None:
-        """Waits until `take` has something to give."""
+        """Waits until `take` has something to give, unless another consumer was quicker."""
 
     def take(self) -> List[Envelope]:
-        """The envelopes that are there; none at the end."""
+        """The envelopes that are there."""
+
+    @property
+    def ended(self) -> bool:
+        """Has it ended, with nothing left to take?"""
 
     def __iter__(self) -> Self: ...
     def __next__(self) -> Envelope: ...

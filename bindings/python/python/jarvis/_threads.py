@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import Context
 from inspect import isawaitable
-from typing import Any, Awaitable, Callable
+from typing import Any, Awaitable, Callable, Optional
 
 
-def start(take: Callable[[], tuple[Callable[..., Any], tuple[Any, ...], Any]]) -> None:
+#: Gives a function, its arguments, the context to call it in if there is one, and whom to tell.
+Take = Callable[[], "tuple[Callable[..., Any], tuple[Any, ...], Optional[Context], Any]"]
+
+
+def start(take: Take) -> None:
     """Starts a thread that calls what it takes, one after the other."""
     threading.Thread(target=_work, args=(take,), name="jarvis-callback", daemon=True).start()
 
@@ -26,16 +31,22 @@ def run(awaitable: Awaitable[Any]) -> Any:
     return asyncio.run(wait())
 
 
-def _work(take: Callable[[], tuple[Callable[..., Any], tuple[Any, ...], Any]]) -> None:
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    value = function(*arguments)
+    return run(value) if isawaitable(value) else value
+
+
+def _work(take: Take) -> None:
     while True:
-        function, arguments, told = take()
+        function, arguments, context, told = take()
         try:
-            value = function(*arguments)
-            if isawaitable(value):
-                value = run(value)
+            if context is None:
+                value = _call(function, arguments)
+            else:
+                value = context.run(_call, function, arguments)
         except BaseException as error:  # noqa: BLE001, it is told to whoever asked
             told.answer(None, error)
         else:
             told.answer(value)
-        del function, arguments, told
+        del function, arguments, context, told
         value = None

@@ -128,13 +128,14 @@ class Subscription:
 
     async def __anext__(self) -> Envelope:
         """The next event. Cancelling it loses none."""
-        if not self._waiting:
+        while not self._waiting:
             core = (await self._begin())._core
             answer = core.ready()
             if type(answer) is Future:
                 await answer
             self._waiting.extend(core.take())
-            if not self._waiting:
+            # Else another task, which iterates too, was quicker.
+            if not self._waiting and core.ended:
                 raise StopAsyncIteration
         return self._waiting.popleft()
 

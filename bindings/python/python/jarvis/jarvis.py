@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Awaitable, Dict, Iterable, Mapping, Optional, Union
 
 from jarvis import _core
 from jarvis._types import Factory, Future, Mode
 from jarvis.cache import Cache
+from jarvis.errors import JarvisError
 from jarvis.events import EventBus
 from jarvis.health import Health
 from jarvis.operator import Operator
@@ -168,7 +170,9 @@ class Jarvis:
         Any later call raises :class:`~jarvis.OperationCancelledError`.
         """
         self._core.stop()
-        await self._ended()
+        # How the loop ended, whoever ran it has heard.
+        with suppress(JarvisError):
+            await self._ended()
         answer = self._core.close()
         return await answer if type(answer) is Future else answer
 

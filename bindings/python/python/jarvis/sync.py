@@ -11,11 +11,13 @@ Ctrl-C ends it. The classes and methods have the names, arguments and errors of 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Mapping, Optional, Union
 
 from jarvis import _core
 from jarvis._core import Cache, EventBus, Health, Operator, SessionStore, Subscription
 from jarvis._types import Factory, Mode
+from jarvis.errors import JarvisError
 from jarvis.service import AlertSink, Service, Sink, _Given
 
 if TYPE_CHECKING:
@@ -112,7 +114,9 @@ class Jarvis:
     def close(self) -> None:
         """Ends what goes on behind the stores, the connections and :meth:`run`. Safe to repeat."""
         self._core.stop()
-        self._core.ended()
+        # How the loop ended, whoever ran it has heard.
+        with suppress(JarvisError):
+            self._core.ended()
         self._core.close()
 
     def __enter__(self) -> Jarvis:

@@ -76,7 +76,8 @@ pub(crate) fn ready(py: Python<'_>, runtime: &'static Runtime) -> PyResult<()> {
     Ok(())
 }
 
-/// What a thread asks for its next call: the function, its arguments, and whom to tell.
+/// What a thread asks for its next call: the function, its arguments, the context to call it in if
+/// there is one, and whom to tell.
 #[pyclass(frozen, module = "jarvis._core")]
 struct Take {
     runtime: &'static Runtime,
@@ -93,10 +94,11 @@ impl Take {
             if !call.asker.waits() {
                 continue;
             }
-            match (call.arguments)(py) {
-                Ok(arguments) => {
+            let context = call.callback.context(py);
+            match (call.arguments)(py).and_then(|arguments| Ok((arguments, context?))) {
+                Ok((arguments, context)) => {
                     let function = call.callback.function.bind(py);
-                    return (function, arguments, Told::new(call.asker)).into_pyobject(py);
+                    return (function, arguments, context, Told::new(call.asker)).into_pyobject(py);
                 }
                 Err(error) => call.asker.tell(py, Err(error)),
             }

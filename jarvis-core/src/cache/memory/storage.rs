@@ -13,8 +13,8 @@ use moka::sync::Cache as Moka;
 use super::tags::{Tag, Tags};
 use crate::Result;
 use crate::cache::storage::{
-    Age, Begun, Counts, Found, Look, SOME_READS, Storage, Terms, Write, WriteId, beyond_64_bits,
-    no_number, whole_number,
+    Age, Begun, Counts, Done, Found, Look, SOME_READS, Storage, Terms, Write, WriteId,
+    beyond_64_bits, no_number, whole_number,
 };
 use crate::cache::{CacheValue, Condition, glob};
 use crate::clock::SharedClock;
@@ -332,18 +332,13 @@ impl Storage for MemoryStorage {
         Ok(self.find(key).map(|found| found.age))
     }
 
-    async fn write(
-        &self,
-        writes: Vec<Write>,
-        tags: &[String],
-        condition: Condition,
-    ) -> Result<u64> {
+    async fn write(&self, writes: Vec<Write>, tags: &[String], condition: Condition) -> Done {
         let stored = writes.into_iter().map(|write| self.write_one(write, tags, condition));
-        Ok(stored.map(u64::from).sum())
+        Ok(stored.map(u64::from).sum()).into()
     }
 
-    async fn remove(&self, keys: &[String]) -> Result<u64> {
-        Ok(keys.iter().map(|key| u64::from(self.remove_one(key))).sum())
+    async fn remove(&self, keys: &[String]) -> Done {
+        Ok(keys.iter().map(|key| u64::from(self.remove_one(key))).sum()).into()
     }
 
     async fn add(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64> {

@@ -1,9 +1,9 @@
-//! Hearing what others announce.
+//! Hearing what is announced, by others and by this cache itself.
 
 use std::sync::Arc;
 
 use super::copies::Copies;
-use crate::cache::redis::{Announcement, Change};
+use crate::cache::redis::Change;
 use crate::store::redis::{Event, Redis};
 
 /// So many announcements may wait. When there are more, all copies go.
@@ -18,8 +18,11 @@ impl Drop for Hearing {
     }
 }
 
-/// Drops the copies of what others change, until it is dropped itself.
-pub(super) async fn listen(redis: Redis, channel: String, own: String, copies: Arc<Copies>) {
+/// Drops the copies of what is changed, until it is dropped itself.
+///
+/// Own changes too, although they were dropped when they were answered: of one whose caller went
+/// away, or whose answer came too late, nothing else tells when it was applied.
+pub(super) async fn listen(redis: Redis, channel: String, copies: Arc<Copies>) {
     let hearing = Hearing(copies);
     let copies = &hearing.0;
     let mut subscription = match redis.subscribe(&[channel], &[], CAPACITY) {
@@ -39,9 +42,8 @@ pub(super) async fn listen(redis: Redis, channel: String, own: String, copies: A
                 copies.deafen();
             }
             Event::Dropped(_) => copies.forget_all(),
-            Event::Message { payload, .. } => match Announcement::decode(&payload) {
-                Some(announcement) if announcement.from == own => {}
-                Some(announcement) => forget(copies, announcement.change),
+            Event::Message { payload, .. } => match Change::decode(&payload) {
+                Some(change) => forget(copies, change),
                 None => copies.forget_all(),
             },
         }

@@ -14,15 +14,6 @@ pub(in crate::cache) enum Change<'a> {
     Everything,
 }
 
-/// A change and who made it.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::cache) struct Announcement<'a> {
-    #[serde(borrow)]
-    pub(in crate::cache) from: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(in crate::cache) change: Change<'a>,
-}
-
 impl<'a> Change<'a> {
     pub(super) fn key(key: &'a str) -> Self {
         Self::Key(Cow::Borrowed(key))
@@ -36,14 +27,11 @@ impl<'a> Change<'a> {
         Self::Pattern(Cow::Borrowed(pattern))
     }
 
-    pub(super) fn encode(self, from: &'a str) -> Vec<u8> {
-        let announcement = Announcement { from: Cow::Borrowed(from), change: self };
+    pub(super) fn encode(&self) -> Vec<u8> {
         // Texts always have a form in JSON.
-        serde_json::to_vec(&announcement).unwrap_or_default()
+        serde_json::to_vec(self).unwrap_or_default()
     }
-}
 
-impl<'a> Announcement<'a> {
     /// `None` of what a newer version may announce.
     pub(in crate::cache) fn decode(payload: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
@@ -63,11 +51,9 @@ mod tests {
             Change::Everything,
         ];
         for change in changes {
-            let bytes = change.clone().encode("me");
-            let decoded = Announcement::decode(&bytes).unwrap();
-            assert_eq!((decoded.from.as_ref(), decoded.change), ("me", change));
+            assert_eq!(Change::decode(&change.encode()), Some(change));
         }
-        assert_eq!(Announcement::decode(b"{\"from\":\"me\",\"change\":{\"moon\":1}}"), None);
-        assert_eq!(Announcement::decode(b""), None);
+        assert_eq!(Change::decode(b"{\"moon\":1}"), None);
+        assert_eq!(Change::decode(b""), None);
     }
 }

@@ -9,7 +9,9 @@ use super::announce::Change;
 use super::envelope::{MAX_HEADER, Stored, TagVersion, px};
 use super::read::{Part, all_count, bytes, integer, unexpected, version};
 use super::scripts::{ADD, DROP_TAG, EXPIRE, HOLD_TAG, KEEP_TAG, PUT, REMOVE, SWAP};
-use crate::cache::storage::{Age, Look, Write, WriteId, beyond_64_bits, no_number, whole_number};
+use crate::cache::storage::{
+    Age, Done, Look, Write, WriteId, beyond_64_bits, no_number, whole_number,
+};
 use crate::cache::{CacheValue, Condition};
 use crate::store::redis::{Command, Effect};
 use crate::{Error, ErrorKind, Result};
@@ -52,6 +54,16 @@ pub(super) fn time_arg(time: Option<Duration>) -> String {
     time.map(|time| px(time).to_string()).unwrap_or_default()
 }
 
+/// What was removed, by its own time fresh until then.
+fn fresh_before(answer: Value) -> Result<Option<Stored>> {
+    let Value::Array(parts) = answer else { return Err(unexpected(&answer)) };
+    let [time, header] = <[Value; 2]>::try_from(parts).map_err(|_| unexpected(&Value::Nil))?;
+    let time = integer(&time)?;
+    // What nobody here stored is removed all the same.
+    let stored = bytes(header)?.and_then(|header| Stored::decode(header).ok().flatten());
+    Ok(stored.filter(|stored| matches!(stored.age(time), Some(Age::Fresh(_)))))
+}
+
 fn contended() -> Error {
     Error::new(ErrorKind::Conflict, "others change this key all the time; try again")
         .with_retry(crate::Retry::Safe { after: None })
@@ -61,7 +73,7 @@ impl RedisStorage {
     /// Channel and message of a change; two empty ones when nobody keeps copies.
     pub(super) fn announcement(&self, change: Change<'_>) -> (String, Vec<u8>) {
         if self.announces {
-            (self.keys.channel(), change.encode(&self.ids.instance))
+            (self.keys.channel(), change.encode())
         } else {
             (String::new(), Vec::new())
         }
@@ -115,9 +127,12 @@ impl RedisStorage {
         writes: Vec<Write>,
         tags: &[String],
         condition: Condition,
-    ) -> Result<u64> {
+    ) -> Done {
         let longest = writes.iter().map(|write| write.ttl).reduce(|one, two| Some(one?.max(two?)));
-        let tags = self.hold_tags(tags, longest.flatten()).await?;
+        let tags = match self.hold_tags(tags, longest.flatten()).await {
+            Ok(tags) => tags,
+            Err(error) => return Err(error).into(),
+        };
         let encoded = writes.into_iter().map(|Write { key, value, ttl }| {
             let stored = Stored {
                 id: WriteId::Drawn(self.ids.draw()),
@@ -136,22 +151,23 @@ impl RedisStorage {
         let commands: Vec<Command> = encoded.iter().map(|one| self.put(one, absent)).collect();
         // Twice is the same as once, except that the second try may find the first one there.
         let effect = if absent { Effect::Write } else { Effect::Idempotent };
-        let mut stored = 0;
+        let mut stored = Done::default();
         let mut there = Vec::new();
         for (one, answer) in
             encoded.into_iter().zip(self.ask_all("cache.set", &commands, effect).await)
         {
-            match answer? {
-                Value::Okay | Value::Int(1) => stored += 1,
-                Value::Nil | Value::Int(0) => there.push(one),
-                other => return Err(unexpected(&other)),
+            match answer {
+                Ok(Value::Okay | Value::Int(1)) => stored.count += 1,
+                Ok(Value::Nil | Value::Int(0)) => there.push(one),
+                Ok(other) => stored.fails(unexpected(&other)),
+                Err(error) => stored.fails(error),
             }
         }
         // What is there may have run out, or its tags may not count any more.
         if !there.is_empty() {
-            stored += self.put_where(&there, false).await?;
+            stored.add(self.put_where(&there, false).await);
         }
-        Ok(stored)
+        stored
     }
 
     fn put(&self, one: &Encoded, absent: bool) -> Command {
@@ -170,40 +186,43 @@ impl RedisStorage {
 
     /// Stores those for which there is a fresh value, or none. Each is compared with what was
     /// looked at, and looked at again when it has changed since.
-    async fn put_where(&self, entries: &[Encoded], present: bool) -> Result<u64> {
+    async fn put_where(&self, entries: &[Encoded], present: bool) -> Done {
         let mut waiting: Vec<&Encoded> = entries.iter().collect();
-        let mut stored = 0;
+        let mut stored = Done::default();
         for _ in 0..ROUNDS {
             let keys: Vec<&str> = waiting.iter().map(|one| one.key.as_str()).collect();
             let mut swaps = Vec::new();
             let mut swapped = Vec::new();
-            for (one, there) in waiting.into_iter().zip(self.look_each(&keys).await?) {
-                if there.is_fresh == present {
-                    swaps.push(self.swap(&one.key, &there.seen, &one.bytes, &time_arg(one.ttl)));
-                    swapped.push(one);
+            for (one, there) in waiting.into_iter().zip(self.look_each(&keys).await) {
+                match there {
+                    Ok(there) if there.is_fresh == present => {
+                        let time = time_arg(one.ttl);
+                        swaps.push(self.swap(&one.key, &there.seen, &one.bytes, &time));
+                        swapped.push(one);
+                    }
+                    Ok(_) => {}
+                    Err(error) => stored.fails(error),
                 }
-            }
-            if swaps.is_empty() {
-                return Ok(stored);
             }
             waiting = Vec::new();
             let answers = self.ask_all("cache.set", &swaps, Effect::Write).await;
             for (one, answer) in swapped.into_iter().zip(answers) {
-                if integer(&answer?)? == 1 {
-                    stored += 1;
-                } else {
-                    waiting.push(one);
+                match answer.and_then(|answer| integer(&answer)) {
+                    Ok(1) => stored.count += 1,
+                    Ok(_) => waiting.push(one),
+                    Err(error) => stored.fails(error),
                 }
             }
             if waiting.is_empty() {
-                return Ok(stored);
+                return stored;
             }
         }
-        Err(contended())
+        stored.fails(contended());
+        stored
     }
 
     /// What lies under these keys, also where it does not count any more.
-    async fn look_each(&self, keys: &[&str]) -> Result<Vec<There>> {
+    async fn look_each(&self, keys: &[&str]) -> Vec<Result<There>> {
         // The bytes first: if what is read afterwards does not count, then neither do they,
         // unless they have changed by then, which the comparison of the swap will find.
         let raw: Vec<Command> = keys.iter().map(|key| self.header(key)).collect();
@@ -229,7 +248,7 @@ impl RedisStorage {
         swap.arg(bytes).arg(time).arg(channel).arg(message)
     }
 
-    pub(super) async fn remove_all(&self, keys: &[String]) -> Result<u64> {
+    pub(super) async fn remove_all(&self, keys: &[String]) -> Done {
         let remove = |key: &String| {
             let (channel, message) = self.announcement(Change::key(key));
             REMOVE
@@ -239,19 +258,23 @@ impl RedisStorage {
                 .arg(message)
         };
         let commands: Vec<Command> = keys.iter().map(remove).collect();
+        let mut removed = Done::default();
         let mut fresh = Vec::new();
         for answer in self.ask_all("cache.delete", &commands, Effect::Idempotent).await {
-            let Value::Array(parts) = answer? else { return Err(unexpected(&Value::Nil)) };
-            let [time, header] =
-                <[Value; 2]>::try_from(parts).map_err(|_| unexpected(&Value::Nil))?;
-            let time = integer(&time)?;
-            // What nobody here stored is removed all the same.
-            let stored = bytes(header)?.and_then(|header| Stored::decode(header).ok().flatten());
-            fresh.extend(stored.filter(|stored| matches!(stored.age(time), Some(Age::Fresh(_)))));
+            match answer.and_then(fresh_before) {
+                Ok(stored) => fresh.extend(stored),
+                Err(error) => removed.fails(error),
+            }
         }
         let tags = fresh.iter().flat_map(|stored| &stored.tags).map(|(tag, _)| tag.as_str());
-        let versions = self.versions(tags).await?;
-        Ok(fresh.iter().map(|stored| u64::from(all_count(&stored.tags, &versions))).sum())
+        removed.add(match self.versions(tags).await {
+            Ok(versions) => {
+                let counting = fresh.iter().filter(|stored| all_count(&stored.tags, &versions));
+                Ok(counting.count() as u64).into()
+            }
+            Err(error) => Err(error).into(),
+        });
+        removed
     }
 
     pub(super) async fn add_to(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64> {
@@ -295,7 +318,7 @@ impl RedisStorage {
                 (seen, next.encode(), "keep".to_owned(), sum)
             }
             None => {
-                let there = self.look_each(&[key]).await?.pop();
+                let there = self.look_each(&[key]).await.pop().transpose()?;
                 let Some(there) = there.filter(|there| !there.is_fresh) else { return Ok(None) };
                 (there.seen, by.to_string().into_bytes(), time_arg(ttl), by)
             }

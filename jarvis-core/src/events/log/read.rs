@@ -172,6 +172,9 @@ impl Follow {
 }
 
 fn page(connection: &Connection, query: &EventQuery) -> SqlResult<Page> {
+    if query.newest && query.limit == Some(0) {
+        return end(connection);
+    }
     let limit = query.limit.unwrap_or(1_000).min(LIMIT);
     let topics: Vec<&str> = query.topics.iter().map(Topic::as_str).collect();
     let order = if query.newest { "DESC" } else { "ASC" };
@@ -204,6 +207,13 @@ fn page(connection: &Connection, query: &EventQuery) -> SqlResult<Page> {
         page.entries.reverse();
     }
     Ok(page)
+}
+
+/// None of the entries, and where they end: whoever follows goes on from there.
+fn end(connection: &Connection) -> SqlResult<Page> {
+    let newest = "SELECT max(cursor) FROM event_log";
+    let last: Option<i64> = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
+    Ok(Page { last: last.map(i64::cast_unsigned), ..Page::default() })
 }
 
 fn entry(cursor: u64, row: &Row<'_>) -> rusqlite::Result<Option<LogEntry>> {

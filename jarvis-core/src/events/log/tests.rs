@@ -103,6 +103,28 @@ async fn recording_goes_on_until_told_and_a_follower_sees_it() {
 }
 
 #[tokio::test]
+async fn who_follows_without_the_past_gets_none_of_it() {
+    let stage = Stage::new();
+    let log = stage.log(Retention::new());
+    let record = async |numbers: std::ops::Range<usize>| {
+        let subscription = stage.bus.subscribe(Filter::all()).await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        for number in numbers {
+            stage.bus.publish(trouble(number)).await.unwrap();
+        }
+        stop.send(()).unwrap();
+        log.record(subscription, stopped.map(drop)).await;
+    };
+    record(0..3).await;
+    let end = log.read(EventQuery::new().with_last(0)).await.unwrap();
+    let newest = log.read(EventQuery::new().with_last(1)).await.unwrap();
+    assert_eq!((end.entries.len(), end.last), (0, newest.last), "where a follower begins");
+    record(3..4).await;
+    let mut follow = log.follow(EventQuery::new().with_after(end.last.unwrap()));
+    assert_eq!(follow.next().await.unwrap().envelope.event, trouble(3));
+}
+
+#[tokio::test]
 async fn a_gap_is_told() {
     let stage = Stage::new();
     let log = stage.log(Retention::new());

@@ -27,6 +27,25 @@ const STEP: usize = 1_000;
 /// How many steps a page takes at most when other keys lie between.
 const STEPS: usize = 64;
 
+/// What is stored of a user.
+#[derive(Default)]
+pub(super) struct Members {
+    /// What lives.
+    pub(super) sessions: Vec<Listed>,
+    /// What can't be read, and why.
+    pub(super) damaged: Vec<(SessionHandle, Error)>,
+}
+
+impl Members {
+    /// The sessions, if all can be read.
+    pub(super) fn readable(mut self) -> Result<Vec<Listed>> {
+        match self.damaged.pop() {
+            None => Ok(self.sessions),
+            Some((_, error)) => Err(error),
+        }
+    }
+}
+
 impl Store {
     /// Enters a session into the index of its user in another slot, for as long as it is kept when it
     /// lives for `ttl` from `now`.
@@ -59,19 +78,27 @@ impl Store {
     }
 
     /// The living sessions of a user. What the index knows too much is taken out.
-    pub(super) async fn of_user(&self, user: &UserId) -> Result<Vec<Listed>> {
+    pub(super) async fn of_user(&self, user: &UserId) -> Result<Members> {
         let now = self.terms.now();
         let call = scripts::MEMBERS.call(&[self.index_key(user)]).arg(now.millis());
         let members: Vec<String> =
             self.redis.query("session.redis.list", call, Effect::Idempotent).await?;
-        let mut sessions = Vec::with_capacity(members.len());
+        let mut found = Members::default();
         for members in members.chunks(AT_ONCE) {
             let handles = members.iter().map(SessionHandle::new);
             let handles = handles.collect::<Result<Vec<_>>>().map_err(|_| damaged())?;
             let mut strangers = Vec::new();
-            for (handle, listed) in handles.iter().zip(self.look_at(&handles).await?) {
+            for (handle, listed) in handles.iter().zip(self.look_at(&handles).await) {
+                let listed = match listed {
+                    Ok(listed) => listed,
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        found.damaged.push((handle.clone(), error));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 match listed.filter(|it| it.user.as_ref() == Some(user)) {
-                    Some(listed) if listed.expires_at > now => sessions.push(listed),
+                    Some(listed) if listed.expires_at > now => found.sessions.push(listed),
                     // It leaves with its time: by the clock of somebody else it may live, and be
                     // prolonged without being entered again.
                     Some(_) => {}
@@ -83,12 +110,13 @@ impl Store {
                 drop(self.leave(user, &strangers).await);
             }
         }
-        Ok(sessions)
+        Ok(found)
     }
 
-    /// What is stored under these handles, in their order.
-    async fn look_at(&self, handles: &[SessionHandle]) -> Result<Vec<Option<Listed>>> {
-        let mut listed: Vec<Option<Listed>> = handles.iter().map(|_| None).collect();
+    /// What is stored under these handles, in their order. What can't be read names its handle, by
+    /// which it can be deleted.
+    async fn look_at(&self, handles: &[SessionHandle]) -> Vec<Result<Option<Listed>>> {
+        let mut listed: Vec<_> = handles.iter().map(|_| Ok(None)).collect();
         let mut rest: Vec<usize> = (0..handles.len()).collect();
         for end in [i64::try_from(BEGINNING).unwrap_or(-1) - 1, -1] {
             let asked = rest.iter().map(|at| {
@@ -98,15 +126,10 @@ impl Store {
             let found = self.redis.pipeline::<Vec<u8>>("session.redis.list", &asked, Effect::Read);
             let mut longer = Vec::new();
             for (at, bytes) in std::mem::take(&mut rest).into_iter().zip(found.await) {
-                let bytes = bytes?;
-                match Packed::read(&bytes)? {
-                    Some(packed) if !packed.reaches_data() && bytes.len() == BEGINNING => {
-                        longer.push(at);
-                    }
-                    packed => {
-                        let read = packed.map(|it| it.listed(handles[at].clone())).transpose();
-                        listed[at] = read?;
-                    }
+                match bytes.and_then(|bytes| Beginning::read(&bytes, &handles[at])) {
+                    Ok(Beginning::Cut) => longer.push(at),
+                    Ok(Beginning::Whole(read)) => listed[at] = Ok(read),
+                    Err(error) => listed[at] = Err(error.with_context("session", &handles[at])),
                 }
             }
             rest = longer;
@@ -114,7 +137,7 @@ impl Store {
                 break;
             }
         }
-        Ok(listed)
+        listed
     }
 
     fn pattern(&self) -> String {
@@ -143,8 +166,18 @@ impl Store {
                 let at = (cursor, STEP);
                 let (next, keys) = self.redis.scan(&master, OPERATION, at, &self.pattern()).await?;
                 let handles: Vec<_> = keys.iter().filter_map(|key| self.handle_in(key)).collect();
-                let listed = self.look_at(&handles).await?.into_iter().flatten();
-                seen.extend(listed.filter(|it| it.expires_at > now).map(|it| it.handle));
+                let listed = self.look_at(&handles).await;
+                for (handle, listed) in handles.into_iter().zip(listed) {
+                    let counts = match listed {
+                        Ok(listed) => listed.is_some_and(|it| it.expires_at > now),
+                        // It is there until somebody deletes it.
+                        Err(error) if error.kind() == ErrorKind::Corrupt => true,
+                        Err(error) => return Err(error),
+                    };
+                    if counts {
+                        seen.insert(handle);
+                    }
+                }
                 cursor = next;
                 if cursor == 0 {
                     break;
@@ -173,8 +206,9 @@ impl Store {
             let from = (inner, limit);
             let (next, keys) = self.redis.scan(master, OPERATION, from, &self.pattern()).await?;
             let handles: Vec<_> = keys.iter().filter_map(|key| self.handle_in(key)).collect();
-            let listed = self.look_at(&handles).await?.into_iter().flatten();
-            sessions.extend(listed.filter(|it| it.expires_at > now));
+            for listed in self.look_at(&handles).await {
+                sessions.extend(listed?.filter(|it| it.expires_at > now));
+            }
             inner = next;
             at += usize::from(next == 0);
             if !sessions.is_empty() {
@@ -183,6 +217,23 @@ impl Store {
         }
         let next = (at < masters.len()).then(|| format!("{at}.{inner}"));
         Ok((sessions, next))
+    }
+}
+
+/// What was read of a session at first.
+enum Beginning {
+    /// All that a listing needs; nothing where there is no session.
+    Whole(Option<Listed>),
+    /// It does not reach to the data: more is to be read.
+    Cut,
+}
+
+impl Beginning {
+    fn read(bytes: &[u8], handle: &SessionHandle) -> Result<Self> {
+        Ok(match Packed::read(bytes)? {
+            Some(packed) if !packed.reaches_data() && bytes.len() == BEGINNING => Self::Cut,
+            packed => Self::Whole(packed.map(|it| it.listed(handle.clone())).transpose()?),
+        })
     }
 }
 

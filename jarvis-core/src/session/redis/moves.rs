@@ -9,7 +9,7 @@ use super::packed::{self, Packed};
 use super::save::Base;
 use super::{Store, scripts};
 use crate::store::redis::Command;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Retry};
 
 /// How often a move is told before it is given up.
 const TELLS: u32 = 3;
@@ -42,7 +42,7 @@ enum Taken {
 impl Store {
     /// For how long a command may be repeated because its answer was lost.
     pub(super) fn repeated_within(&self) -> Duration {
-        self.redis.longest_call() * 2 * TELLS
+        self.redis.longest_call().saturating_mul(2 * TELLS)
     }
 
     /// Stores `draft` under `new` in place of `old`.
@@ -120,11 +120,21 @@ impl Store {
     async fn take(&self, old: Old<'_>, new: Option<(&SessionHandle, &New)>) -> Result<Taken> {
         let user = old.origin.user.as_ref();
         let call = self.move_call(old, new);
-        let mut tells = 1;
+        let (mut tells, mut in_doubt) = (1, false);
         let answer = loop {
             match self.run("session.redis.move", call.clone()).await {
-                Err(_) if tells < TELLS => tells += 1,
-                answer => break answer?,
+                Ok(answer) => break answer,
+                Err(error) => {
+                    in_doubt |= error.retry() == Retry::Indeterminate;
+                    if tells == TELLS {
+                        // That the last one reached nobody says nothing about those before.
+                        return Err(match in_doubt {
+                            true => error.with_retry(Retry::Indeterminate),
+                            false => error,
+                        });
+                    }
+                    tells += 1;
+                }
             }
         };
         Ok(match answer {

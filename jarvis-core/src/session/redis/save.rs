@@ -9,10 +9,10 @@ use super::super::record::{Draft, Expect, Stored, Swapped, Verdict};
 use super::answer::Answer;
 use super::packed::{self, Packed, SaveName};
 use super::{GUESSES, Store, scripts, unsettled};
-use crate::Result;
 use crate::clock::WallTime;
 use crate::store::redis::Command;
 use crate::vocabulary::UserId;
+use crate::{Error, ErrorKind, Result, Retry};
 
 /// Names saves and moves: no two have the same name, in whatever process.
 pub(super) struct Saves {
@@ -97,12 +97,20 @@ impl Store {
         let name = self.saves.name();
         let saving = Saving { handle, key, index, expect, draft, name, now };
         let mut belief = Belief::first(expect, draft, base, now);
+        let mut sent_again = false;
         for _ in 0..GUESSES {
             let (call, stored) = self.save_over(&saving, &belief)?;
-            let stored = match self.run("session.redis.swap", call).await? {
+            let (answer, again) = self.run_told("session.redis.swap", call).await?;
+            sent_again |= again;
+            let stored = match answer {
                 Answer::Done(_) => stored,
                 Answer::Stored { version, created_at } => Stored { version, created_at, ..stored },
                 answer => match saving.judge(&answer.found()?)? {
+                    Judged::Ended(Swapped::Conflict(record))
+                        if sent_again && record.version > stored.version =>
+                    {
+                        return Err(in_doubt());
+                    }
                     Judged::Ended(swapped) => return Ok(swapped),
                     Judged::Again(found) => {
                         belief = found.unwrap_or(belief);
@@ -152,6 +160,16 @@ impl Store {
         };
         Ok((call, stored))
     }
+}
+
+/// The first sending may have been applied, and what it stored been changed by others since.
+fn in_doubt() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the connection to Redis was lost in the middle of a save, and others have changed the \
+         session since; whether it was applied shows in the session",
+    )
+    .with_retry(Retry::Indeterminate)
 }
 
 /// What is to be done about what was found.

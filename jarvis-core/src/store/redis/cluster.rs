@@ -14,10 +14,10 @@ use tokio::runtime::Handle;
 
 use super::address::Host;
 use super::board::Board;
-use super::command::{Command, Effect, SLOTS};
+use super::command::{Command, Effect, SLOTS, Told};
 use super::dial::{Dialer, Target};
 use super::failure;
-use super::link::{Deadline, Dial, Link, Owner};
+use super::link::{Answer, Deadline, Dial, Link, Owner};
 use super::sentinel;
 use crate::clock::{ClockExt, Monotonic};
 use crate::resilience::{Backoff, BackoffPolicy};
@@ -148,6 +148,15 @@ impl Cluster {
         Ok(self.table().masters.clone())
     }
 
+    /// Does the cluster do without that node, as far as is known?
+    pub(super) fn is_without(&self, target: &Target) -> bool {
+        let table = self.table();
+        match target {
+            Target::Host(host) => !table.nodes.is_empty() && !table.nodes.contains(host),
+            _ => false,
+        }
+    }
+
     fn names(&self) -> String {
         self.seeds.iter().map(Host::to_string).collect::<Vec<_>>().join(",")
     }
@@ -158,8 +167,8 @@ impl Cluster {
         command: &Command,
         effect: Effect,
         deadline: Deadline,
-    ) -> Result<Value> {
-        let mut text = None;
+    ) -> Result<Told> {
+        let (mut text, mut again) = (None, false);
         let mut redirect: Option<(Arc<Link>, bool)> = None;
         let mut refused = None;
         for _ in 0..HOPS {
@@ -168,8 +177,9 @@ impl Cluster {
                 Some(to) => to,
                 None => (self.master(command.slot(), deadline).await?, false),
             };
-            let value = send(&link, command, asking, effect, deadline).await?;
-            let Value::ServerError(error) = value else { return Ok(value) };
+            let told = send(&link, command, asking, effect, deadline).await?;
+            again |= told.again;
+            let Value::ServerError(error) = told.value else { return Ok(Told { again, ..told }) };
             match error.code() {
                 "MOVED" => {
                     redirect = self.target(&link, &error).map(|to| (to, false));
@@ -321,14 +331,15 @@ async fn send(
     asking: bool,
     effect: Effect,
     deadline: Deadline,
-) -> Result<Value> {
+) -> Result<Told> {
     if !asking {
-        return link.send(&command.cmd, effect, deadline).await.map(|answer| answer.value);
+        let Answer { again, value, .. } = link.send(&command.cmd, effect, deadline).await?;
+        return Ok(Told { again, value });
     }
     let mut both = redis::Pipeline::new();
     both.cmd("ASKING").add_command(command.cmd.clone());
-    let mut values = link.send_all(&both, effect, deadline).await?.value;
-    Ok(values.pop().unwrap_or(Value::Nil))
+    let Answer { again, mut value, .. } = link.send_all(&both, effect, deadline).await?;
+    Ok(Told { again, value: value.pop().unwrap_or(Value::Nil) })
 }
 
 /// A line of `CLUSTER SLOTS`.

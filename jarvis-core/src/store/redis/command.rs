@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use redis::{Arg, Cmd, ToRedisArgs};
+use redis::{Arg, Cmd, ToRedisArgs, Value};
 
 /// What a command does, and so what may be done when its answer is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,14 @@ pub(crate) enum Effect {
     /// It changes something, and twice is the same as once. It is sent again after a lost
     /// connection; a caller may repeat it.
     Idempotent,
+}
+
+/// What a server answered; its refusal is a [`Value::ServerError`].
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Was it sent a second time, after the answer to the first was lost?
+    pub(super) again: bool,
+    pub(super) value: Value,
 }
 
 /// A Lua script, sent by its hash and loaded where a server does not have it.

@@ -125,6 +125,8 @@ enum Reply {
 #[derive(Debug)]
 pub(super) struct Answer<T> {
     pub(super) stay: u64,
+    /// Was it the answer to a second sending, after the one to the first was lost?
+    pub(super) again: bool,
     pub(super) value: T,
 }
 
@@ -208,6 +210,11 @@ impl Link {
         matches!(self.dial, Dial::Sentinel(_))
     }
 
+    /// Is it connected, and to another one by now?
+    pub(super) fn has_moved_from(&self, target: &Target) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Up(lines) if lines.target != *target)
+    }
+
     pub(super) fn is_up(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Up(_))
     }
@@ -219,12 +226,13 @@ impl Link {
         effect: Effect,
         deadline: Deadline,
     ) -> Result<Answer<Value>> {
-        let (stay, reply) = self.request(Request::One(cmd), effect, deadline).await?;
-        let value = match reply {
+        let Answer { stay, again, value } =
+            self.request(Request::One(cmd), effect, deadline).await?;
+        let value = match value {
             Reply::One(value) => value,
             Reply::Many(mut values) => values.pop().unwrap_or(Value::Nil),
         };
-        Ok(Answer { stay, value })
+        Ok(Answer { stay, again, value })
     }
 
     /// Sends a pipeline, and waits for all of its answers until then.
@@ -234,12 +242,13 @@ impl Link {
         effect: Effect,
         deadline: Deadline,
     ) -> Result<Answer<Vec<Value>>> {
-        let (stay, reply) = self.request(Request::Many(pipeline), effect, deadline).await?;
-        let value = match reply {
+        let Answer { stay, again, value } =
+            self.request(Request::Many(pipeline), effect, deadline).await?;
+        let value = match value {
             Reply::One(value) => vec![value],
             Reply::Many(values) => values,
         };
-        Ok(Answer { stay, value })
+        Ok(Answer { stay, again, value })
     }
 
     /// After a lost connection it is sent once more where that can do no harm.
@@ -248,7 +257,7 @@ impl Link {
         request: Request<'_>,
         effect: Effect,
         deadline: Deadline,
-    ) -> Result<(u64, Reply)> {
+    ) -> Result<Answer<Reply>> {
         let _waiting = self.wait_in_line()?;
         let mut lost: Option<Error> = None;
         loop {
@@ -258,7 +267,9 @@ impl Link {
                 Err(error) => return Err(lost.filter(|_| effect != Effect::Read).unwrap_or(error)),
             };
             match self.exchange(&lines, request, deadline).await {
-                Some(Ok(reply)) => return Ok((lines.id, reply)),
+                Some(Ok(value)) => {
+                    return Ok(Answer { stay: lines.id, again: lost.is_some(), value });
+                }
                 Some(Err(error)) => {
                     let error = failure::lost(&self.name, effect, &error);
                     self.lost(lines.id, &error);

@@ -242,6 +242,14 @@ impl Feed {
         }
     }
 
+    /// A server that was replaced may go on answering, and is told nothing any more.
+    fn is_elsewhere(&self, target: &Target) -> bool {
+        match &self.redis.shared.servers {
+            Servers::One(link) => link.has_moved_from(target),
+            Servers::Cluster(cluster) => cluster.is_without(target),
+        }
+    }
+
     /// Waits for the end of a connection, and says why it ended.
     async fn watch(&self, open: Open) -> Error {
         let Open { target, mut connection, closed } = open;
@@ -254,6 +262,10 @@ impl Feed {
                     ErrorKind::Unavailable,
                     format!("Redis at {target} closed the connection of a subscription"),
                 );
+            }
+            if self.is_elsewhere(&target) {
+                let message = format!("Redis at {target} is no longer the one to listen to");
+                return Error::new(ErrorKind::Unavailable, message);
             }
             let ping = redis::cmd("PING");
             if let Err(error) = sentinel::ask(dialer, &target, &mut connection, &ping).await {

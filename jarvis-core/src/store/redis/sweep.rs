@@ -41,7 +41,7 @@ impl Redis {
         let command = command.into();
         let answer = super::ask_one(&master.0, &command, effect, self.deadline()).await;
         answer
-            .and_then(|value| failure::read(master.0.name(), value))
+            .and_then(|told| failure::read(master.0.name(), told.value))
             .map_err(|error| error.with_operation(operation))
     }
 

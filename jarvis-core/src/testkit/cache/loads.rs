@@ -170,6 +170,32 @@ pub(super) async fn a_flush_during_a_load_is_not_undone(env: &dyn CacheEnv) -> R
     Ok(())
 }
 
+pub(super) async fn who_asks_after_a_deletion_gets_nothing_from_before_it(
+    env: &dyn CacheEnv,
+) -> Result<()> {
+    for way in ["delete", "tag", "pattern", "flush"] {
+        let cache = env.open(policy()).await?;
+        let (before, after) = (Source::gated(), Source::open());
+        let (loaded, next) = join(load(&cache, "k", tagged(), before.values()), async {
+            before.begun().await;
+            match way {
+                "delete" => drop(cache.delete(&names(&["k"])).await?),
+                "tag" => cache.invalidate_tag("t").await?,
+                "pattern" => drop(cache.invalidate_pattern("k*").await?),
+                _ => cache.flush().await?,
+            }
+            let next = load(&cache, "k", tagged().with_wait(Duration::ZERO), after.values()).await;
+            before.release(1);
+            next
+        })
+        .await;
+        loaded?;
+        assert_eq!((next?.as_deref(), after.calls()), (Some("v1"), 1), "{way}");
+        cache.flush().await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn a_value_set_during_a_load_stays(env: &dyn CacheEnv) -> Result<()> {
     let act = |other: Arc<dyn Cache>| async move { put(&other, "k", "set").await };
     let cache = during(env, LoadOptions::new(), act).await?;

@@ -95,7 +95,8 @@ class Visit:
                 self._id = before.id
             await self._load()
             self.loaded = True
-            self.ended = self.ended or (before is not None and self.stored is None)
+            if before is not None and self.stored is None:
+                self._end()
             return self.stored is not None
 
     async def save(self) -> None:
@@ -245,6 +246,8 @@ class Visit:
         self.stored = None
         self.expires_at = None
         self.ended = True
+        if self.told is not Told.GONE:
+            self.told = Told.NOTHING
 
     def _tell_prolonged(self) -> None:
         if self.told is Told.NOTHING:
