@@ -479,7 +479,8 @@ export class Cache {
   stats(): Promise<CacheStats>;
   /**
    * The value of a key, loaded when there is none: once for all who ask, in this process and in
-   * others. What `load` throws is thrown. The signal aborts when nobody waits for it any more.
+   * others. What `load` throws is thrown. The signal aborts when nobody waits for it any more. Wherever
+   * it runs, `load` sees the `AsyncLocalStorage` of whoever gave it.
    */
   getOrLoad<T = unknown>(key: string, load: (signal: AbortSignal) => T | Promise<T>, options?: LoadOptions): Promise<T>;
 }

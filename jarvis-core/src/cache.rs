@@ -63,7 +63,8 @@ where
 ///   the size is given to its callers, is not stored, and counts as an error.
 /// - Two caches with different namespaces on one storage never see each other.
 /// - Not strict: a storage that can't be reached is a miss for reads, `false`, 0 or nothing done
-///   for writes, and is counted in [`CacheStats::errors`]. Strict: it is the error.
+///   for writes, and is counted in [`CacheStats::errors`]. Strict: it is the error. Of many keys at
+///   once, what fails for some is done for the others.
 ///   [`increment`](Cache::increment) and the invalidations are errors in both: what they promise
 ///   can't be left out quietly.
 /// - An entry that was deleted or invalidated is never given again. One that ran out is given only
@@ -188,6 +189,8 @@ pub trait Cache: Debug + Send + Sync + 'static {
     /// - However many callers ask at once, in this process and in others on the same storage,
     ///   one loads and the others get what it loaded.
     /// - Callers of one process with the same key share the options and the loader of the first.
+    /// - Who asks after a deletion, an invalidation or a flush of this cache joins no load that began
+    ///   before it.
     /// - A failed load is given to all who waited in this process, and nothing is stored. A caller
     ///   that is dropped while it loads hands over to one who waits.
     /// - Where another process loads, this one waits for it at most

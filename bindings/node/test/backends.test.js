@@ -270,6 +270,16 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
     retained.push(event.type);
   }
   assert.ok(retained.includes('incident_opened') && retained.includes('incident_recovered'), retained.join());
+  // What is closed, or read to its end, holds no connection, whether or not it is collected.
+  const closed = [];
+  for (let n = 0; n < 70; n += 1) {
+    const events = jarvis.operator.events({ since, service: 'coach', follow: n % 2 === 0 });
+    assert.equal((await events.next()).done, false);
+    if (n % 2 === 0) events.close();
+    else for await (const _ of events);
+    closed.push(events);
+  }
+  assert.equal((await jarvis.operator.status()).source.type, 'live');
   const following = jarvis.operator.events({ topics: ['chat'], follow: true });
   const next = following.next();
   const told = (async () => {

@@ -1,6 +1,7 @@
 'use strict';
 
 const assert = require('node:assert/strict');
+const { AsyncLocalStorage } = require('node:async_hooks');
 const { describe, test } = require('node:test');
 const { JarvisError, escapePattern } = require('..');
 const { address, caches, open } = require('./stores.js');
@@ -92,6 +93,20 @@ for (const store of caches) {
       assert.equal(await cache.getOrLoad('sync', () => 'at once', { tags: ['t'], stale: 1_000, early: 1, wait: 100 }), 'at once');
       const stats = await cache.stats();
       assert.deepEqual([stats.loads, stats.loadFailures, stats.errors], [2, 0, 0]);
+    });
+
+    test('a load sees the AsyncLocalStorage of whoever asks', async (t) => {
+      const cache = cacheOf(t);
+      const request = new AsyncLocalStorage();
+      const load = async () => {
+        const before = request.getStore();
+        await new Promise((resolve) => setImmediate(resolve));
+        return [before, request.getStore()];
+      };
+      const ask = (name) => request.run(name, () => cache.getOrLoad(name, load));
+      const names = ['one', 'two', 'three'];
+      assert.deepEqual(await Promise.all(names.map(ask)), names.map((name) => [name, name]));
+      assert.equal(request.getStore(), undefined);
     });
 
     test('a load that fails is given to its callers as it was thrown', async (t) => {

@@ -32,6 +32,23 @@ for (const bus of caches) {
       assert.deepEqual(await chats.next(), { done: true, value: undefined });
     });
 
+    test('a listener ends with its signal, whatever the reason', async (t) => {
+      const events = eventsOf(t);
+      const topic = topicOf();
+      const reasons = [undefined, 'SIGTERM', new Error('enough'), AbortSignal.timeout(1)];
+      for (const reason of reasons) {
+        const abort = reason instanceof AbortSignal ? undefined : new AbortController();
+        const signal = abort?.signal ?? reason;
+        // Without an `onError`, an error would end the process.
+        const subscription = events.listen(() => {}, { topics: [topic], signal });
+        if (abort) await subscription.ready();
+        abort?.abort(reason);
+        while (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, 1));
+        await assert.rejects(subscription.next(), (error) => error === signal.reason);
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    });
+
     test('wait for what comes, and end with a signal', async (t) => {
       const events = eventsOf(t);
       const topic = topicOf();

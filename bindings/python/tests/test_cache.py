@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
 
@@ -124,6 +125,67 @@ async def test_what_a_loader_raises_is_raised(j: jarvis.Jarvis) -> None:
     with pytest.raises(jarvis.InvalidInputError):
         await j.cache.get_or_load("k", lambda: object())
     assert await j.cache.get("k") is None
+
+
+async def test_a_function_may_raise_stop_iteration(j: jarvis.Jarvis) -> None:
+    def none_left(*_: Any) -> Any:
+        return next(iter(()))
+
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        await asyncio.wait_for(j.cache.get_or_load("k", none_left), 20)
+    made = await j.sessions.create()
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        await asyncio.wait_for(j.sessions.update(made.id, none_left), 20)
+    assert await j.cache.get_or_load("k", lambda: 1) == 1
+
+
+REQUEST: ContextVar[str] = ContextVar("REQUEST", default="nobody")
+
+
+async def loaded_for() -> str:
+    await asyncio.sleep(0)
+    return REQUEST.get()
+
+
+async def test_a_function_sees_the_context_of_whoever_gave_it(j: jarvis.Jarvis) -> None:
+    made = await j.sessions.create()
+
+    async def request(name: str) -> None:
+        REQUEST.set(name)
+        assert await j.cache.get_or_load(f"{name}:awaited", loaded_for) == name
+        assert await j.cache.get_or_load(f"{name}:plain", REQUEST.get) == name
+        await j.cache.get_or_load(f"{name}:refreshed", lambda: "first", ttl=0.02, stale=60)
+        await asyncio.sleep(0.05)
+        await j.cache.get_or_load(f"{name}:refreshed", loaded_for, ttl=60, stale=60)
+
+        def change(session: Any) -> None:
+            session.data[name] = REQUEST.get()
+
+        await j.sessions.update(made.id, change)
+
+    names = [f"request-{n}" for n in range(5)]
+    await asyncio.gather(*map(request, names))
+    stored = await j.sessions.load(made.id)
+    assert stored is not None and stored.data == {name: name for name in names}
+    for name in names:
+        while (value := await j.cache.get(f"{name}:refreshed")) in (None, "first"):
+            await asyncio.sleep(0.001)
+        assert value == name
+    assert REQUEST.get() == "nobody"
+
+
+def test_a_function_of_a_daemon_thread_sees_its_context(js: jarvis.sync.Jarvis) -> None:
+    seen = []
+
+    def request() -> None:
+        REQUEST.set("daemon")
+        seen.append(js.cache.get_or_load("plain", REQUEST.get))
+        seen.append(js.cache.get_or_load("awaited", loaded_for))
+
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert seen == ["daemon", "daemon"]
 
 
 async def test_a_stale_value_is_given_while_a_new_one_is_loaded(j: jarvis.Jarvis) -> None:

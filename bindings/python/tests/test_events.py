@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import uuid
 from typing import Any
 
@@ -31,6 +32,49 @@ async def test_messages_arrive_in_order(j: jarvis.Jarvis) -> None:
 async def zip_async(events: Any, numbers: Any) -> Any:
     for number in numbers:
         yield await events.__anext__(), number
+
+
+async def test_tasks_may_share_a_subscription(j: jarvis.Jarvis) -> None:
+    topic, got = f"app.{uuid.uuid4().hex}", []
+    events = await j.events.subscribe([topic])
+
+    async def consume() -> None:
+        async for event in events:
+            got.append(event.payload)
+            await asyncio.sleep(0)
+
+    consumers = [asyncio.ensure_future(consume()) for _ in range(4)]
+    for n in range(200):
+        await j.events.publish(topic, n)
+        await asyncio.sleep(0)
+    while len(got) < 200:
+        assert not any(it.done() for it in consumers), "they go on"
+        await asyncio.sleep(0.001)
+    events.close()
+    await asyncio.wait_for(asyncio.gather(*consumers), 20)
+    assert sorted(got) == list(range(200))
+
+
+def test_threads_may_share_a_subscription(js: jarvis.sync.Jarvis) -> None:
+    topic, got = f"app.{uuid.uuid4().hex}", []
+    events = js.events.subscribe([topic])
+    consumers = [
+        threading.Thread(target=lambda: got.extend(event.payload for event in events))
+        for _ in range(4)
+    ]
+    for consumer in consumers:
+        consumer.start()
+    for n in range(200):
+        js.events.publish(topic, n)
+        time.sleep(0.0002)
+    while len(got) < 200:
+        assert all(it.is_alive() for it in consumers), "they go on"
+        time.sleep(0.001)
+    events.close()
+    for consumer in consumers:
+        consumer.join(20)
+        assert not consumer.is_alive()
+    assert sorted(got) == list(range(200))
 
 
 async def test_a_cancelled_wait_loses_nothing(j: jarvis.Jarvis) -> None:

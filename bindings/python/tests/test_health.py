@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, AsyncIterator
 
@@ -52,6 +53,31 @@ async def test_an_async_probe_has_the_loop() -> None:
     assert probe.loop is asyncio.get_running_loop()
     assert (observation["verdict"], observation["kind"]) == ("warn", "slow")
     assert observation["facts"] == [["n", 1]] and observation["latency_ms"] >= 1
+
+
+async def test_a_probe_is_called_for_nobody() -> None:
+    request: ContextVar[str] = ContextVar("request", default="nobody")
+    request.set("the first to use this loop")
+
+    async def probe(_: Any) -> str:
+        return request.get()
+
+    assert (await observed(probe))["message"] == "nobody"
+
+
+async def test_a_watch_waits_for_a_bus_that_is_down(tmp_path: Path) -> None:
+    # What happened is remembered, so that there is something to watch.
+    j = jarvis.Jarvis.open({}, state_dir=tmp_path, services=[service(Async())])
+    done = asyncio.Event()
+    task = asyncio.create_task(j.run(until=done.wait()))
+    await until(lambda: j.health.healthz()["alive"])
+    done.set()
+    await asyncio.wait_for(task, 20)
+    await j.close()
+    down = "redis://127.0.0.1:1"
+    async with jarvis.Jarvis.open({}, state_dir=tmp_path, bus=down) as j, j.health.watch() as seen:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(seen.__anext__(), 0.3)
 
 
 def raising(error: BaseException) -> Any:

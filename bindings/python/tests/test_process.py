@@ -115,6 +115,31 @@ def test_a_sqlite_file_in_use_at_a_fork_is_refused_in_the_child(tmp_path: Any) -
     assert done.stdout == "done\n"
 
 
+def test_a_child_does_not_wait_for_the_loop_of_its_parent(tmp_path: Any) -> None:
+    done = python(
+        f"""
+        import os, threading, time, jarvis
+        j = jarvis.sync.Jarvis.open({{}}, state_dir={str(tmp_path)!r})
+        running = threading.Thread(target=j.run)
+        running.start()
+        while not j.health.healthz()["alive"]:
+            time.sleep(0.005)
+        child = os.fork()
+        if child == 0:
+            began = time.monotonic()
+            j.close()
+            # Nor for its threads, at the end.
+            print("closed" if time.monotonic() - began < 1 else "late", flush=True)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        j.close()
+        running.join(20)
+        print("ended" if not running.is_alive() else "runs", flush=True)
+        """
+    )
+    assert done.stdout == "closed\nended\n", done
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(method: str, tmp_path: Any) -> None:
     program = tmp_path / "program.py"

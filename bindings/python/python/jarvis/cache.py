@@ -228,7 +228,8 @@ class Cache:
         Args:
             key: Which.
             loader: Makes the value: a plain function, or a coroutine function. It may be called
-                again in the background, after this call returned.
+                again in the background, after this call returned. Wherever it runs, it sees the
+                context variables of whoever gave it.
             ttl: How long a loaded value lives.
             tags: What it can be invalidated by.
             stale: How long after it ran out a value may still be given while a new one is loaded,

@@ -301,6 +301,40 @@ async def test_a_logout_wins_over_a_request_that_is_under_way(options: Options) 
         assert (await one.get("/look")).json()["new"]
 
 
+@pytest.mark.parametrize("how", ["put", "reload", "new id"])
+async def test_a_logout_wins_over_what_was_saved_before_it(options: Options, how: str) -> None:
+    app = shop(options)
+    began, over = asyncio.Event(), asyncio.Event()
+
+    @app.post("/long")
+    async def long(session: SessionDep) -> bool:
+        session["before"] = True
+        if how == "new id":
+            session.regenerate()
+        await session.save()
+        began.set()
+        await over.wait()
+        if how == "reload":
+            return not await session.reload()
+        session["after"] = True
+        return True
+
+    @app.post("/clear/{user}")
+    async def clear(user: str, jarvis: JarvisDep) -> int:
+        return await jarvis.sessions.clear(user)
+
+    async with serve(app) as address, browser(address) as one, browser(address) as two:
+        await one.post("/login/ada")
+        late = asyncio.create_task(one.post("/long"))
+        await began.wait()
+        assert (await two.post("/clear/ada")).json() == 1
+        over.set()
+        answer = await late
+        assert answer.status_code == 200 and answer.json() is True
+        assert given(answer) is None
+        assert (await one.get("/look")).json()["new"]
+
+
 async def test_a_request_that_is_late_for_a_login_does_not_log_it_out(options: Options) -> None:
     app = shop(options)
     began, over = asyncio.Event(), asyncio.Event()
