@@ -124,7 +124,7 @@ mod tests {
                     gates[number].acquire().await.unwrap().forget();
                     u32::try_from(number).unwrap()
                 };
-                flight.run("key", || value()).await
+                flight.run("key", value).await
             }
             .boxed_local()
         };

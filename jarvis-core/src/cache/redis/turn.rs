@@ -108,7 +108,7 @@ impl RedisStorage {
             value: value.clone(),
         };
         let (kind, seen) = ticket.seen.args();
-        let (channel, message) = self.announcement(Change::key(key));
+        let (channel, message) = self.announcement(&Change::key(key));
         let finish = FINISH
             .call(&[self.keys.entry(key), self.keys.lock(key)])
             .arg(&ticket.holder)

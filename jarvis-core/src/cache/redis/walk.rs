@@ -52,7 +52,7 @@ impl RedisStorage {
 
     /// Afterwards: what was read before and is copied later was removed by then.
     async fn announce(&self, change: Change<'_>) -> Result<()> {
-        let (channel, message) = self.announcement(change);
+        let (channel, message) = self.announcement(&change);
         if channel.is_empty() {
             return Ok(());
         }

@@ -71,7 +71,7 @@ fn contended() -> Error {
 
 impl RedisStorage {
     /// Channel and message of a change; two empty ones when nobody keeps copies.
-    pub(super) fn announcement(&self, change: Change<'_>) -> (String, Vec<u8>) {
+    pub(super) fn announcement(&self, change: &Change<'_>) -> (String, Vec<u8>) {
         if self.announces {
             (self.keys.channel(), change.encode())
         } else {
@@ -173,7 +173,7 @@ impl RedisStorage {
     fn put(&self, one: &Encoded, absent: bool) -> Command {
         let entry = self.keys.entry(&one.key);
         if self.announces {
-            let (channel, message) = self.announcement(Change::key(&one.key));
+            let (channel, message) = self.announcement(&Change::key(&one.key));
             let put = PUT.call(&[entry]).arg(&one.bytes).arg(time_arg(one.ttl));
             return put.arg(if absent { "NX" } else { "" }).arg(channel).arg(message);
         }
@@ -243,14 +243,14 @@ impl RedisStorage {
 
     fn swap(&self, key: &str, seen: &Seen, bytes: &[u8], time: &str) -> Command {
         let (kind, seen) = seen.args();
-        let (channel, message) = self.announcement(Change::key(key));
+        let (channel, message) = self.announcement(&Change::key(key));
         let swap = SWAP.call(&[self.keys.entry(key)]).arg(kind).arg(seen);
         swap.arg(bytes).arg(time).arg(channel).arg(message)
     }
 
     pub(super) async fn remove_all(&self, keys: &[String]) -> Done {
         let remove = |key: &String| {
-            let (channel, message) = self.announcement(Change::key(key));
+            let (channel, message) = self.announcement(&Change::key(key));
             REMOVE
                 .call(&[self.keys.entry(key), self.keys.lock(key)])
                 .arg(MAX_HEADER)
@@ -278,7 +278,7 @@ impl RedisStorage {
     }
 
     pub(super) async fn add_to(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64> {
-        let (channel, message) = self.announcement(Change::key(key));
+        let (channel, message) = self.announcement(&Change::key(key));
         for _ in 0..ROUNDS {
             let add = ADD.call(&[self.keys.entry(key)]).arg(by).arg(time_arg(ttl));
             let add = add.arg(&channel).arg(&message);
@@ -340,7 +340,7 @@ impl RedisStorage {
                 // It may be counted up at any time, and stays the same number for this.
                 WriteId::Number(_) => Vec::new(),
             };
-            let (channel, message) = self.announcement(Change::key(key));
+            let (channel, message) = self.announcement(&Change::key(key));
             let expire = EXPIRE.call(&[self.keys.entry(key)]).arg(identity).arg(time_arg(kept));
             let expire = expire.arg(channel).arg(message);
             let done: i64 = self.redis.query("cache.expire", expire, Effect::Idempotent).await?;
@@ -354,7 +354,7 @@ impl RedisStorage {
     pub(super) async fn drop_tag(&self, tag: &str) -> Result<()> {
         let name = self.keys.tag(tag);
         let drop = if self.announces {
-            let (channel, message) = self.announcement(Change::tag(tag));
+            let (channel, message) = self.announcement(&Change::tag(tag));
             DROP_TAG.call(&[name]).arg(channel).arg(message)
         } else {
             Command::new("UNLINK").arg(name)

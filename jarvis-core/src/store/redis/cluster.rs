@@ -153,7 +153,7 @@ impl Cluster {
         let table = self.table();
         match target {
             Target::Host(host) => !table.nodes.is_empty() && !table.nodes.contains(host),
-            _ => false,
+            Target::Socket(_) => false,
         }
     }
 
