@@ -130,8 +130,12 @@ impl Bridge {
         self.closed.clone().cancelled_owned()
     }
 
-    /// The loop is closed: what waits for it is dropped, so that nobody waits for the answer.
+    /// The loop is closed: what waits for it is dropped, so that nobody waits for the answer. In the
+    /// child of a fork nobody does: who waited did not come along.
     fn close(&self) {
+        if self.generation != runtime::generation() {
+            return;
+        }
         let waiting = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             self.closed.cancel();

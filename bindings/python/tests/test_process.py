@@ -115,6 +115,41 @@ def test_a_sqlite_file_in_use_at_a_fork_is_refused_in_the_child(tmp_path: Any) -
     assert done.stdout == "done\n"
 
 
+def test_a_child_may_close_the_event_loop_of_its_parent() -> None:
+    done = python(
+        """
+        import asyncio, gc, os, signal, uuid, jarvis
+        config = {"cache": {"namespace": uuid.uuid4().hex}}
+        j = jarvis.Jarvis.open(config, store=os.environ["REDIS"])
+        began = asyncio.Event()
+        async def forever():
+            began.set()
+            await asyncio.Event().wait()
+        async def begin():
+            tasks = [asyncio.ensure_future(j.cache.get_or_load(f"k{n}", forever)) for n in range(9)]
+            await began.wait()
+            return tasks
+        loop = asyncio.new_event_loop()
+        tasks = loop.run_until_complete(begin())
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            loop.close()
+            del loop, tasks
+            gc.collect()
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks))
+        loop.run_until_complete(j.close())
+        loop.close()
+        print("closed", flush=True)
+        """
+    )
+    assert done.stdout == "closed\n", done
+
+
 def test_a_child_does_not_wait_for_the_loop_of_its_parent(tmp_path: Any) -> None:
     done = python(
         f"""
