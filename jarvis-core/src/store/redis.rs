@@ -189,7 +189,9 @@ impl Redis {
         command: impl Into<Command>,
         effect: Effect,
     ) -> Result<T> {
-        self.query_told(operation, command, effect).await.map(|(answer, _)| answer)
+        let told = self.ask(&command.into(), effect).await;
+        told.and_then(|told| failure::read(&self.shared.shown, told.value))
+            .map_err(|error| error.with_operation(operation))
     }
 
     /// [`query`](Self::query), and whether the answer is the one to a second sending, after the one
