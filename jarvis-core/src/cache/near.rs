@@ -26,8 +26,8 @@ use crate::store::redis::Redis;
 ///
 /// - What any cache of the namespace with [`CachePolicy::near`] changes is announced over Pub/Sub
 ///   and dropped here. Own changes are seen once they are answered, those of others when the
-///   announcement arrives, usually within a millisecond; so is an own one whose caller went away. What must be read as it is *now* is read through
-///   [`RedisCache`](super::RedisCache).
+///   announcement arrives, usually within a millisecond; so is an own one whose caller went away.
+///   What must be read as it is *now* is read through [`RedisCache`](super::RedisCache).
 /// - While the announcements can't be heard there are no copies: all are dropped when the connection
 ///   is lost, and every read goes to Redis until it is back. A connection that died without a word
 ///   is noticed by the subscription's heartbeat; no copy is used for longer than
