@@ -10,6 +10,7 @@ mod scripts;
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use redis::Value;
 
 use super::front::Front;
@@ -156,15 +157,22 @@ impl Store {
         user.filter(|user| Bucket::of_user(user) != handle.bucket())
     }
 
-    async fn run(&self, operation: &'static str, command: Command) -> Result<Answer> {
-        self.run_told(operation, command).await.map(|(answer, _)| answer)
+    fn run(
+        &self,
+        operation: &'static str,
+        command: Command,
+    ) -> impl Future<Output = Result<Answer>> + Send {
+        self.run_told(operation, command).map(|told| told.map(|(answer, _)| answer))
     }
 
     /// And whether it was sent again, because the answer to the first sending was lost.
-    async fn run_told(&self, operation: &'static str, command: Command) -> Result<(Answer, bool)> {
-        let (value, again) =
-            self.redis.query_told::<Value>(operation, command, Effect::Idempotent).await?;
-        Ok((Answer::read(value)?, again))
+    fn run_told(
+        &self,
+        operation: &'static str,
+        command: Command,
+    ) -> impl Future<Output = Result<(Answer, bool)>> + Send {
+        let told = self.redis.query_told::<Value>(operation, command, Effect::Idempotent);
+        told.map(|told| told.and_then(|(value, again)| Ok((Answer::read(value)?, again))))
     }
 
     /// A script on a session that is believed to be its user's, and on the index of that user in
@@ -207,7 +215,7 @@ impl Store {
             found.stored()?;
             let (other, own) = (found.user()?, found.ttl()?);
             if let Some(user) = self.far(handle, other.as_ref()) {
-                self.enter(user, handle, now, ttl.unwrap_or(own)).await?;
+                Box::pin(self.enter(user, handle, now, ttl.unwrap_or(own))).await?;
             }
             user = other;
         }
@@ -235,7 +243,8 @@ impl Store {
     /// that lies in another slot. A failure is nobody's business: listing looks again.
     async fn left(&self, handle: &SessionHandle, before: Option<&UserId>, next: Option<&UserId>) {
         if let Some(user) = self.far(handle, before.filter(|user| Some(*user) != next)) {
-            drop(self.leave(user, std::slice::from_ref(handle)).await);
+            // Boxed, as entering is: few have their user's index in another slot.
+            drop(Box::pin(self.leave(user, std::slice::from_ref(handle))).await);
         }
     }
 

@@ -62,7 +62,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt, join_all};
 use redis::{FromRedisValue, Value};
 
 pub use board::{State, StateChanges};
@@ -183,30 +183,33 @@ impl Redis {
     }
 
     /// Sends a command to where its first key is. `operation` names what the caller does.
-    pub(crate) async fn query<T: FromRedisValue>(
+    pub(crate) fn query<T: FromRedisValue>(
         &self,
         operation: &'static str,
         command: impl Into<Command>,
         effect: Effect,
-    ) -> Result<T> {
-        let told = self.ask(&command.into(), effect).await;
-        told.and_then(|told| failure::read(&self.shared.shown, told.value))
-            .map_err(|error| error.with_operation(operation))
+    ) -> impl Future<Output = Result<T>> + Send {
+        let told = self.query_told(operation, command, effect);
+        told.map(|told| told.map(|(value, _)| value))
     }
 
     /// [`query`](Self::query), and whether the answer is the one to a second sending, after the one
     /// to the first was lost with its connection.
-    pub(crate) async fn query_told<T: FromRedisValue>(
+    pub(crate) fn query_told<T: FromRedisValue>(
         &self,
         operation: &'static str,
         command: impl Into<Command>,
         effect: Effect,
-    ) -> Result<(T, bool)> {
-        let told = self.ask(&command.into(), effect).await;
-        told.and_then(|Told { again, value }| {
-            Ok((failure::read(&self.shared.shown, value)?, again))
-        })
-        .map_err(|error| error.with_operation(operation))
+    ) -> impl Future<Output = Result<(T, bool)>> + Send {
+        // Before the future, which else would have room for both.
+        let command = command.into();
+        async move {
+            let told = self.ask(&command, effect).await;
+            told.and_then(|Told { again, value }| {
+                Ok((failure::read(&self.shared.shown, value)?, again))
+            })
+            .map_err(|error| error.with_operation(operation))
+        }
     }
 
     /// Sends commands at once, grouped by the node that has their keys, and gives the answers in
@@ -355,10 +358,10 @@ async fn ask_one(
     effect: Effect,
     deadline: Deadline,
 ) -> Result<Told> {
-    let mut text = None;
+    let mut text: Option<Box<Command>> = None;
     let (mut moved, mut again) = (false, false);
     loop {
-        let sent = text.as_ref().unwrap_or(command);
+        let sent = text.as_deref().unwrap_or(command);
         let answer = link.send(&sent.cmd, effect, deadline).await?;
         again |= answer.again;
         let Value::ServerError(error) = answer.value else {
@@ -367,7 +370,7 @@ async fn ask_one(
         let refused = failure::refused(link.name(), &error);
         match error.code() {
             "NOSCRIPT" if text.is_none() => {
-                text = command.with_text();
+                text = command.with_text().map(Box::new);
                 if text.is_none() {
                     return Err(refused);
                 }

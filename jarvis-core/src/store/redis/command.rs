@@ -4,6 +4,10 @@ use std::sync::OnceLock;
 
 use redis::{Arg, Cmd, ToRedisArgs, Value};
 
+/// How many arguments a command has room for before it has to grow, and of how many bytes together.
+const ARGUMENTS: usize = 12;
+const LENGTH: usize = 256;
+
 /// What a command does, and so what may be done when its answer is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -43,8 +47,8 @@ impl Script {
     /// A call with these keys: all that it touches, in one hash slot. Add the arguments with
     /// [`Command::arg`].
     pub(crate) fn call<K: AsRef<[u8]>>(&'static self, keys: &[K]) -> Command {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(self.hash()).arg(keys.len());
+        let mut cmd = Cmd::with_capacity(ARGUMENTS, LENGTH);
+        cmd.arg("EVALSHA").arg(self.hash()).arg(keys.len());
         for key in keys {
             cmd.arg(key.as_ref());
         }
@@ -68,7 +72,9 @@ impl From<Cmd> for Command {
 impl Command {
     /// A command without arguments so far.
     pub(crate) fn new(name: &str) -> Self {
-        redis::cmd(name).into()
+        let mut cmd = Cmd::with_capacity(ARGUMENTS, LENGTH);
+        cmd.arg(name);
+        cmd.into()
     }
 
     /// Adds an argument, or several where it is a list.

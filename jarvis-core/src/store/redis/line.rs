@@ -59,8 +59,8 @@ impl Line {
     pub(super) async fn send(self: &Arc<Self>, cmd: &Cmd) -> Outcome<Value> {
         let length: usize = cmd.args_iter().map(|arg| length(&arg)).sum();
         if length > ALONE {
-            let answer = self.connection.clone().send_packed_command(cmd).await;
-            return self.counted(answer);
+            // Boxed, so that all other calls are small futures.
+            return Box::pin(self.send_alone(cmd)).await;
         }
         let (sender, answer) = oneshot::channel();
         let first = {
@@ -73,6 +73,11 @@ impl Line {
         }
         // Without an answer the runtime of the connection has ended, and with it the connection.
         answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    async fn send_alone(&self, cmd: &Cmd) -> Outcome<Value> {
+        let mut connection = self.connection.clone();
+        self.counted(connection.send_packed_command(cmd).await)
     }
 
     /// Sends a pipeline at once.

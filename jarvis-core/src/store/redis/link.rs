@@ -299,7 +299,8 @@ impl Link {
         let exchange = async move {
             match request {
                 Request::One(cmd) => line.send(cmd).await.map(Reply::One),
-                Request::Many(pipeline) => line.send_all(pipeline).await.map(Reply::Many),
+                // Boxed, so that a single command is a small future.
+                Request::Many(pipeline) => Box::pin(line.send_all(pipeline)).await.map(Reply::Many),
             }
         };
         let outcome = self.dialer.clock.until(deadline.at, exchange).await;
@@ -341,14 +342,19 @@ impl Link {
                     let idle = |phase: &Phase| matches!(phase, Phase::Idle);
                     self.start(idle, &Phase::Connecting, None)?;
                 }
-                Phase::Connecting => {
-                    let mut changes = self.phase.subscribe();
-                    let settled = changes.wait_for(|phase| !matches!(phase, Phase::Connecting));
-                    if self.dialer.clock.until(deadline.at, settled).await.is_none() {
-                        return Err(slow(&self.name, deadline.within));
-                    }
-                }
+                // Boxed, so that a call on a connection that is there is a small future.
+                Phase::Connecting => Box::pin(self.settled(deadline)).await?,
             }
+        }
+    }
+
+    /// Waits until it is known whether a connection can be made.
+    async fn settled(&self, deadline: Deadline) -> Result<()> {
+        let mut changes = self.phase.subscribe();
+        let settled = changes.wait_for(|phase| !matches!(phase, Phase::Connecting));
+        match self.dialer.clock.until(deadline.at, settled).await {
+            Some(_) => Ok(()),
+            None => Err(slow(&self.name, deadline.within)),
         }
     }
 
