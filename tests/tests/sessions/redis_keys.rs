@@ -207,6 +207,7 @@ async fn saves_write_the_index_now_and_then_and_it_is_never_behind() {
     let store = stage::redis(&server.url(), "jarvis", policy, shared);
     let mut session = store.create(NewSession::new().with_user(ada())).await.expect("create");
     let index = keys(&server, "jarvis:*:u:*").remove(0);
+    let key = keys(&server, "jarvis:*:s:*").remove(0);
     let mut writes = std::collections::BTreeSet::new();
     for second in 0..60 {
         let saved = store.save(Save::new(session)).await.expect("save");
@@ -214,6 +215,8 @@ async fn saves_write_the_index_now_and_then_and_it_is_never_behind() {
         let (known, expires) = (indexed_until(&server, &index), saved.expires_at.millis());
         assert!((expires..=expires + 10_000).contains(&known), "{second}: {known} {expires}");
         writes.insert(known);
+        // Its key stays for as long, also where that was not written: the server's time goes on.
+        assert!((75_000..=90_000).contains(&ttl(&server, &key)), "{second}");
         session = *saved;
         clock.advance(Duration::from_secs(1));
     }
@@ -223,10 +226,12 @@ async fn saves_write_the_index_now_and_then_and_it_is_never_behind() {
     let until = store.extend(&session.id.clone().into(), Some(soon)).await.expect("extend");
     let (known, expires) = (indexed_until(&server, &index), until.expect("it is there").millis());
     assert!((expires..=expires + 125).contains(&known), "{known} {expires}");
+    assert!((0..=1_125).contains(&ttl(&server, &key)));
     let SaveOutcome::Saved(session) = store.save(Save::new(session)).await.expect("save") else {
         panic!("it was saved")
     };
     assert!(indexed_until(&server, &index) >= session.expires_at.millis());
+    assert!((75_000..=90_000).contains(&ttl(&server, &key)));
     // A session that expired is not listed, whatever the index still knows.
     clock.advance(session.ttl);
     assert!(store.list(&ada()).await.expect("list").is_empty());

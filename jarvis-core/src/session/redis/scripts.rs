@@ -73,11 +73,15 @@ pub(super) static SAVE: Script = Script::new(concat!(
        end
      end
      if not good then return redis.call('GET', KEYS[1]) end
-     redis.call('SET', KEYS[1], new, 'PX', ARGV[5])
-     if KEYS[3] then redis.call('ZREM', KEYS[3], ARGV[4]) end
      local known, user = sub(new, 51, 66), sub(old, 141)
-     if KEYS[2] ~= KEYS[1]
-       and (sub(old, 51, 66) ~= known or user ~= sub(new, 141, 140 + #user)) then
+     local kept = sub(old, 51, 66) == known
+     if kept then
+       redis.call('SET', KEYS[1], new, 'KEEPTTL')
+     else
+       redis.call('SET', KEYS[1], new, 'PX', ARGV[5])
+     end
+     if KEYS[3] then redis.call('ZREM', KEYS[3], ARGV[4]) end
+     if KEYS[2] ~= KEYS[1] and not (kept and user == sub(new, 141, 140 + #user)) then
        if old == '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', sub(new, 67, 82)) end
        redis.call('ZADD', KEYS[2], known, ARGV[4])
        local left = string.format('%.0f', tonumber(known) - now)
