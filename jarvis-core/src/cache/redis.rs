@@ -104,11 +104,13 @@ impl RedisStorage {
     async fn ask_all(
         &self,
         operation: &'static str,
-        commands: &[Command],
+        mut commands: Vec<Command>,
         effect: Effect,
     ) -> Vec<Result<redis::Value>> {
-        if let [one] = commands {
-            return vec![self.redis.query(operation, one.clone(), effect).await];
+        if commands.len() == 1
+            && let Some(one) = commands.pop()
+        {
+            return vec![self.redis.query(operation, one, effect).await];
         }
         let mut answers = Vec::with_capacity(commands.len());
         for batch in commands.chunks(BATCH) {

@@ -122,7 +122,20 @@ impl RedisStorage {
         key: &str,
         look: Look<'_>,
     ) -> Result<Option<Tagged>> {
-        let mut read = self.read_each(&[key], look, Part::Whole).await;
+        let probe = self.probe(0, key, look);
+        let again = if probe.wanted == Hint::default() {
+            // As a rule an entry has nothing besides itself, and that is one command.
+            let get = self.get(key, Part::Whole);
+            let value = self.redis.query("cache.get", get, Effect::Read).await;
+            match self.judge(probe, None, value, Ok(&Versions::new()))? {
+                Judged::Answer(answer) => return Ok(answer.map(|answer| *answer)),
+                Judged::Again(probe) => probe,
+            }
+        } else {
+            probe
+        };
+        // Boxed, so that the others are small futures.
+        let mut read = Box::pin(self.rounds(vec![again], Part::Whole)).await;
         read.pop().unwrap_or(Ok(None))
     }
 
@@ -133,15 +146,21 @@ impl RedisStorage {
         look: Look<'_>,
         part: Part,
     ) -> Vec<Result<Option<Tagged>>> {
-        let mut probes: Vec<Probe<'_>> = Vec::with_capacity(keys.len());
-        for (at, key) in keys.iter().enumerate() {
-            let known = self.hints.of(key).map_or_else(Hint::default, |hint| Hint::clone(&hint));
-            let mut wanted = known.clone();
-            wanted.timed |= look.timed;
-            wanted.tags.extend(look.tags.iter().filter(|tag| !known.tags.contains(tag)).cloned());
-            probes.push(Probe { at, key, wanted, known });
-        }
-        let mut answers: Vec<_> = keys.iter().map(|_| Ok(None)).collect();
+        let probes = keys.iter().enumerate().map(|(at, key)| self.probe(at, key, look));
+        self.rounds(probes.collect(), part).await
+    }
+
+    fn probe<'a>(&self, at: usize, key: &'a str, look: Look<'_>) -> Probe<'a> {
+        let known = self.hints.of(key).map_or_else(Hint::default, |hint| Hint::clone(&hint));
+        let mut wanted = known.clone();
+        wanted.timed |= look.timed;
+        wanted.tags.extend(look.tags.iter().filter(|tag| !known.tags.contains(tag)).cloned());
+        Probe { at, key, wanted, known }
+    }
+
+    /// What these probes, numbered from 0, find.
+    async fn rounds(&self, mut probes: Vec<Probe<'_>>, part: Part) -> Vec<Result<Option<Tagged>>> {
+        let mut answers: Vec<_> = probes.iter().map(|_| Ok(None)).collect();
         for _ in 0..ROUNDS {
             probes = self.round(probes, part, &mut answers).await;
             if probes.is_empty() {
@@ -172,7 +191,7 @@ impl RedisStorage {
             commands.push(self.get(probe.key, part));
         }
         commands.extend(tags.iter().map(|tag| Command::new("GET").arg(self.keys.tag(tag))));
-        let mut read = self.ask_all("cache.get", &commands, Effect::Read).await.into_iter();
+        let mut read = self.ask_all("cache.get", commands, Effect::Read).await.into_iter();
         let mut next = || read.next().unwrap_or_else(|| Err(unexpected(&Value::Nil)));
         let raw: Vec<_> =
             probes.iter().map(|probe| (probe.wanted.timed.then(&mut next), next())).collect();
@@ -247,7 +266,7 @@ impl RedisStorage {
         tags.dedup();
         let ask = |tag: &&str| Command::new("GET").arg(self.keys.tag(tag));
         let commands: Vec<Command> = tags.iter().map(ask).collect();
-        let answers = self.ask_all("cache.tags", &commands, Effect::Read).await;
+        let answers = self.ask_all("cache.tags", commands, Effect::Read).await;
         let versions = tags.into_iter().zip(answers);
         versions.map(|(tag, answer)| Ok((tag.to_owned(), current(answer)?))).collect()
     }

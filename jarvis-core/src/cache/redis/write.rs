@@ -94,7 +94,7 @@ impl RedisStorage {
             HOLD_TAG.call(&[self.keys.tag(tag)]).arg(&drawn[..]).arg(&time)
         };
         let commands: Vec<Command> = tags.iter().map(hold).collect();
-        let answers = self.ask_all("cache.tags", &commands, Effect::Idempotent).await;
+        let answers = self.ask_all("cache.tags", commands, Effect::Idempotent).await;
         let held = tags.iter().zip(answers).map(|(tag, answer)| {
             let held = bytes(answer?)?.as_deref().and_then(version);
             Ok((tag.clone(), held.ok_or_else(|| unexpected(&Value::Nil))?))
@@ -116,7 +116,7 @@ impl RedisStorage {
             KEEP_TAG.call(&[self.keys.tag(tag)]).arg(&version[..]).arg(&time)
         };
         let commands: Vec<Command> = tags.iter().map(keep).collect();
-        for answer in self.ask_all("cache.tags", &commands, Effect::Idempotent).await {
+        for answer in self.ask_all("cache.tags", commands, Effect::Idempotent).await {
             answer?;
         }
         Ok(())
@@ -129,9 +129,13 @@ impl RedisStorage {
         condition: Condition,
     ) -> Done {
         let longest = writes.iter().map(|write| write.ttl).reduce(|one, two| Some(one?.max(two?)));
-        let tags = match self.hold_tags(tags, longest.flatten()).await {
-            Ok(tags) => tags,
-            Err(error) => return Err(error).into(),
+        let tags = match tags {
+            [] => Vec::new(),
+            // Boxed, as the second look below is: what most do is a small future.
+            tags => match Box::pin(self.hold_tags(tags, longest.flatten())).await {
+                Ok(tags) => tags,
+                Err(error) => return Err(error).into(),
+            },
         };
         let encoded = writes.into_iter().map(|Write { key, value, ttl }| {
             let stored = Stored {
@@ -145,7 +149,7 @@ impl RedisStorage {
         });
         let encoded: Vec<Encoded> = encoded.collect();
         if condition == Condition::IfPresent {
-            return self.put_where(&encoded, true).await;
+            return Box::pin(self.put_where(&encoded, true)).await;
         }
         let absent = condition == Condition::IfAbsent;
         let commands: Vec<Command> = encoded.iter().map(|one| self.put(one, absent)).collect();
@@ -154,7 +158,7 @@ impl RedisStorage {
         let mut stored = Done::default();
         let mut there = Vec::new();
         for (one, answer) in
-            encoded.into_iter().zip(self.ask_all("cache.set", &commands, effect).await)
+            encoded.into_iter().zip(self.ask_all("cache.set", commands, effect).await)
         {
             match answer {
                 Ok(Value::Okay | Value::Int(1)) => stored.count += 1,
@@ -165,7 +169,7 @@ impl RedisStorage {
         }
         // What is there may have run out, or its tags may not count any more.
         if !there.is_empty() {
-            stored.add(self.put_where(&there, false).await);
+            stored.add(Box::pin(self.put_where(&there, false)).await);
         }
         stored
     }
@@ -205,7 +209,7 @@ impl RedisStorage {
                 }
             }
             waiting = Vec::new();
-            let answers = self.ask_all("cache.set", &swaps, Effect::Write).await;
+            let answers = self.ask_all("cache.set", swaps, Effect::Write).await;
             for (one, answer) in swapped.into_iter().zip(answers) {
                 match answer.and_then(|answer| integer(&answer)) {
                     Ok(1) => stored.count += 1,
@@ -226,7 +230,7 @@ impl RedisStorage {
         // The bytes first: if what is read afterwards does not count, then neither do they,
         // unless they have changed by then, which the comparison of the swap will find.
         let raw: Vec<Command> = keys.iter().map(|key| self.header(key)).collect();
-        let raw = self.ask_all("cache.get", &raw, Effect::Read).await;
+        let raw = self.ask_all("cache.get", raw, Effect::Read).await;
         let read = self.read_each(keys, Look::default(), Part::Header).await;
         let there = read.into_iter().zip(raw).map(|(read, raw)| {
             let raw = bytes(raw?)?.map(Stored::decode).transpose()?.flatten();
@@ -260,7 +264,7 @@ impl RedisStorage {
         let commands: Vec<Command> = keys.iter().map(remove).collect();
         let mut removed = Done::default();
         let mut fresh = Vec::new();
-        for answer in self.ask_all("cache.delete", &commands, Effect::Idempotent).await {
+        for answer in self.ask_all("cache.delete", commands, Effect::Idempotent).await {
             match answer.and_then(fresh_before) {
                 Ok(stored) => fresh.extend(stored),
                 Err(error) => removed.fails(error),

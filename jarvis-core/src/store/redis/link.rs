@@ -13,11 +13,13 @@
 //! growing, random wait, until it succeeds or the handle is gone. Callers wait for the first try
 //! (`Connecting`) and are refused at once from then on (`Down`).
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::TryFutureExt;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::runtime::Handle;
@@ -130,6 +132,28 @@ pub(super) struct Answer<T> {
     pub(super) value: T,
 }
 
+impl Reply {
+    fn one(self) -> Value {
+        match self {
+            Self::One(value) => value,
+            Self::Many(mut values) => values.pop().unwrap_or(Value::Nil),
+        }
+    }
+
+    fn many(self) -> Vec<Value> {
+        match self {
+            Self::One(value) => vec![value],
+            Self::Many(values) => values,
+        }
+    }
+}
+
+impl<T> Answer<T> {
+    fn map<U>(self, with: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { stay: self.stay, again: self.again, value: with(self.value) }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Link {
     name: String,
@@ -220,35 +244,25 @@ impl Link {
     }
 
     /// Sends a command, and waits for the answer until then.
-    pub(super) async fn send(
+    pub(super) fn send(
         &self,
         cmd: &Cmd,
         effect: Effect,
         deadline: Deadline,
-    ) -> Result<Answer<Value>> {
-        let Answer { stay, again, value } =
-            self.request(Request::One(cmd), effect, deadline).await?;
-        let value = match value {
-            Reply::One(value) => value,
-            Reply::Many(mut values) => values.pop().unwrap_or(Value::Nil),
-        };
-        Ok(Answer { stay, again, value })
+    ) -> impl Future<Output = Result<Answer<Value>>> + Send {
+        let answer = self.request(Request::One(cmd), effect, deadline);
+        answer.map_ok(|answer| answer.map(Reply::one))
     }
 
     /// Sends a pipeline, and waits for all of its answers until then.
-    pub(super) async fn send_all(
+    pub(super) fn send_all(
         &self,
         pipeline: &Pipeline,
         effect: Effect,
         deadline: Deadline,
-    ) -> Result<Answer<Vec<Value>>> {
-        let Answer { stay, again, value } =
-            self.request(Request::Many(pipeline), effect, deadline).await?;
-        let value = match value {
-            Reply::One(value) => vec![value],
-            Reply::Many(values) => values,
-        };
-        Ok(Answer { stay, again, value })
+    ) -> impl Future<Output = Result<Answer<Vec<Value>>>> + Send {
+        let answer = self.request(Request::Many(pipeline), effect, deadline);
+        answer.map_ok(|answer| answer.map(Reply::many))
     }
 
     /// After a lost connection it is sent once more where that can do no harm.
@@ -296,13 +310,13 @@ impl Link {
         };
         let line = &lines.lines[turn];
         let before = line.answers();
-        let exchange = async move {
+        let exchange = pin!(async move {
             match request {
                 Request::One(cmd) => line.send(cmd).await.map(Reply::One),
                 // Boxed, so that a single command is a small future.
                 Request::Many(pipeline) => Box::pin(line.send_all(pipeline)).await.map(Reply::Many),
             }
-        };
+        });
         let outcome = self.dialer.clock.until(deadline.at, exchange).await;
         if outcome.is_none() && line.answers() == before {
             let patience = self.dialer.options.deadline;
