@@ -222,3 +222,21 @@ impl Storage for RedisStorage {
 
     async fn close(&self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+    use crate::clock::SystemClock;
+    use crate::store::redis::Options;
+
+    /// As a load of a session is, and for the same reason.
+    #[test]
+    fn a_get_is_a_small_future() {
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let redis = Redis::open("redis://127.0.0.1:1", &Options::new(), clock.clone()).unwrap();
+        let cache = RedisCache::new(&redis, CachePolicy::new("test"), clock).unwrap();
+        let size = size_of_val(&*cache.get("key"));
+        assert!(size < 1_024, "{size} bytes");
+    }
+}

@@ -15,8 +15,6 @@ use crate::{Error, ErrorKind, Result};
 const RANDOM_BYTES: usize = 24;
 /// What those are in base64url.
 const RANDOM_CHARS: usize = 32;
-/// What a hash is in base64url.
-const HASH_CHARS: usize = 43;
 /// How many groups of cluster slots there are.
 const BUCKETS: u16 = 1 << 10;
 /// base64url's digits, of which two write a bucket.
@@ -46,8 +44,8 @@ impl Bucket {
         usize::from(self.0)
     }
 
-    fn digits(self) -> [u8; 2] {
-        [self.0 >> 6, self.0 & 63].map(|digit| DIGITS[usize::from(digit)])
+    fn digits(self) -> [char; 2] {
+        [self.0 >> 6, self.0 & 63].map(|digit| char::from(DIGITS[usize::from(digit)]))
     }
 
     fn random() -> Result<Self> {
@@ -66,7 +64,7 @@ impl Bucket {
 /// Two characters of base64url.
 impl fmt::Display for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.digits().into_iter().try_for_each(|digit| f.write_char(char::from(digit)))
+        self.digits().into_iter().try_for_each(|digit| f.write_char(digit))
     }
 }
 
@@ -166,14 +164,13 @@ impl SessionId {
     pub fn handle(&self, hash_ids: bool) -> SessionHandle {
         let hash = self.hash();
         let bucket = self.own_bucket().unwrap_or_else(|| Bucket::of_hash(&hash));
-        if !hash_ids {
-            return SessionHandle(format!("{bucket}{}", self.0).into());
+        let mut name = String::with_capacity(2 + LONGEST);
+        name.extend(bucket.digits());
+        match hash_ids {
+            true => URL_SAFE_NO_PAD.encode_string(hash, &mut name),
+            false => name.push_str(&self.0),
         }
-        let mut name = [b'A'; 2 + HASH_CHARS];
-        name[..2].copy_from_slice(&bucket.digits());
-        // They are as many as there is room for.
-        let _ = URL_SAFE_NO_PAD.encode_slice(hash, &mut name[2..]);
-        SessionHandle(String::from_utf8_lossy(&name).into())
+        SessionHandle(name.into())
     }
 }
 

@@ -215,7 +215,7 @@ impl Store {
             found.stored()?;
             let (other, own) = (found.user()?, found.ttl()?);
             if let Some(user) = self.far(handle, other.as_ref()) {
-                Box::pin(self.enter(user, handle, now, ttl.unwrap_or(own))).await?;
+                self.enter(user, handle, now, ttl.unwrap_or(own)).await?;
             }
             user = other;
         }
@@ -243,8 +243,7 @@ impl Store {
     /// that lies in another slot. A failure is nobody's business: listing looks again.
     async fn left(&self, handle: &SessionHandle, before: Option<&UserId>, next: Option<&UserId>) {
         if let Some(user) = self.far(handle, before.filter(|user| Some(*user) != next)) {
-            // Boxed, as entering is: few have their user's index in another slot.
-            drop(Box::pin(self.leave(user, std::slice::from_ref(handle))).await);
+            drop(self.leave(user, std::slice::from_ref(handle)).await);
         }
     }
 
@@ -365,5 +364,26 @@ impl Records for Store {
         limit: usize,
     ) -> Result<(Vec<Listed>, Option<String>)> {
         self.page_of_all(cursor, limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::session::SessionStore;
+    use crate::store::redis::Options;
+
+    /// Blocks of 1,024 bytes and more are slow to get from an allocator that all threads share.
+    #[test]
+    fn a_load_is_a_small_future() {
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let redis = Redis::open("redis://127.0.0.1:1", &Options::new(), clock.clone()).unwrap();
+        let store = RedisSessions::new(&redis, SessionPolicy::new(), clock).unwrap();
+        let id = SessionId::generate(None).unwrap();
+        let size = size_of_val(&*store.load(&id));
+        assert!(size < 1_024, "{size} bytes");
     }
 }

@@ -16,7 +16,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Of how many keys it is remembered what they have.
 const HINTS: u64 = 10_000;
-/// An entry that is another one in each of so many trips is a miss.
+/// An entry that is another one in each of so many trips, after the first one of a key that is read
+/// alone, is a miss.
 const ROUNDS: usize = 4;
 
 /// What an entry had when it was read last: its tags, and whether its time is needed. It only
@@ -122,20 +123,18 @@ impl RedisStorage {
         key: &str,
         look: Look<'_>,
     ) -> Result<Option<Tagged>> {
-        let probe = self.probe(0, key, look);
-        let again = if probe.wanted == Hint::default() {
+        let mut probe = self.probe(0, key, look);
+        if probe.wanted == Hint::default() {
             // As a rule an entry has nothing besides itself, and that is one command.
             let get = self.get(key, Part::Whole);
             let value = self.redis.query("cache.get", get, Effect::Read).await;
             match self.judge(probe, None, value, Ok(&Versions::new()))? {
                 Judged::Answer(answer) => return Ok(answer.map(|answer| *answer)),
-                Judged::Again(probe) => probe,
+                Judged::Again(again) => probe = again,
             }
-        } else {
-            probe
-        };
-        // Boxed, so that the others are small futures.
-        let mut read = Box::pin(self.rounds(vec![again], Part::Whole)).await;
+        }
+        // Boxed, so that reading that one command is a small future.
+        let mut read = Box::pin(self.rounds(vec![probe], Part::Whole)).await;
         read.pop().unwrap_or(Ok(None))
     }
 

@@ -94,7 +94,8 @@ impl RedisStorage {
             HOLD_TAG.call(&[self.keys.tag(tag)]).arg(&drawn[..]).arg(&time)
         };
         let commands: Vec<Command> = tags.iter().map(hold).collect();
-        let answers = self.ask_all("cache.tags", commands, Effect::Idempotent).await;
+        // Boxed, so that a write without tags is a small future.
+        let answers = Box::pin(self.ask_all("cache.tags", commands, Effect::Idempotent)).await;
         let held = tags.iter().zip(answers).map(|(tag, answer)| {
             let held = bytes(answer?)?.as_deref().and_then(version);
             Ok((tag.clone(), held.ok_or_else(|| unexpected(&Value::Nil))?))
@@ -129,13 +130,9 @@ impl RedisStorage {
         condition: Condition,
     ) -> Done {
         let longest = writes.iter().map(|write| write.ttl).reduce(|one, two| Some(one?.max(two?)));
-        let tags = match tags {
-            [] => Vec::new(),
-            // Boxed, as the second look below is: what most do is a small future.
-            tags => match Box::pin(self.hold_tags(tags, longest.flatten())).await {
-                Ok(tags) => tags,
-                Err(error) => return Err(error).into(),
-            },
+        let tags = match self.hold_tags(tags, longest.flatten()).await {
+            Ok(tags) => tags,
+            Err(error) => return Err(error).into(),
         };
         let encoded = writes.into_iter().map(|Write { key, value, ttl }| {
             let stored = Stored {
@@ -149,6 +146,7 @@ impl RedisStorage {
         });
         let encoded: Vec<Encoded> = encoded.collect();
         if condition == Condition::IfPresent {
+            // Boxed, here and below: most writes have no condition.
             return Box::pin(self.put_where(&encoded, true)).await;
         }
         let absent = condition == Condition::IfAbsent;

@@ -110,8 +110,8 @@ fn push_user(out: &mut Vec<u8>, user: Option<&UserId>) {
 }
 
 /// Until when a session is kept, its key as well as the handle in the index of its user: not before it
-/// expires, and the same for a while, so that not every save or extension writes the index. The
-/// script that extends reckons so too.
+/// expires, and the same for a while, so that not every save or extension writes the expiry and the
+/// index. The script that extends reckons so too.
 pub(super) fn kept_until(expires_at: WallTime, ttl: Duration) -> WallTime {
     let step = (i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX) / SLACK).max(1);
     let millis = expires_at.millis();

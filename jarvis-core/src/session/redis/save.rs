@@ -92,7 +92,7 @@ impl Store {
         let (key, now) = (self.session_key(handle), self.terms.now());
         let index = self.near_index(handle, draft.user.as_ref());
         if let (None, Some(user)) = (&index, &draft.user) {
-            Box::pin(self.enter(user, handle, now, draft.ttl)).await?;
+            self.enter(user, handle, now, draft.ttl).await?;
         }
         let name = self.saves.name();
         let saving = Saving { handle, key, index, expect, draft, name, now };

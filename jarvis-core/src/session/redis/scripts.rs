@@ -46,6 +46,9 @@ macro_rules! digits {
 /// `capped` where a session of another creation than is said must not be written, because its end
 /// depends on it.
 ///
+/// As long as until when it is kept ([`kept_until`](super::packed::kept_until)) does not change, its key
+/// stays to expire when it did.
+///
 /// Answers with 1; with version and creation where those are not what was said.
 pub(super) static SAVE: Script = Script::new(concat!(
     "local sub, new, other = string.sub, ARGV[1], false
