@@ -1,7 +1,9 @@
 //! The program's own log, on stderr. While a live display owns the terminal, lines go through it.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use jarvis_core::sync::{Mutex, MutexGuard};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tracing_subscriber::EnvFilter;
@@ -13,7 +15,7 @@ pub(crate) struct LogOutput(Arc<Mutex<Option<UnboundedSender<String>>>>);
 
 impl LogOutput {
     fn lock(&self) -> MutexGuard<'_, Option<UnboundedSender<String>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Hands lines to a display instead of stderr, until [`restore`](Self::restore).

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,18 @@ use serde::{Deserialize, Serialize};
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Source = Box<dyn StdError + Send + Sync + 'static>;
+/// The cause of an error, shared by its clones.
+#[derive(Clone)]
+struct Source(Arc<dyn StdError + Send + Sync>);
+
+/// `source()` gives the cause itself, not the `Arc`, so that a caller can downcast it.
+impl Deref for Source {
+    type Target = dyn StdError + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
 
 /// What went wrong, as a closed vocabulary that every language shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -138,16 +151,23 @@ pub enum Retry {
     Indeterminate,
 }
 
+type Operation = Option<Cow<'static, str>>;
+type Context = Vec<(Cow<'static, str>, String)>;
+
+#[derive(Clone, thiserror::Error)]
+#[error("{message}{}", Facts(operation, context))]
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
     message: Cow<'static, str>,
-    operation: Option<Cow<'static, str>>,
-    context: Vec<(Cow<'static, str>, String)>,
+    operation: Operation,
+    context: Context,
     source: Option<Source>,
 }
 
 /// What every fallible function of this crate returns.
+///
+/// A clone is the same error for another caller: everything is copied, and the cause is shared.
 ///
 /// ```
 /// use jarvis_core::{Error, ErrorKind};
@@ -161,6 +181,8 @@ struct Inner {
 ///     "no service is called \"coach\" (operator.restart; did_you_mean: vocal-coach)"
 /// );
 /// ```
+#[derive(Clone, thiserror::Error)]
+#[error(transparent)]
 pub struct Error(Box<Inner>);
 
 impl Error {
@@ -210,8 +232,8 @@ impl Error {
 
     /// Keeps the cause.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(Source(source.into().into()));
         self
     }
 
@@ -300,15 +322,17 @@ impl From<std::io::Error> for Error {
     }
 }
 
-impl fmt::Display for Error {
+/// ` (operation; key: value; …)`, or nothing.
+struct Facts<'a>(&'a Operation, &'a Context);
+
+impl fmt::Display for Facts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
         let mut separator = " (";
-        if let Some(operation) = &self.0.operation {
+        if let Some(operation) = self.0 {
             write!(f, "{separator}{operation}")?;
             separator = "; ";
         }
-        for (key, value) in &self.0.context {
+        for (key, value) in self.1 {
             write!(f, "{separator}{key}: {value}")?;
             separator = "; ";
         }
@@ -316,13 +340,13 @@ impl fmt::Display for Error {
     }
 }
 
-impl fmt::Debug for Error {
+impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}, retry {:?}]", self.0.message, self.code(), self.0.retry)?;
-        if let Some(operation) = &self.0.operation {
+        write!(f, "{} [{}, retry {:?}]", self.message, self.kind.code(), self.retry)?;
+        if let Some(operation) = &self.operation {
             write!(f, "\n  operation: {operation}")?;
         }
-        for (key, value) in &self.0.context {
+        for (key, value) in &self.context {
             write!(f, "\n  {key}: {value}")?;
         }
         let mut source = self.source();
@@ -334,9 +358,9 @@ impl fmt::Debug for Error {
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 
@@ -376,5 +400,22 @@ mod tests {
     fn a_timeout_is_never_repeated_blindly() {
         assert!(!Error::new(ErrorKind::Timeout, "late").is_retryable());
         assert!(Error::new(ErrorKind::Unavailable, "down").is_retryable());
+    }
+
+    #[test]
+    fn a_clone_says_the_same_and_has_the_same_source() {
+        let io = std::io::Error::from_raw_os_error(libc::ENOSPC);
+        let error = Error::new(ErrorKind::RateLimited, "slow down")
+            .with_operation("model.complete")
+            .with_context("model", "small")
+            .with_source(io);
+        let copy = error.clone();
+        assert_eq!(copy.to_string(), "slow down (model.complete; model: small)");
+        assert_eq!((copy.kind(), copy.is_retryable()), (ErrorKind::RateLimited, true));
+        assert_eq!(format!("{copy:?}"), format!("{error:?}"));
+        let cause = copy.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.and_then(std::io::Error::raw_os_error), Some(libc::ENOSPC));
+        assert_eq!(copy.with_context("attempt", 2).context().count(), 2);
+        assert_eq!(error.context().count(), 1, "a clone is changed alone");
     }
 }

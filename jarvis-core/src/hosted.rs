@@ -11,13 +11,14 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::clock::{ClockExt, Monotonic, SharedClock};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Result};
 
 /// What the traits' implementations may call.
@@ -80,7 +81,7 @@ struct Counts {
 
 impl Counts {
     fn methods(&self) -> MutexGuard<'_, HashMap<&'static str, usize>> {
-        self.methods.lock().unwrap_or_else(PoisonError::into_inner)
+        self.methods.lock()
     }
 
     fn of(&self, method: &str) -> usize {
@@ -236,7 +237,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn answer(&self, answer: Result<Value>) {
-            self.answers.lock().unwrap().insert(0, answer);
+            self.answers.lock().insert(0, answer);
         }
     }
 
@@ -246,14 +247,14 @@ pub(crate) mod tests {
         }
 
         fn call(&self, method: &'static str, argument: Value, running: Running) -> HostedCall {
-            self.asked.lock().unwrap().push((method, argument));
-            match self.answers.lock().unwrap().pop() {
+            self.asked.lock().push((method, argument));
+            match self.answers.lock().pop() {
                 Some(answer) => Box::pin(async move {
                     drop(running);
                     answer
                 }),
                 None => {
-                    self.hanging.lock().unwrap().send(running).unwrap();
+                    self.hanging.lock().send(running).unwrap();
                     Box::pin(std::future::pending())
                 }
             }
@@ -285,7 +286,7 @@ pub(crate) mod tests {
         told.answer(Ok(json!(7)));
         let other = hosted.call::<u8>("observe", json!(3), later).await.unwrap();
         assert_eq!(other, Some(7), "another method is not held up");
-        assert_eq!(told.asked.lock().unwrap().len(), 2);
+        assert_eq!(told.asked.lock().len(), 2);
 
         drop(hung.recv().unwrap());
         assert_eq!(left.count(), 0);

@@ -21,7 +21,7 @@ mod stream;
 mod supervise;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, watch};
@@ -46,6 +46,7 @@ use crate::health::aggregator::Aggregator;
 use crate::layers::CountedSessions;
 use crate::operator::Operator;
 use crate::registry::{Registry, Wiring};
+use crate::sync::{Mutex, MutexGuard};
 use builder::Extras;
 
 #[cfg(feature = "sqlite")]
@@ -114,7 +115,7 @@ impl Jarvis {
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
-        self.inner.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.current.lock()
     }
 
     /// The configuration in force.

@@ -6,6 +6,8 @@ pub mod error;
 pub mod money;
 pub mod resilience;
 pub mod secret;
+#[doc(hidden)]
+pub mod sync;
 pub mod units;
 pub mod vocabulary;
 

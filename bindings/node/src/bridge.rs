@@ -12,12 +12,13 @@ use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
 use futures_util::{FutureExt as _, StreamExt as _};
+use jarvis_core::sync::{Mutex, MutexGuard};
 use jarvis_core::{Error, ErrorKind};
 use napi::bindgen_prelude::{Either6, Function, Null};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -90,11 +91,11 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gathered.lock()
     }
 
     fn inbox(&self) -> MutexGuard<'_, Vec<Message>> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inbox.lock()
     }
 
     pub(crate) fn push(&self, message: Message) {
@@ -147,7 +148,7 @@ impl Shared {
             std::mem::take(&mut gathered.calls)
         };
         for (ticket, _) in calls {
-            let failure = Error::new(error.kind(), error.message().to_owned()).into();
+            let failure = error.clone().into();
             self.push(Message::Answered { ticket, outcome: Err(failure) });
         }
     }

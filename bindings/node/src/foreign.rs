@@ -1,9 +1,10 @@
 //! JavaScript functions that Rust calls.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jarvis_core::hosted::Running;
+use jarvis_core::sync::{Mutex, MutexGuard};
 use jarvis_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -28,7 +29,7 @@ struct Waiting {
 
 impl Calls {
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn begin(&self, running: Option<Running>) -> (u32, oneshot::Receiver<Result<String>>) {

@@ -6,7 +6,9 @@
 //! a batch of answers.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use jarvis_core::sync::Mutex;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -107,7 +109,7 @@ impl Bridge {
     /// Tells the loop. From any thread; waits for nothing. A loop that is closed hears nothing, and
     /// what it was told is dropped.
     pub(crate) fn tell(&self, message: Message) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if self.is_closed() {
             drop(waiting);
             return drop(message);
@@ -137,7 +139,7 @@ impl Bridge {
             return;
         }
         let waiting = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting.lock();
             self.closed.cancel();
             std::mem::take(&mut *waiting)
         };
@@ -147,7 +149,7 @@ impl Bridge {
     fn take(&self) -> Vec<Message> {
         // Before the queue, so that what comes in between wakes the loop once more.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.waiting.lock())
     }
 }
 

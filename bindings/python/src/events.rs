@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use jarvis_core::events::{
     self as core, Delivery, Event, Filter, Message, Origin, Overflow, TopicName, TopicPattern,
 };
+use jarvis_core::sync::{Mutex as StdMutex, MutexGuard};
 use jarvis_core::{Error, ErrorKind};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
@@ -228,11 +229,11 @@ pub(crate) struct Failure(Arc<StdMutex<Option<Error>>>);
 
 impl Failure {
     pub(crate) fn set(&self, error: Error) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *self.0.lock() = Some(error);
     }
 
     fn take(&self) -> Option<Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 }
 
@@ -246,7 +247,7 @@ struct Shared {
 
 impl Shared {
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inbox.lock()
     }
 
     /// Waits until there is something to give. What was received stays in the inbox until Python

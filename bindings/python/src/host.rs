@@ -8,11 +8,12 @@
 mod threads;
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use jarvis_core::clock::{Clock, ClockExt, SystemClock};
+use jarvis_core::sync::{Mutex, MutexGuard};
 use jarvis_core::{Error, ErrorKind, Result};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -56,12 +57,12 @@ impl Ground {
             Face::Awaitable => Arc::downgrade(&Bridge::running(py)?.0),
             Face::Blocking => Weak::new(),
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (bridge, Some(runtime));
+        *self.0.lock() = (bridge, Some(runtime));
         Ok(())
     }
 
     fn get(&self) -> (Option<Arc<Bridge>>, Option<&'static Runtime>) {
-        let ground = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ground = self.0.lock();
         (ground.0.upgrade(), ground.1)
     }
 }
@@ -361,7 +362,7 @@ struct Progress {
 type Running = Arc<Mutex<Progress>>;
 
 fn lock(running: &Running) -> MutexGuard<'_, Progress> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
+    running.lock()
 }
 
 /// Keeps the task, so that it can be cancelled; at once where nobody waits any more.

@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use jarvis_core::cache::Cache;
@@ -10,6 +10,7 @@ use jarvis_core::config::Source;
 use jarvis_core::hosted::LeftBehind;
 use jarvis_core::restart::Leaving;
 use jarvis_core::session::SessionStore;
+use jarvis_core::sync::{Mutex, MutexGuard};
 use jarvis_core::vocabulary::Mode;
 use jarvis_core::{Error, ErrorKind, Jarvis as Core};
 use pyo3::prelude::*;
@@ -115,7 +116,7 @@ pub(crate) struct Handle {
 
 impl Handle {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The core's handle, made anew after a fork.
@@ -223,7 +224,7 @@ impl Handle {
 
     /// The loop of this process: one that a parent ran is not there in the child of a fork.
     fn supervision(&self) -> MutexGuard<'_, Option<Supervision>> {
-        let mut supervision = self.supervision.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut supervision = self.supervision.lock();
         let here = |it: &Supervision| it.generation == runtime::generation();
         if !supervision.as_ref().is_none_or(here) {
             std::mem::forget(supervision.take());
@@ -432,7 +433,7 @@ impl Jarvis {
                 Err(_) => None,
             };
             match ended.as_deref() {
-                Some(Err(error)) => Err(copied(error)),
+                Some(Err(error)) => Err(error.clone()),
                 _ => Ok(()),
             }
         };
@@ -453,16 +454,4 @@ impl Jarvis {
         let close = async move { jarvis.close().await };
         self.face.call(py, Begin::HereWithRuntime, close, |py, ()| Ok(py.None()))
     }
-}
-
-/// The same error, for each who waits.
-fn copied(error: &Error) -> Error {
-    let mut copy = Error::new(error.kind(), error.message().to_owned()).with_retry(error.retry());
-    if let Some(operation) = error.operation() {
-        copy = copy.with_operation(operation.to_owned());
-    }
-    for (key, value) in error.context() {
-        copy = copy.with_context(key.to_owned(), value);
-    }
-    copy
 }

@@ -6,10 +6,12 @@
 //! at its next use.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
+
+use jarvis_core::sync::Mutex;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -61,7 +63,7 @@ pub(crate) fn get(_py: Python<'_>) -> PyResult<&'static Runtime> {
 }
 
 fn current() -> std::io::Result<&'static Runtime> {
-    let mut current = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut current = RUNTIME.lock();
     let generation = generation();
     if let Some(runtime) = current.filter(|runtime| runtime.generation == generation) {
         return Ok(runtime);

@@ -6,7 +6,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -19,6 +19,7 @@ use super::route::{Matcher, Route};
 use super::{Alert, AlertSink, AlertStatus};
 use crate::clock::{ClockExt, SharedClock};
 use crate::events::{Delivery, Event, EventBus, Filter, Origin, Subscription, Topic};
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{ServiceId, Severity};
 use crate::{Error, ErrorKind, Result};
 use state::State;
@@ -288,11 +289,11 @@ async fn next_event(health: &mut Option<Box<dyn Subscription>>) -> Option<Delive
 
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn targets(&self) -> MutexGuard<'_, BTreeMap<String, Target>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.targets.lock()
     }
 
     fn sink_names(&self) -> Vec<String> {

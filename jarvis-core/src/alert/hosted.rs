@@ -75,7 +75,7 @@ mod tests {
         let alert = alert(&clock);
         object.answer(Ok(Value::Null));
         sink.deliver(&alert).await.unwrap();
-        assert_eq!(*object.asked.lock().unwrap(), [("deliver", json!(alert))]);
+        assert_eq!(*object.asked.lock(), [("deliver", json!(alert))]);
         object.answer(Err(Error::new(ErrorKind::Unavailable, "the pager is down")));
         let error = sink.deliver(&alert).await.unwrap_err();
         assert!(error.is_retryable() && error.operation() == Some(OPERATION));

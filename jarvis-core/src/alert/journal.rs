@@ -5,7 +5,6 @@ mod sqlite;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
@@ -13,6 +12,7 @@ use async_trait::async_trait;
 pub use sqlite::SqliteJournal;
 
 use crate::Result;
+use crate::sync::Mutex;
 
 /// One row: a document under a kind and a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl MemoryJournal {
 #[async_trait]
 impl AlertJournal for MemoryJournal {
     async fn load(&self) -> Result<Vec<Row>> {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows.lock();
         let row = |((kind, key), value): (&(String, String), &String)| {
             Row::new(kind, key, Some(value.clone()))
         };
@@ -77,7 +77,7 @@ impl AlertJournal for MemoryJournal {
     }
 
     async fn commit(&self, changes: Vec<Row>) -> Result<()> {
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.rows.lock();
         for Row { kind, key, value } in changes {
             match value {
                 Some(value) => drop(rows.insert((kind, key), value)),

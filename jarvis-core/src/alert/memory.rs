@@ -1,12 +1,13 @@
 //! [`MemorySink`]: keeps what it is given.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{Alert, AlertSink};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, Result};
 
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ impl MemorySink {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// What was delivered, in order.

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use super::storage::{Age, Done, Found, Look, Storage, Write};
 use super::{CachePolicy, CacheStats, CacheValue, Entry, Lifetime, SetOptions};
 use crate::clock::{ClockExt, Monotonic, SharedClock};
 use crate::resilience::SingleFlight;
+use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 
 /// How long [`Front::close`] waits for background work before it ends it.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -14,28 +14,17 @@ use super::meter::count;
 use super::policy::{check_key, check_load, checked_tags};
 use super::storage::{Age, Begun, Found, Look, Storage, Terms, WriteId};
 use super::{CacheValue, LoadOptions, Loader};
+use crate::Result;
 use crate::clock::ClockExt;
 use crate::resilience::random_fraction;
-use crate::{Error, Result};
+use crate::sync::Mutex;
 
 /// How a load went, for everybody who waited.
-pub(super) type Loaded = std::result::Result<CacheValue, Arc<Error>>;
+pub(super) type Loaded = Result<CacheValue>;
 
 /// Who waits for another process looks again after 20 to 50 ms.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOK_AGAIN_SPREAD: Duration = Duration::from_millis(30);
-
-/// The same error for one more of those who waited.
-pub(super) fn copied(error: &Arc<Error>) -> Error {
-    let mut copy = Error::new(error.kind(), error.message().to_owned()).with_retry(error.retry());
-    if let Some(operation) = error.operation() {
-        copy = copy.with_operation(operation.to_owned());
-    }
-    for (key, value) in error.context() {
-        copy = copy.with_context(key.to_owned(), value);
-    }
-    copy.with_source(Arc::clone(error))
-}
 
 /// What a value that was found is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,14 +66,14 @@ struct Refreshing {
 impl Refreshing {
     /// `None` when it is being refreshed already.
     fn claim(keys: &Arc<Mutex<HashSet<String>>>, key: &str) -> Option<Self> {
-        let claimed = keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
+        let claimed = keys.lock().insert(key.to_owned());
         claimed.then(|| Self { keys: Arc::clone(keys), key: key.to_owned() })
     }
 }
 
 impl Drop for Refreshing {
     fn drop(&mut self) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.keys.lock().remove(&self.key);
     }
 }
 
@@ -118,7 +107,7 @@ impl<S: Storage> Front<S> {
         match (used, found) {
             (Use::Answer, Some(found)) => Ok(found.value.clone()),
             (Use::AnswerAndRefresh, Some(found)) => self.refreshed(call, found).await,
-            _ => self.loaded(call, None).await.map_err(|error| copied(&error)),
+            _ => self.loaded(call, None).await,
         }
     }
 
@@ -160,14 +149,14 @@ impl<S: Storage> Front<S> {
         let give_up = self.clock.monotonic() + call.options.wait;
         let begun = loop {
             let begun = self.storage.begin(&call.key, &call.terms).await;
-            let Some(begun) = self.softened(begun.map(Some), None).map_err(Arc::new)? else {
+            let Some(begun) = self.softened(begun.map(Some), None)? else {
                 break None;
             };
             if let Some(found) = begun.found.as_ref().filter(|found| found.is_fresh())
                 && refreshes.as_ref() != Some(&found.id)
             {
                 let value = found.value.clone();
-                self.leave(&call.key, begun).await.map_err(Arc::new)?;
+                self.leave(&call.key, begun).await?;
                 return Ok(value);
             }
             if begun.ours || self.clock.monotonic() >= give_up {
@@ -193,7 +182,7 @@ impl<S: Storage> Front<S> {
                 let Some(begun) = begun else { return Ok(value) };
                 if let Err(error) = self.policy.check_value(&value) {
                     self.meter.failed(&self.policy.namespace, &error);
-                    self.leave(&call.key, begun).await.map_err(Arc::new)?;
+                    self.leave(&call.key, begun).await?;
                     return Ok(value);
                 }
                 let terms = Terms {
@@ -202,19 +191,19 @@ impl<S: Storage> Front<S> {
                     ..call.terms
                 };
                 let stored = self.storage.finish(&call.key, begun.ticket, &value, &terms).await;
-                self.softened(stored, ()).map_err(Arc::new)?;
+                self.softened(stored, ())?;
                 Ok(value)
             }
             Err(error) => {
                 count(&self.meter.load_failures);
-                let Some(begun) = begun else { return Err(Arc::new(error)) };
+                let Some(begun) = begun else { return Err(error) };
                 let stale = begun.found.clone();
-                self.leave(&call.key, begun).await.map_err(Arc::new)?;
+                self.leave(&call.key, begun).await?;
                 match stale {
                     Some(found) if judge(Some(&found), &call.options, 1.0) != Use::Nothing => {
                         Ok(found.value)
                     }
-                    _ => Err(Arc::new(error)),
+                    _ => Err(error),
                 }
             }
         }
@@ -261,7 +250,6 @@ struct Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
 
     #[test]
     fn early_refresh_grows_likely_towards_the_end() {
@@ -272,16 +260,5 @@ mod tests {
         assert!(is_early(Duration::from_millis(138), took, 2.0, 0.5));
         assert!(!is_early(Duration::ZERO, took, 0.0, 0.0));
         assert!(is_early(Duration::from_secs(60), took, weight, 0.0));
-    }
-
-    #[test]
-    fn a_copied_error_says_the_same_and_names_its_source() {
-        let error = Error::new(ErrorKind::RateLimited, "slow down")
-            .with_operation("model.complete")
-            .with_context("model", "small");
-        let copy = copied(&Arc::new(error));
-        assert_eq!(copy.to_string(), "slow down (model.complete; model: small)");
-        assert_eq!((copy.kind(), copy.is_retryable()), (ErrorKind::RateLimited, true));
-        assert!(format!("{copy:?}").contains("caused by: slow down"));
     }
 }

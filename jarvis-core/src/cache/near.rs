@@ -3,7 +3,7 @@
 mod copies;
 mod listen;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use copies::Copies;
@@ -21,6 +21,7 @@ use super::{
 use crate::Result;
 use crate::clock::SharedClock;
 use crate::store::redis::Redis;
+use crate::sync::Mutex;
 
 /// A cache in Redis with copies of what was read in this process. Clones share it.
 ///
@@ -90,7 +91,7 @@ impl Drop for NearStorage {
 
 impl NearStorage {
     fn end(&self, then: Listener) {
-        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listener = self.listener.lock();
         if let Listener::Running(task) = std::mem::replace(&mut *listener, then) {
             task.abort();
         }
@@ -103,7 +104,7 @@ impl NearStorage {
         if self.copies.hear() {
             return;
         }
-        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listener = self.listener.lock();
         let needed = match &*listener {
             Listener::Waiting => true,
             Listener::Running(task) => task.is_finished(),

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+
+use crate::sync::{Mutex, MutexGuard};
 
 use super::{BootId, Clock, Monotonic, Sleep, WallTime};
 
@@ -48,7 +50,7 @@ impl ManualClock {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Moves all three axes and wakes whoever is due.
@@ -181,7 +183,7 @@ mod tests {
             );
             tasks.push(tokio::spawn(async move {
                 sleep.await;
-                woken.lock().unwrap().push(seconds);
+                woken.lock().push(seconds);
             }));
         }
         while clock.sleepers() < 3 {
@@ -195,7 +197,7 @@ mod tests {
         tasks.remove(0).await.unwrap();
         assert_eq!(clock.advance_to_next(), Some(Duration::from_secs(1)));
         tasks.remove(0).await.unwrap();
-        assert_eq!(*woken.lock().unwrap(), [1, 2]);
+        assert_eq!(*woken.lock(), [1, 2]);
         assert_eq!(clock.advance_to_next(), None);
     }
 

@@ -1,6 +1,6 @@
 //! [`MemoryBus`]: the reference, for one process.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -8,6 +8,7 @@ use super::inbox::{LocalSubscription, Subscribers};
 use super::{Backlog, Envelope, Event, EventBus, Filter, StreamPosition, Subscription};
 use crate::Result;
 use crate::clock::SharedClock;
+use crate::sync::{Mutex, MutexGuard};
 
 /// What all instances on one bus share.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ struct State {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -78,7 +79,7 @@ impl EventBus for MemoryBus {
 
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>> {
         let Inner { instance, sequence, shared } = &*self.0;
-        let mut sequence = sequence.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sequence = sequence.lock();
         *sequence += 1;
         let instance = Arc::clone(instance);
         let mut envelope = Envelope::new(*sequence, instance, shared.clock.wall(), event);

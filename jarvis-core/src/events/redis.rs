@@ -46,7 +46,7 @@ mod outbox;
 mod receive;
 mod script;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -61,6 +61,7 @@ use super::{
 };
 use crate::clock::{ClockExt, SharedClock};
 use crate::store::redis::Redis;
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::Severity;
 use crate::{Error, ErrorKind, Result, Retry};
 
@@ -81,11 +82,11 @@ struct Shared {
 
 impl Shared {
     fn subscribers(&self) -> MutexGuard<'_, Subscribers> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers.lock()
     }
 
     fn sequence(&self) -> MutexGuard<'_, u64> {
-        self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sequence.lock()
     }
 
     fn envelope(&self, sequence: &mut u64, event: Event) -> Envelope {
@@ -127,7 +128,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         for task in [&self.receiver, &self.sender] {
-            if let Some(task) = task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(task) = task.lock().take() {
                 task.abort();
             }
         }
@@ -183,7 +184,7 @@ impl RedisBus {
     }
 
     fn start_sender(&self) -> Result<()> {
-        let mut sender = self.0.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sender = self.0.sender.lock();
         if sender.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
             *sender = Some(runtime()?.spawn(forward::run(Arc::clone(&self.0.shared))));
         }
@@ -191,7 +192,7 @@ impl RedisBus {
     }
 
     fn start_receiver(&self) -> Result<()> {
-        let mut receiver = self.0.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut receiver = self.0.receiver.lock();
         if receiver.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
             let (shared, ready) = (Arc::clone(&self.0.shared), self.0.ready.clone());
             let feed = receive::feed(&shared)?;

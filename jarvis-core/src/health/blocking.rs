@@ -8,13 +8,14 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::{HealthProbe, Observation, ProbeContext};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Result};
 
 /// Measures one target and may block its thread meanwhile. See [`HealthProbe`] for the contract.
@@ -45,7 +46,7 @@ struct Inner {
 
 impl Inner {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     fn work(&self) {
@@ -60,7 +61,7 @@ impl Inner {
                 return;
             } else {
                 queue.idle += 1;
-                queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self.arrived.wait(queue);
                 queue.idle -= 1;
             }
         }
@@ -242,8 +243,8 @@ mod tests {
 
     impl BlockingProbe for Told {
         fn probe(&self, _: &ProbeContext) -> Result<Observation> {
-            self.began.lock().unwrap().send(()).unwrap();
-            let answer = self.answers.lock().unwrap().recv().unwrap();
+            self.began.lock().send(()).unwrap();
+            let answer = self.answers.lock().recv().unwrap();
             match answer {
                 Some(observation) => Ok(observation),
                 None => panic!("told to"),

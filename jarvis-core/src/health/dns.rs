@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 pub use probe::{DnsConfig, DnsProbe};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Result};
 
 /// Finds the addresses of a name. May block; runs on a thread of the [`Resolver`].
@@ -123,7 +124,7 @@ impl Resolver {
 }
 
 fn flights(flights: &Flights) -> MutexGuard<'_, HashMap<Arc<str>, Flight>> {
-    flights.lock().unwrap_or_else(PoisonError::into_inner)
+    flights.lock()
 }
 
 /// Takes a lookup out of the list, also when it panics or never got a thread.
@@ -165,7 +166,7 @@ mod tests {
         fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
             self.calls.fetch_add(1, Ordering::SeqCst);
             if host == "slow" {
-                self.release.lock().unwrap().recv().ok();
+                self.release.lock().recv().ok();
             }
             Ok(vec![IpAddr::from([127, 0, 0, 9])])
         }

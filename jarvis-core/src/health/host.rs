@@ -5,7 +5,6 @@ mod levels;
 mod read;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
@@ -14,6 +13,7 @@ use self::levels::{Level, Levels};
 use self::read::{CpuTimes, Reader};
 use super::{HealthProbe, Observation, ProbeContext};
 use crate::Result;
+use crate::sync::Mutex;
 use crate::vocabulary::FailureKind;
 
 /// What is measured, by a name that goes into messages and facts.
@@ -113,7 +113,7 @@ impl HostProbe {
 
     fn measure(&self) -> Result<Observation> {
         let reader = Reader::new(&self.root);
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory.lock();
         let memory = &mut *memory;
         let mut facts = Vec::new();
         let mut findings: Vec<(Level, String)> = Vec::new();

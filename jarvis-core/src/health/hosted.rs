@@ -146,7 +146,7 @@ mod tests {
         object.answer(answer);
         let probe = HostedProbe::new(object.clone(), clock.clone(), LeftBehind::new())?;
         let observation = probe.probe(ProbeContext::new(clock, Duration::from_secs(2))).await;
-        let asked = object.asked.lock().unwrap();
+        let asked = object.asked.lock();
         assert_eq!(*asked, [("probe", json!({ "timeout_ms": 2_000, "fresh": true }))]);
         observation
     }

@@ -9,7 +9,7 @@ pub(crate) mod target;
 
 use std::fmt::{self, Debug};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use super::meter::{Meter, Step, Trouble};
 use super::tls::{TlsClient, Validity};
 use super::{HealthProbe, Observation, ProbeContext};
 use crate::secret::REDACTED;
+use crate::sync::Mutex;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result};
 
@@ -143,7 +144,7 @@ impl HttpProbe {
         let kept = if context.fresh { None } else { self.take() };
         let mut answered = exchange(&call, kept, meter, sheet).await?;
         if let (Some(link), Some(place)) = (answered.link.take(), &self.kept) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+            *place.lock() = Some(link);
         }
         Ok(answered)
     }
@@ -161,7 +162,7 @@ impl HttpProbe {
     }
 
     fn take(&self) -> Option<Link> {
-        self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.kept.as_ref()?.lock().take()
     }
 
     fn judge(&self, head: &Parts, validity: Option<&Validity>, sheet: &Sheet) -> Observation {

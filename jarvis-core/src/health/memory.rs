@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::{HealthProbe, Observation, ProbeContext};
 use crate::clock::Monotonic;
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::FailureKind;
 use crate::{Error, Result};
 
@@ -135,7 +136,7 @@ impl MemoryProbe {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn begin(&self, at: Monotonic) -> (InFlight<'_>, Answer) {

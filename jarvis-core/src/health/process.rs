@@ -1,7 +1,6 @@
 //! [`ProcessProbe`]: is a local process there, and is it the same one as before?
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{HealthProbe, Observation, ProbeContext};
 use crate::clock::{Clock, Monotonic, SharedClock};
 use crate::subprocess::procfs::{Identity, PROC, Stat, command_line, processes, ticks_per_second};
+use crate::sync::Mutex;
 use crate::units;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result};
@@ -192,7 +192,7 @@ impl ProcessProbe {
     /// Percent of one core since the probe before, when that saw the same process.
     fn cpu(&self, stat: &Stat, identity: Identity, at: Monotonic) -> Option<f64> {
         let now = Usage { identity, at, ticks: stat.cpu_ticks };
-        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.before.lock();
         let percent = before.as_ref().and_then(|before| used(before, &now));
         *before = Some(now);
         percent

@@ -103,9 +103,7 @@ impl Attached {
     fn is_answered(&self) -> Result<bool> {
         match &self.mute {
             None => Ok(self.live),
-            Some(error) => Err(Error::new(error.kind(), error.message().to_owned())
-                .with_operation("attach")
-                .with_retry(error.retry())),
+            Some(error) => Err(error.clone().with_operation("attach")),
         }
     }
 

@@ -1,6 +1,6 @@
 //! [`JarvisBuilder`]: a handle with parts of one's own.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::sync::{OnceCell, watch};
 
@@ -15,6 +15,7 @@ use crate::health::aggregator::{Aggregator, ServiceSpec};
 use crate::operator::ManagedService;
 use crate::registry::{Registry, Wiring};
 use crate::session::SessionStore;
+use crate::sync::Mutex;
 use crate::vocabulary::Mode;
 
 /// What is not in the configuration but made by the program.

@@ -1,6 +1,6 @@
 //! [`MemoryLease`] and [`MemoryLedger`]: the reference, for one process.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use super::{Attempt, Grant, Lease, Limit, Reservation, RestartLedger, Usage};
 use crate::Result;
 use crate::clock::{ClockExt, SharedClock};
 use crate::resilience::SlidingWindow;
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{FencingToken, HolderId, IntentId, ServiceId};
 
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl MemoryLease {
 
     /// The state with what ran out removed, and the time.
     fn now(&self) -> (MutexGuard<'_, LeaseState>, Duration) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let now = state.axis.advance(self.clock.stamp());
         state.held.take_if(|held| held.expires <= now);
         (state, now)
@@ -145,7 +146,7 @@ impl MemoryLedger {
     }
 
     fn now(&self) -> (MutexGuard<'_, LedgerState>, Duration) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let now = state.axis.advance(self.clock.stamp());
         (state, now)
     }

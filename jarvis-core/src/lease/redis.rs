@@ -21,7 +21,7 @@
 //! `min-replicas-to-write 1` make the case rare. The keys have no expiry: choose a
 //! `maxmemory-policy` that evicts only keys that have one (`noeviction`, `volatile-…`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +31,7 @@ use super::rules::{self, REMEMBERED};
 use super::{Attempt, Grant, Lease, Limit, Reservation, RestartLedger, Usage};
 use crate::clock::{SharedClock, WallTime};
 use crate::store::redis::{Command, Effect, Options, Redis, Script};
+use crate::sync::Mutex;
 use crate::vocabulary::{FencingToken, Gate, HolderId, KeyPrefix, ServiceId};
 use crate::{Error, ErrorKind, Result, Secret, units};
 
@@ -124,7 +125,7 @@ fn micros(duration: Duration) -> i64 {
 impl Shared {
     /// A call of a script, with the two bounds of the axis as its first arguments.
     fn call(&self, script: &'static Script, sent: Duration) -> Command {
-        let look = *self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        let look = *self.look.lock();
         let (earliest, latest) = look.map_or((-1, -1), |look| {
             let since = |then: Duration| sent.saturating_sub(then);
             let earliest = look.at + since(look.answered);
@@ -147,7 +148,7 @@ impl Shared {
         let mut answer = Answer { parts, operation };
         let at = Duration::from_micros(answer.number()?.unwrap_or(0));
         let answered = self.clock.boottime();
-        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut look = self.look.lock();
         if look.is_none_or(|known| known.at <= at) {
             *look = Some(Look { at, sent, answered });
         }

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +31,7 @@ use crate::events::Event;
 use crate::health::aggregator::Aggregator;
 use crate::lease::{Lease, RestartLedger};
 use crate::restart::ServiceRestarter;
+use crate::sync::Mutex;
 use crate::vocabulary::{FencingToken, HolderId, Mode, ServiceId};
 use crate::{Error, ErrorKind, Result};
 use writer::Step;
@@ -95,10 +96,6 @@ impl fmt::Debug for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Operator").field("holder", &self.0.holder).finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Operator {
@@ -177,11 +174,11 @@ impl Operator {
         }
         let (sender, answer) = oneshot::channel();
         let ticket = shared.next_ticket.fetch_add(1, Ordering::Relaxed);
-        lock(&shared.tickets).insert(ticket, sender);
+        shared.tickets.lock().insert(ticket, sender);
         shared.input(Input::Command { ticket, command });
         let deadline = shared.parts.clock.monotonic() + COMMAND_DEADLINE;
         let answer = shared.parts.clock.until(deadline, answer).await;
-        lock(&shared.tickets).remove(&ticket);
+        shared.tickets.lock().remove(&ticket);
         match answer {
             Some(Ok(answer)) => answer,
             _ => Err(Error::new(
@@ -194,14 +191,14 @@ impl Operator {
     /// Is the lease ours now?
     #[must_use]
     pub fn leads(&self) -> bool {
-        lock(&self.0.machine).token().is_some()
+        self.0.machine.lock().token().is_some()
     }
 
     /// What it does now, with the budgets as the ledger tells them.
     pub async fn status(&self) -> OperatorStatus {
         let shared = &self.0;
         let (mut status, limits) = {
-            let machine = lock(&shared.machine);
+            let machine = shared.machine.lock();
             (machine.status(&shared.parts.clock.stamp()), machine.limits())
         };
         let mut limits: HashMap<_, _> = limits.into_iter().collect();
@@ -221,7 +218,7 @@ impl Operator {
     /// `Conflict` when it runs already, or ran before.
     pub async fn run(&self, until: impl Future<Output = ()> + Send) -> Result<()> {
         let shared = &self.0;
-        let outbox = lock(&shared.outbox).take().ok_or_else(|| {
+        let outbox = shared.outbox.lock().take().ok_or_else(|| {
             Error::new(ErrorKind::Conflict, "this operator runs already, or ran before")
         })?;
         shared.running.store(true, Ordering::Release);
@@ -261,11 +258,11 @@ impl Shared {
     }
 
     fn restarter(&self, id: &ServiceId) -> Option<Arc<dyn ServiceRestarter>> {
-        lock(&self.restarters).get(id).cloned()
+        self.restarters.lock().get(id).cloned()
     }
 
     fn rules(&self) -> Arc<Rules> {
-        Arc::clone(&lock(&self.rules))
+        Arc::clone(&self.rules.lock())
     }
 
     fn settings(&self) -> OperatorSettings {
@@ -296,7 +293,7 @@ impl Engine {
         let mut deadline: Option<Monotonic> = None;
         loop {
             if let Some(deadline) = deadline {
-                let acting = lock(&self.shared.machine).acting() || self.shared.actions.any();
+                let acting = self.shared.machine.lock().acting() || self.shared.actions.any();
                 if !acting || clock.monotonic() >= deadline {
                     break;
                 }
@@ -321,7 +318,7 @@ impl Engine {
     /// The earliest of the next tick and what the machine waits for.
     fn next_wake(&self) -> Monotonic {
         let clock = &self.shared.parts.clock;
-        let due = lock(&self.shared.machine).next_due(&clock.stamp());
+        let due = self.shared.machine.lock().next_due(&clock.stamp());
         due.map_or(self.next_tick, |due| self.next_tick.min(clock.monotonic() + due))
     }
 
@@ -349,14 +346,14 @@ impl Engine {
     }
 
     fn started(&mut self) {
-        let restartable = lock(&self.shared.restarters).len();
-        let services = lock(&self.shared.machine).count();
+        let restartable = self.shared.restarters.lock().len();
+        let services = self.shared.machine.lock().count();
         let mode: Mode = self.shared.settings().mode;
         self.say(Event::OperatorStarted { mode, services, restartable });
     }
 
     fn say(&mut self, event: Event) {
-        lock(&self.shared.machine).say(event);
+        self.shared.machine.lock().say(event);
         self.step(Input::Tick);
     }
 
@@ -364,7 +361,7 @@ impl Engine {
         let plans = services.iter().map(plan).collect();
         {
             // What is under way for a service that is gone still needs its restarter.
-            let mut restarters = lock(&self.shared.restarters);
+            let mut restarters = self.shared.restarters.lock();
             for service in services {
                 match &service.restarter {
                     Some(restarter) => {
@@ -376,14 +373,14 @@ impl Engine {
         }
         let settings = rules.as_ref().map(|rules| Box::new(rules.settings.clone()));
         if let Some(rules) = rules {
-            *lock(&self.shared.rules) = Arc::from(rules);
+            *self.shared.rules.lock() = Arc::from(rules);
         }
         self.windows.clear();
         let windows = self.windows_of(services.iter().map(|service| service.id.clone()));
         self.windows.extend(windows.iter().cloned());
         self.step(Input::Configure { plans, settings, windows });
-        let kept = lock(&self.shared.machine).names();
-        lock(&self.shared.restarters).retain(|id, _| kept.contains(id));
+        let kept = self.shared.machine.lock().names();
+        self.shared.restarters.lock().retain(|id, _| kept.contains(id));
         self.feeds.watch(&self.shared, services);
         self.look_at_kill_switch();
         self.look_at_calendar();
@@ -423,7 +420,7 @@ impl Engine {
     }
 
     fn look_at_calendar(&mut self) {
-        let names = lock(&self.shared.machine).names();
+        let names = self.shared.machine.lock().names();
         let mut changes = self.windows_of(names.into_iter());
         changes.retain(|(id, until)| {
             self.windows.insert(id.clone(), *until).unwrap_or_default() != *until
@@ -436,12 +433,12 @@ impl Engine {
     fn step(&mut self, input: Input) {
         let stamp = self.shared.parts.clock.stamp();
         let (output, token) = {
-            let mut machine = lock(&self.shared.machine);
+            let mut machine = self.shared.machine.lock();
             let before = machine.token();
             let output = machine.step(input, &stamp);
             (output, machine.token().or(before))
         };
-        let held = lock(&self.shared.machine).token().is_some();
+        let held = self.shared.machine.lock().token().is_some();
         if output.commit.is_empty() && output.effects.is_empty() {
             return;
         }

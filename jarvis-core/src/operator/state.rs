@@ -5,12 +5,13 @@ mod sqlite;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::machine::input::{Commit, Saved};
 use crate::events::Event;
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::FencingToken;
 use crate::{Error, ErrorKind, Result};
 
@@ -76,7 +77,7 @@ struct MemoryJournal(Mutex<Memory>);
 
 impl MemoryJournal {
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

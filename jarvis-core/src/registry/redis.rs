@@ -1,11 +1,12 @@
 //! One [`Redis`] a URL: what a configuration keeps on one server shares its connections.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::Result;
 use crate::clock::SharedClock;
 use crate::store::redis::{Options, Redis};
+use crate::sync::Mutex;
 
 /// The schemes of its URLs.
 pub(super) const SCHEMES: &[&str] = &[
@@ -30,7 +31,7 @@ impl RedisHandles {
     pub(crate) fn open(&self, url: &str, clock: &SharedClock) -> Result<Redis> {
         // A handle does not survive a fork: the child opens its own.
         let key = (std::process::id(), url.to_owned());
-        let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handles = self.0.lock();
         if let Some(handle) = handles.get(&key) {
             return Ok(handle.clone());
         }
@@ -42,7 +43,7 @@ impl RedisHandles {
     /// Those of this process.
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only a scrape asks"))]
     pub(crate) fn all(&self) -> Vec<Redis> {
-        let handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let handles = self.0.lock();
         let ours = handles.iter().filter(|((process, _), _)| *process == std::process::id());
         ours.map(|(_, handle)| handle.clone()).collect()
     }

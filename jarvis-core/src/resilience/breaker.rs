@@ -1,9 +1,10 @@
 //! [`Breaker`]: stop calling what does not answer, and try again with one call at a time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Monotonic, SharedClock};
+use crate::sync::{Mutex, MutexGuard};
 
 /// When a breaker opens and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl Breaker {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, (State, u64)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn report(&self, trial: Option<u64>, success: bool) {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use crate::sync::Mutex;
 
 use tokio::sync::watch;
 
@@ -38,16 +40,12 @@ struct Landing<'a, K: Eq + Hash, V> {
 
 impl<K: Eq + Hash, V> Drop for Landing<'_, K, V> {
     fn drop(&mut self) {
-        let mut flights = lock(self.flights);
+        let mut flights = self.flights.lock();
         // After `forget` another one may be under way under this key.
         if flights.get(self.key).is_some_and(|flight| flight.same_channel(self.flight)) {
             flights.remove(self.key);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
@@ -62,7 +60,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
     where
         K: 'a,
     {
-        let mut flights = lock(&self.flights);
+        let mut flights = self.flights.lock();
         if !flights.is_empty() {
             keys.for_each(|key| drop(flights.remove(key)));
         }
@@ -70,7 +68,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
 
     /// Lets nobody join any of the calls under way any more. Those who wait go on waiting.
     pub fn forget_all(&self) {
-        lock(&self.flights).clear();
+        self.flights.lock().clear();
     }
 
     /// The result of the call under way for this key, or of `call` when there is none.
@@ -81,7 +79,7 @@ impl<K: Eq + Hash + Clone, V: Clone> SingleFlight<K, V> {
     {
         loop {
             let (sender, mut flight) = {
-                let mut flights = lock(&self.flights);
+                let mut flights = self.flights.lock();
                 if let Some(flight) = flights.get(&key) {
                     (None, flight.clone())
                 } else {
@@ -142,7 +140,7 @@ mod tests {
         gates[1].add_permits(1);
         assert_eq!((second.now_or_never(), with_second.now_or_never()), (Some(1), Some(1)));
         assert_eq!(with_both.now_or_never(), Some(1));
-        assert!(lock(&flight.flights).is_empty());
+        assert!(flight.flights.lock().is_empty());
     }
 
     #[tokio::test]

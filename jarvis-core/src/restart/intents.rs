@@ -2,10 +2,11 @@
 //! refused, actions take turns, and an action outlives its caller.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::{ActionRequest, Receipt};
 use crate::clock::{ClockExt, SharedClock};
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::IntentId;
 use crate::{Error, ErrorKind, Result, Retry};
 
@@ -39,7 +40,7 @@ impl Drop for Busy {
 
 impl Intents {
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 
     /// Remembers a receipt from before our own start.

@@ -2,7 +2,7 @@
 //! contract.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -11,6 +11,7 @@ use super::{
     ServiceRestarter,
 };
 use crate::clock::{SharedClock, WallTime};
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{ActionKind, FencingToken, InstanceId, IntentId, Verdict, VersionId};
 use crate::{Error, ErrorKind, Result, Retry};
 
@@ -209,7 +210,7 @@ impl MemoryRestarter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     async fn act(&self, action: ActionKind, request: ActionRequest) -> Result<Receipt> {

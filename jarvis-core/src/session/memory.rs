@@ -9,7 +9,6 @@ mod shard;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::front::Front;
@@ -20,6 +19,7 @@ use super::store::store;
 use super::{SessionHandle, SessionId, SessionPolicy};
 use crate::Result;
 use crate::clock::{SharedClock, WallTime};
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::UserId;
 use shard::{Entry, Shard};
 
@@ -85,10 +85,6 @@ fn locks<T: Default>() -> Locks<T> {
     (0..SHARDS).map(|_| Mutex::default()).collect()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 struct Memory {
     terms: Terms,
     shards: Locks<Shard>,
@@ -124,7 +120,7 @@ impl Memory {
 
     /// A shard, with some of what expired cleared away.
     fn shard(&self, at: usize, now: WallTime) -> MutexGuard<'_, Shard> {
-        let mut shard = lock(&self.shards[at]);
+        let mut shard = self.shards[at].lock();
         self.reclaim(&mut shard, now, RECLAIMED);
         shard
     }
@@ -138,26 +134,26 @@ impl Memory {
 
     /// The names of a session that comes.
     fn remember(&self, id: &SessionId, entry: &Entry) {
-        lock(self.handles_of(&entry.handle)).insert(entry.handle.clone(), id.clone());
+        self.handles_of(&entry.handle).lock().insert(entry.handle.clone(), id.clone());
         if let Some(user) = &entry.record.user {
             self.remember_user(user, id);
         }
     }
 
     fn remember_user(&self, user: &UserId, id: &SessionId) {
-        lock(self.users_of(user)).entry(user.clone()).or_default().insert(id.clone());
+        self.users_of(user).lock().entry(user.clone()).or_default().insert(id.clone());
     }
 
     /// The names of a session that goes.
     fn forget(&self, id: &SessionId, entry: &Entry) {
-        lock(self.handles_of(&entry.handle)).remove(&entry.handle);
+        self.handles_of(&entry.handle).lock().remove(&entry.handle);
         if let Some(user) = &entry.record.user {
             self.forget_user(user, id);
         }
     }
 
     fn forget_user(&self, user: &UserId, id: &SessionId) {
-        let mut users = lock(self.users_of(user));
+        let mut users = self.users_of(user).lock();
         if let Some(ids) = users.get_mut(user) {
             ids.remove(id);
             if ids.is_empty() {
@@ -177,7 +173,7 @@ impl Memory {
     fn id(&self, name: Name<'_>) -> Option<SessionId> {
         match name {
             Name::Id(id) => Some(id.clone()),
-            Name::Handle(handle) => lock(self.handles_of(handle)).get(handle).cloned(),
+            Name::Handle(handle) => self.handles_of(handle).lock().get(handle).cloned(),
         }
     }
 
@@ -289,7 +285,7 @@ impl Memory {
     }
 
     fn ids_of(&self, user: &UserId) -> Vec<SessionId> {
-        lock(self.users_of(user)).get(user).into_iter().flatten().cloned().collect()
+        self.users_of(user).lock().get(user).into_iter().flatten().cloned().collect()
     }
 
     fn listed(&self, id: &SessionId, now: WallTime) -> Option<Listed> {
@@ -315,7 +311,7 @@ impl Memory {
     fn count_now(&self) -> u64 {
         let now = self.terms.now();
         let count = |mutex: &Mutex<Shard>| {
-            let mut shard = lock(mutex);
+            let mut shard = mutex.lock();
             self.reclaim(&mut shard, now, usize::MAX);
             u64::try_from(shard.len()).unwrap_or(u64::MAX)
         };
@@ -335,7 +331,7 @@ impl Memory {
         for handles in &self.handles[first..] {
             let from = after.take().map_or(Bound::Unbounded, Bound::Excluded);
             let rest = limit - named.len();
-            let handles = lock(handles);
+            let handles = handles.lock();
             let some = handles.range((from, Bound::Unbounded)).take(rest);
             named.extend(some.map(|(handle, id)| (handle.clone(), id.clone())));
             if named.len() == limit {

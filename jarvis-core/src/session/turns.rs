@@ -1,7 +1,9 @@
 //! [`Turns`]: one at a time for each session, within this process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use crate::sync::{Mutex, MutexGuard};
 
 use super::SessionId;
 
@@ -24,7 +26,7 @@ impl std::fmt::Debug for Turns {
 
 impl Turns {
     fn queues(&self) -> MutexGuard<'_, HashMap<SessionId, Queue>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A place in the session's queue, kept until it is dropped.

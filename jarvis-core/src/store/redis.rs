@@ -68,7 +68,6 @@ use redis::{FromRedisValue, Value};
 pub use board::{State, StateChanges};
 use command::Told;
 pub(crate) use command::{Command, Effect, Script};
-pub(crate) use failure::again;
 pub use options::Options;
 pub(crate) use pubsub::{Event, Subscription};
 
@@ -310,7 +309,7 @@ impl Redis {
             };
             for index in indices {
                 answers[index] = match (&error, values.next()) {
-                    (Some(error), _) => Some(Err(failure::again(error))),
+                    (Some(error), _) => Some(Err(error.clone())),
                     // A refusal is asked again alone, where the reason may be dealt with.
                     (None, Some(Value::ServerError(_)) | None) => None,
                     (None, Some(value)) => Some(Ok(value)),

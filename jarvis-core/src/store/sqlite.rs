@@ -26,7 +26,7 @@ mod writer;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
@@ -35,6 +35,7 @@ use tokio::sync::{OnceCell, oneshot};
 pub(crate) use failure::SqlResult;
 pub(crate) use schema::Schema;
 
+use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 use readers::{Length, Readers};
 use writer::Writer;
@@ -110,7 +111,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let process = std::process::id();
         if self.process == process {
-            let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = OPEN.lock();
             open.retain(|it| it.process != process || it.shared.strong_count() > 0);
         }
     }
@@ -149,7 +150,7 @@ impl Sqlite {
     }
 
     fn open_shared(path: &Path, options: &Options) -> Result<Arc<Shared>> {
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = OPEN.lock();
         create::prepare(path, options)?;
         let metadata = std::fs::metadata(path).map_err(|error| create::describe(path, error))?;
         let id = (metadata.dev(), metadata.ino());

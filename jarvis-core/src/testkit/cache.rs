@@ -28,7 +28,7 @@ pub trait CacheEnv: Debug + Send + Sync {
 
 /// Handles by namespace, for an environment whose storage is the handle itself.
 #[derive(Debug, Default)]
-pub struct Opened(std::sync::Mutex<BTreeMap<String, Arc<dyn Cache>>>);
+pub struct Opened(crate::sync::Mutex<BTreeMap<String, Arc<dyn Cache>>>);
 
 impl Opened {
     /// The handle of this namespace, made when there is none.
@@ -40,7 +40,7 @@ impl Opened {
         policy: CachePolicy,
         make: impl FnOnce(CachePolicy) -> Result<Arc<dyn Cache>>,
     ) -> Result<Arc<dyn Cache>> {
-        let mut opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut opened = self.0.lock();
         if let Some(cache) = opened.get(&policy.namespace) {
             return Ok(Arc::clone(cache));
         }

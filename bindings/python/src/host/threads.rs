@@ -1,7 +1,9 @@
 //! Threads of Python's own, for functions that nobody waits for on a thread of his.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use jarvis_core::sync::{Condvar, Mutex, MutexGuard};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -36,7 +38,7 @@ pub(crate) struct Threads {
 
 impl Threads {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     pub(super) fn submit(&self, call: Call) {
@@ -52,7 +54,7 @@ impl Threads {
                 queue.idle -= 1;
                 return call;
             }
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.arrived.wait(queue);
         }
     }
 
@@ -117,7 +119,7 @@ impl Told {
     }
 
     fn tell(&self, py: Python<'_>, answer: Answer<'_>) {
-        let asker = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let asker = self.0.lock().take();
         if let Some(asker) = asker {
             asker.tell(py, answer);
         }

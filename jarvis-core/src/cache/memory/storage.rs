@@ -1,8 +1,8 @@
 //! [`MemoryStorage`]: entries in moka, which decides who has to go; what is fresh is decided here.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use foldhash::quality::RandomState;
@@ -18,6 +18,7 @@ use crate::cache::storage::{
 };
 use crate::cache::{CacheValue, Condition, glob};
 use crate::clock::SharedClock;
+use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 /// What an entry takes beside key and value: moka's node and queues, ours and two `Arc`s.
 const ENTRY_OVERHEAD: usize = 256;
@@ -118,13 +119,13 @@ impl MemoryStorage {
     }
 
     pub(super) fn entries(&self) -> RwLockReadGuard<'_, Arc<Entries>> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+        self.entries.read()
     }
 
     fn stripe(&self, key: &str) -> MutexGuard<'_, ()> {
         let stripe = self.hasher.hash_one(key) % STRIPES as u64;
         let stripe = &self.stripes[usize::try_from(stripe).unwrap_or(0)];
-        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+        stripe.lock()
     }
 
     fn next_id(&self) -> WriteId {
@@ -273,7 +274,7 @@ impl MemoryStorage {
     pub(crate) fn clear(&self) {
         let empty = entries(self.max_bytes, &self.evictions);
         let full = {
-            let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+            let mut entries = self.entries.write();
             std::mem::replace(&mut *entries, empty)
         };
         // Freeing what it holds may take a while.

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// One version of a tag. What holds it is good until it is invalidated.
 #[derive(Debug, Default)]
@@ -31,7 +33,7 @@ const FIRST_SWEEP: usize = 64;
 
 impl Tags {
     fn named(&self) -> MutexGuard<'_, Named> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The current version of a tag.

@@ -8,13 +8,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cache::CachePolicy;
 use crate::cache::memory::MemoryStorage;
 use crate::cache::storage::{Age, Found};
 use crate::clock::SharedClock;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Keys share so many marks. Two that share one cost each other a copy now and then.
 const MARKS: usize = 1_024;
@@ -60,7 +60,7 @@ impl Copies {
     }
 
     fn marks(&self) -> MutexGuard<'_, Marks> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.marks.lock()
     }
 
     fn slot(&self, key: &str) -> usize {

@@ -196,7 +196,6 @@ impl RedisStorage {
             probes.iter().map(|probe| (probe.wanted.timed.then(&mut next), next())).collect();
         let versions: Result<Versions> =
             tags.iter().map(|tag| Ok(((*tag).to_owned(), current(next())?))).collect();
-        let versions = versions.map_err(Arc::new);
         let mut again = Vec::new();
         for (probe, (time, value)) in probes.into_iter().zip(raw) {
             let at = probe.at;
@@ -222,7 +221,7 @@ impl RedisStorage {
         mut probe: Probe<'a>,
         time: Option<Result<Value>>,
         value: Result<Value>,
-        versions: std::result::Result<&Versions, &Arc<Error>>,
+        versions: std::result::Result<&Versions, &Error>,
     ) -> Result<Judged<'a>> {
         let time = time.transpose()?.as_ref().map(integer).transpose()?;
         let Some(stored) = bytes(value?)?.map(Stored::decode).transpose()?.flatten() else {
@@ -236,7 +235,7 @@ impl RedisStorage {
         let versions = match versions {
             Ok(versions) => versions,
             Err(_) if stored.tags.is_empty() => &none,
-            Err(error) => return Err(crate::cache::load::copied(error)),
+            Err(error) => return Err(error.clone()),
         };
         let is_known = |tag: &String| versions.contains_key(tag);
         if (has.timed && time.is_none()) || !has.tags.iter().all(is_known) {

@@ -1,7 +1,7 @@
 //! Carrying JARVIS's own events to the other instances, without anybody waiting for it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +11,7 @@ use super::script::{self, Place, Post};
 use crate::clock::{ClockExt, SharedClock};
 use crate::events::{Backlog, Envelope};
 use crate::resilience::{Backoff, BackoffPolicy};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Result, Retry};
 
 /// The most events that wait.
@@ -54,7 +55,7 @@ impl Default for Forwarder {
 
 impl Forwarder {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     pub(super) fn push(&self, envelope: Arc<Envelope>) -> Result<()> {

@@ -6,7 +6,7 @@
 //! that comes after, and change no order.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
@@ -14,7 +14,7 @@ use super::script::{self, Place, Post};
 use super::{Shared, runtime};
 use crate::clock::ClockExt;
 use crate::events::{Envelope, StreamPosition};
-use crate::store::redis::again;
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Result, Retry};
 
 /// The most messages that wait.
@@ -53,7 +53,7 @@ pub(super) struct Ticket {
 
 impl Outbox {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The next messages to be sent, but those for which nobody waits any more; nothing when the task
@@ -168,7 +168,7 @@ fn tell(told: Vec<oneshot::Sender<Result<StreamPosition>>>, sent: Result<Vec<Str
         }
         Err(error) => {
             for publisher in told {
-                drop(publisher.send(Err(again(&error).with_operation(script::PUBLISHING))));
+                drop(publisher.send(Err(error.clone().with_operation(script::PUBLISHING))));
             }
         }
     }

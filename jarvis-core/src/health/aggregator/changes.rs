@@ -1,11 +1,12 @@
 //! How the operator hears of it: changes, coalesced per service, and full rounds.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
 use crate::clock::{Stamp, WallTime};
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{Cause, InstanceId, ServiceId, ServiceState};
 
 /// A service is judged to be something, or something else about it is new.
@@ -52,7 +53,7 @@ pub(super) struct ChangeQueue {
 
 impl ChangeQueue {
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 
     pub(super) fn push(&self, change: &Change) {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -13,6 +13,7 @@ use super::shared::Shared;
 use crate::clock::ClockExt;
 use crate::events::Event;
 use crate::health::uptime::{ClosedMinute, History, PassedCheck};
+use crate::sync::Mutex;
 use crate::vocabulary::{ServiceId, Severity};
 use crate::{Error, Result};
 
@@ -54,7 +55,7 @@ impl Keeper {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Waiting) -> T) -> T {
-        work(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.waiting.lock())
     }
 
     /// A check passed for the first time since it was configured.

@@ -1,8 +1,8 @@
 //! A history that fails for a while: nothing is lost, nothing comes twice, it is told once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
@@ -12,6 +12,7 @@ use crate::clock::{Clock, ManualClock, WallTime};
 use crate::events::Event;
 use crate::health::memory::MemoryProbe;
 use crate::health::uptime::{Account, ClosedMinute, PassedCheck};
+use crate::sync::Mutex;
 
 /// Keeps what it is given, while it is not broken.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ impl Shelf {
 impl History for Shelf {
     async fn append(&self, minutes: Vec<ClosedMinute>) -> Result<()> {
         self.works()?;
-        self.minutes.lock().unwrap().extend(minutes);
+        self.minutes.lock().extend(minutes);
         Ok(())
     }
 
@@ -48,18 +49,18 @@ impl History for Shelf {
 
     async fn remember_passed(&self, checks: Vec<PassedCheck>) -> Result<()> {
         self.works()?;
-        self.passed.lock().unwrap().extend(checks);
+        self.passed.lock().extend(checks);
         Ok(())
     }
 
     async fn passed(&self) -> Result<Vec<PassedCheck>> {
         self.works()?;
-        Ok(self.passed.lock().unwrap().clone())
+        Ok(self.passed.lock().clone())
     }
 }
 
 fn troubles(bus: &Kept) -> usize {
-    let events = bus.0.lock().unwrap();
+    let events = bus.0.lock();
     events.iter().filter(|event| matches!(event, Event::OperatorTrouble { .. })).count()
 }
 
@@ -81,11 +82,11 @@ async fn a_history_that_fails_for_a_while_gets_everything_once_and_in_order() {
     let began = world.clock.wall();
     world.pass(secs(200)).await;
     assert_eq!(troubles(&world.bus), 1, "told once, not every five seconds");
-    assert!(shelf.minutes.lock().unwrap().is_empty());
+    assert!(shelf.minutes.lock().is_empty());
     shelf.broken.store(false, Ordering::SeqCst);
     world.pass(secs(6)).await;
     let whole = |shelf: &Shelf| {
-        let minutes = shelf.minutes.lock().unwrap();
+        let minutes = shelf.minutes.lock();
         let numbers: Vec<i64> = minutes.iter().map(|minute| minute.minute).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "each once, in order: {numbers:?}");
         let first = began.millis().div_euclid(60_000);
@@ -95,7 +96,7 @@ async fn a_history_that_fails_for_a_while_gets_everything_once_and_in_order() {
     };
     let probes = whole(&shelf);
     assert!(probes >= 6, "every 30 s: {probes}");
-    let passed = shelf.passed.lock().unwrap().clone();
+    let passed = shelf.passed.lock().clone();
     assert_eq!(passed.len(), 1, "{passed:?}");
 
     // A second trouble is news again.

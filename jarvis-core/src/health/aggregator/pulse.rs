@@ -2,11 +2,11 @@
 //! targets' failure.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Monotonic};
 use crate::health::uptime::Histogram;
+use crate::sync::{Mutex, MutexGuard};
 
 /// The loop's own tick.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -75,7 +75,7 @@ impl Pulse {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// How often the machine was seen to have slept.

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -69,7 +69,7 @@ pub(super) async fn run(
 fn start_missing(shared: &Arc<Shared>) {
     for service in shared.services().values() {
         for check in &service.state().checks {
-            let mut task = check.target.task.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut task = check.target.task.lock();
             if task.as_ref().is_none_or(tokio::task::AbortHandle::is_finished) {
                 let (shared, service) = (Arc::clone(shared), Arc::clone(service));
                 // Not in a set: `Running` stops it, and an entry for each target costs 64 bytes.

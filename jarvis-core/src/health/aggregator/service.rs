@@ -1,8 +1,8 @@
 //! One service under watch: its checks, their judges, and what it all comes to.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -15,6 +15,7 @@ use super::snapshot::CheckCounters;
 use crate::clock::Monotonic;
 use crate::health::HealthProbe;
 use crate::health::uptime::Meter;
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{
     Cause, CheckName, FailureKind, InstanceId, ServiceId, ServiceState, Verdict,
 };
@@ -77,17 +78,17 @@ impl Target {
     }
 
     pub(super) fn probe(&self) -> Arc<dyn HealthProbe> {
-        Arc::clone(&self.probe.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.probe.lock())
     }
 
     /// Gives the one before.
     fn set_probe(&self, probe: &Arc<dyn HealthProbe>) -> Arc<dyn HealthProbe> {
-        let mut place = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.probe.lock();
         std::mem::replace(&mut *place, Arc::clone(probe))
     }
 
     pub(super) fn abort(&self) {
-        if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(task) = self.task.lock().take() {
             task.abort();
         }
     }
@@ -245,7 +246,7 @@ impl Service {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(super) fn is_acting(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -15,6 +15,7 @@ use super::pulse::{Pulse, TOO_LATE};
 use super::service::{Outcome, Service, State, Target};
 use crate::clock::{Clock, ClockExt, Monotonic, SharedClock, Stamp, WallTime};
 use crate::events::{Event, EventBus};
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{FailureKind, Platform, ServiceId, ServiceState};
 
 /// So many events wait for the bus; beyond that the oldest are dropped and counted.
@@ -32,7 +33,7 @@ pub(super) struct EventQueue {
 
 impl EventQueue {
     fn events(&self) -> MutexGuard<'_, VecDeque<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        self.events.lock()
     }
 
     pub(super) fn push(&self, event: Event) {
@@ -115,12 +116,12 @@ impl Shared {
 
     /// The services as they are now. No lock is held while they are looked at.
     pub(super) fn services(&self) -> Arc<Services> {
-        Arc::clone(&self.services.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.services.lock())
     }
 
     pub(super) fn replace_services(&self, services: Services) {
         let services = Arc::new(services);
-        let mut place = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.services.lock();
         let before = std::mem::replace(&mut *place, services);
         drop(place);
         // What is dropped with it takes as long as it takes.
@@ -128,7 +129,7 @@ impl Shared {
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tally.lock()
     }
 
     /// The services as one. Owned: who holds a service's lock takes the tally's, so that nobody
@@ -158,7 +159,7 @@ impl Shared {
     pub(super) fn subscribe(&self) -> Arc<ChangeQueue> {
         let queue = Arc::new(ChangeQueue::default());
         // First listed, then filled: what changes in between comes twice, never not at all.
-        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subscribers = self.subscribers.lock();
         subscribers.retain(|subscriber| subscriber.strong_count() > 0);
         subscribers.push(Arc::downgrade(&queue));
         drop(subscribers);
@@ -195,7 +196,7 @@ impl Shared {
     /// Tells the operator. Called with the service's lock held, so that the order is right.
     pub(super) fn tell(&self, service: &Service, state: &State) {
         let change = self.change(service, state);
-        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let subscribers = self.subscribers.lock();
         subscribers.iter().filter_map(Weak::upgrade).for_each(|queue| queue.push(&change));
     }
 
@@ -295,7 +296,7 @@ impl Shared {
 
     /// The target had its turn in this round.
     pub(super) fn had_its_turn(&self, target: &Target) {
-        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut round = self.round.lock();
         if target.round.swap(round.number, Ordering::Relaxed) == round.number {
             return;
         }
@@ -309,14 +310,14 @@ impl Shared {
 
     /// A new round waits for so many targets.
     pub(super) fn begin_round(&self, targets: usize) {
-        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut round = self.round.lock();
         round.targets = targets;
         round.begin();
     }
 
     /// Forgets everybody who waits for changes; they are told that it is over.
     pub(super) fn close(&self) {
-        let subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let subscribers = self.subscribers.lock();
         subscribers.iter().filter_map(Weak::upgrade).for_each(|queue| queue.close());
     }
 }

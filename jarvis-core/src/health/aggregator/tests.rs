@@ -1,6 +1,6 @@
 //! The aggregator on a clock that stands still until a test moves it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -9,6 +9,7 @@ use crate::clock::{Clock, ClockExt, ManualClock, WallTime};
 use crate::events::{Backlog, Envelope, Event, Filter, Subscription};
 use crate::health::memory::{Answer, MemoryProbe};
 use crate::health::{HealthProbe, Observation, ProbeContext};
+use crate::sync::Mutex;
 use crate::vocabulary::{FailureKind, InstanceId, Verdict};
 
 pub(super) const fn secs(seconds: u64) -> Duration {
@@ -34,7 +35,7 @@ impl EventBus for Kept {
     }
 
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>> {
-        self.0.lock().unwrap().push(event.clone());
+        self.0.lock().push(event.clone());
         Ok(Arc::new(Envelope::new(0, "test".into(), WallTime::default(), event)))
     }
 
@@ -86,7 +87,7 @@ impl World {
     }
 
     pub(super) fn events(&self) -> Vec<Event> {
-        std::mem::take(&mut self.bus.0.lock().unwrap())
+        std::mem::take(&mut self.bus.0.lock())
     }
 }
 

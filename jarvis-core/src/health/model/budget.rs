@@ -1,10 +1,10 @@
 //! What completions may cost in a day.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use super::config::ModelConfig;
 use crate::clock::WallTime;
+use crate::sync::Mutex;
 use crate::{Error, ErrorKind, PicoPrice, Result, Usd};
 
 const DAY_MILLIS: i64 = 24 * 3_600 * 1_000;
@@ -42,7 +42,7 @@ impl Budget {
     /// Takes the price of one call, or says that there is not that much left today.
     pub(super) fn take(&self, now: WallTime) -> bool {
         let today = now.millis().div_euclid(DAY_MILLIS);
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = self.spent.lock();
         // A clock that is set back refunds nothing.
         if today > spent.0 {
             *spent = (today, Usd::ZERO);

@@ -4,7 +4,7 @@
 //! rows a minute. Minutes are kept for 24 hours, hours for 30 days, days for a year.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -13,6 +13,7 @@ use super::pack::{pack_number, unpack_number};
 use super::{Account, ClosedMinute, History, PassedCheck};
 use crate::clock::WallTime;
 use crate::store::sqlite::{Schema, SqlResult, Sqlite, Tables};
+use crate::sync::Mutex;
 use crate::vocabulary::{CheckName, ServiceId};
 use crate::{Error, ErrorKind, Result};
 
@@ -96,7 +97,7 @@ impl History for SqliteHistory {
         let operation = "history.append";
         self.tables
             .write(operation, move |tx| {
-                let mut due = due.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut due = due.lock();
                 append(tx, &minutes, &mut due)
             })
             .await

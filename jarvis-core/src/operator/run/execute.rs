@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::task::AbortHandle;
 
-use super::{Message, Shared, lock};
+use super::{Message, Shared};
 use crate::clock::{ClockExt, Monotonic};
 use crate::health::aggregator::CheckResult;
 use crate::lease::{Attempt, Reservation};
@@ -19,6 +19,7 @@ use crate::operator::failpoint;
 use crate::operator::machine::input::{Effect, Fresh, Input, Look, Reserved};
 use crate::operator::settings::OperatorSettings;
 use crate::restart::{ActionRequest, Receipt, Running, ServiceRestarter};
+use crate::sync::Mutex;
 use crate::vocabulary::{
     ActionKind, ActionOutcome, FencingToken, Gate, IntentId, ServiceId, Verdict,
 };
@@ -48,11 +49,11 @@ pub(super) struct Actions {
 impl Actions {
     /// Does a restarter work now?
     pub(super) fn any(&self) -> bool {
-        lock(&self.running).values().any(|call| !call.is_finished())
+        self.running.lock().values().any(|call| !call.is_finished())
     }
 
     fn hangs(&self, id: &ServiceId) -> bool {
-        lock(&self.running).get(id).is_some_and(|call| !call.is_finished())
+        self.running.lock().get(id).is_some_and(|call| !call.is_finished())
     }
 
     /// Our place behind what was asked of the ledger before. It is taken at this call, not when a
@@ -71,7 +72,7 @@ impl Actions {
     /// Our place behind what was asked of this service before.
     fn queue(&self, id: &ServiceId) -> (Option<oneshot::Receiver<()>>, oneshot::Sender<()>) {
         let (done, ours) = oneshot::channel();
-        (lock(&self.lanes).insert(id.clone(), ours), done)
+        (self.lanes.lock().insert(id.clone(), ours), done)
     }
 }
 
@@ -119,7 +120,7 @@ pub(super) fn execute(shared: &Arc<Shared>, effect: Effect, issued: Monotonic) {
         Effect::Accelerate { service } => health.accelerate(&service),
         Effect::Maintenance { service, open } => health.maintenance(&service, open),
         Effect::Answer { ticket, answer } => {
-            if let Some(waiting) = lock(&shared.tickets).remove(&ticket) {
+            if let Some(waiting) = shared.tickets.lock().remove(&ticket) {
                 drop(waiting.send(answer));
             }
         }
@@ -278,11 +279,11 @@ async fn ledger(
 }
 
 fn rename(shared: &Arc<Shared>, from: &ServiceId, to: &ServiceId) {
-    let mut lanes = lock(&shared.actions.lanes);
+    let mut lanes = shared.actions.lanes.lock();
     if let Some(lane) = lanes.remove(from) {
         lanes.insert(to.clone(), lane);
     }
-    let mut running = lock(&shared.actions.running);
+    let mut running = shared.actions.running.lock();
     if let Some(call) = running.remove(from) {
         running.insert(to.clone(), call);
     }
@@ -349,7 +350,7 @@ async fn perform(shared: &Arc<Shared>, order: Order) {
     let result = match call {
         Err(error) => Err(error),
         Ok(call) => {
-            lock(&shared.actions.running).insert(service.clone(), call.abort_handle());
+            shared.actions.running.lock().insert(service.clone(), call.abort_handle());
             // Not aborted: an action that began to stop something also starts it.
             match clock.until(began + timeout + MARGIN, call).await {
                 Some(Ok(result)) => result,

@@ -1,17 +1,18 @@
 //! The lease: asked for, kept, lost, given back.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use super::announce::Announcer;
 use super::writer::trouble;
-use super::{Message, Shared, lock};
+use super::{Message, Shared};
 use crate::Result;
 use crate::clock::ClockExt;
 use crate::lease::Grant;
 use crate::operator::machine::input::Input;
+use crate::sync::Mutex;
 use crate::vocabulary::{FencingToken, Severity};
 
 /// The lease as those who act see it.
@@ -20,20 +21,21 @@ pub(super) struct Leading(Mutex<Option<(Grant, Duration)>>);
 
 impl Leading {
     pub(super) fn token(&self) -> Option<FencingToken> {
-        lock(&self.0).as_ref().map(|(grant, _)| grant.token)
+        self.0.lock().as_ref().map(|(grant, _)| grant.token)
     }
 
     /// Is this lease ours at that boot time? A process that was stopped for longer than its lease
     /// finds out here, before it acts.
     pub(super) fn holds(&self, token: FencingToken, boottime: Duration) -> bool {
-        lock(&self.0)
+        self.0
+            .lock()
             .as_ref()
             .is_some_and(|(grant, until)| grant.token == token && boottime < *until)
     }
 
     /// Forgets the lease with this token. `false` when another one is held by now.
     pub(super) fn lost(&self, token: FencingToken) -> bool {
-        let mut leading = lock(&self.0);
+        let mut leading = self.0.lock();
         if leading.as_ref().is_some_and(|(grant, _)| grant.token > token) {
             return false;
         }
@@ -42,11 +44,11 @@ impl Leading {
     }
 
     fn set(&self, grant: Grant, until: Duration) {
-        *lock(&self.0) = Some((grant, until));
+        *self.0.lock() = Some((grant, until));
     }
 
     fn grant(&self) -> Option<(Grant, Duration)> {
-        lock(&self.0).clone()
+        self.0.lock().clone()
     }
 }
 
@@ -146,7 +148,7 @@ async fn keep(shared: &Arc<Shared>, grant: &Grant, until: Duration) {
 
 impl Leading {
     fn renewed(&self, token: FencingToken, valid_until: Duration) {
-        if let Some((grant, until)) = lock(&self.0).as_mut()
+        if let Some((grant, until)) = self.0.lock().as_mut()
             && grant.token == token
         {
             *until = valid_until;

@@ -1,7 +1,7 @@
 //! One container: what runs, who stopped it, and the actions.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::query_parameters as query;
@@ -15,6 +15,7 @@ use crate::clock::Monotonic;
 use crate::restart::intents::Intents;
 use crate::restart::{ActionRequest, Exit, Receipt, RunState, Running};
 use crate::subprocess::Program;
+use crate::sync::Mutex;
 use crate::vocabulary::{InstanceId, IntentId, VersionId};
 use crate::{Result, Retry};
 
@@ -74,7 +75,7 @@ impl Inner {
 
     /// Remembers a restart that may have been done.
     fn lose(&self, intent: &IntentId, before: &InstanceId) {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lost = self.lost.lock();
         if lost.len() == LOST {
             lost.pop_front();
         }
@@ -82,18 +83,18 @@ impl Inner {
     }
 
     fn lost(&self, intent: &IntentId) -> Option<InstanceId> {
-        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = self.lost.lock();
         lost.iter().find(|(known, _)| known == intent).map(|(_, before)| before.clone())
     }
 
     fn seen(&self) -> Option<Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().clone()
     }
 
     pub(super) async fn locate(&self) -> Result<Option<Life>> {
         let Some(inspect) = self.target.locate(&self.engine).await? else { return Ok(None) };
         let life = Life::of(&inspect)?;
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen {
+        *self.seen.lock() = Some(Seen {
             id: life.id.clone(),
             name: life.name.clone(),
             auto_remove: life.auto_remove,

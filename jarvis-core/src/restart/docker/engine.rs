@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
@@ -16,6 +16,7 @@ use super::host::{Address, DockerTls, Endpoint, resolve_here};
 use super::hub::Hub;
 use super::wire::Wire;
 use crate::clock::{ClockExt, Monotonic, SharedClock};
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::InstanceId;
 use crate::{Error, ErrorKind, Result, Retry};
 
@@ -47,7 +48,7 @@ impl DockerHosts {
     /// The engine of a URL, a context, or (`None`) of the process's surroundings.
     pub(super) fn engine(&self, host: Option<&str>, tls: Option<DockerTls>) -> Result<Arc<Engine>> {
         let endpoint = resolve_here(host, tls)?;
-        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut engines = self.engines.lock();
         engines.retain(|_, engine| engine.strong_count() > 0);
         if let Some(engine) = engines.get(&endpoint).and_then(Weak::upgrade) {
             return Ok(engine);
@@ -153,7 +154,7 @@ impl Engine {
     }
 
     fn ours(&self) -> MutexGuard<'_, Ours> {
-        self.ours.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ours.lock()
     }
 
     /// From now until a moment after the guard is dropped, what happens to this container is our

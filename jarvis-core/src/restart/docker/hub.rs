@@ -6,7 +6,7 @@
 //! killed from outside, only dies.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::EventMessage;
@@ -20,6 +20,7 @@ use super::life::{engine_time, exit, nanos};
 use crate::clock::ClockExt;
 use crate::resilience::{Backoff, BackoffPolicy};
 use crate::restart::Exit;
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::Verdict;
 use crate::{Error, ErrorKind, Result};
 
@@ -101,7 +102,7 @@ struct State {
 
 impl Hub {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// How a person stopped this container after that time, where we saw it.

@@ -1,7 +1,7 @@
 //! The work of a [`ProcessRestarter`](super::ProcessRestarter): looking, starting, ending.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -17,6 +17,7 @@ use crate::clock::{ClockExt, SharedClock};
 use crate::restart::{ActionRequest, EventSender, Exit, InstanceEvent, Receipt};
 use crate::subprocess::procfs::{Identity, PROC, Stat};
 use crate::subprocess::{Pidfd, Program, account};
+use crate::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{FencingToken, IntentId, ServiceId};
 use crate::{Error, ErrorKind, Result, Retry, Secret};
 
@@ -128,7 +129,7 @@ impl Core {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(super) fn add_watcher(&self, watcher: EventSender) {

@@ -15,9 +15,9 @@ fn stage(policy: SessionPolicy) -> (ManualClock, MemorySessions) {
 fn left(store: &MemorySessions) -> (usize, usize, usize) {
     let memory = store.0.records();
     (
-        memory.shards.iter().map(|shard| lock(shard).len()).sum(),
-        memory.handles.iter().map(|map| lock(map).len()).sum(),
-        memory.users.iter().map(|map| lock(map).len()).sum(),
+        memory.shards.iter().map(|shard| shard.lock().len()).sum(),
+        memory.handles.iter().map(|map| map.lock().len()).sum(),
+        memory.users.iter().map(|map| map.lock().len()).sum(),
     )
 }
 

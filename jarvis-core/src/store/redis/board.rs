@@ -1,12 +1,13 @@
 //! Which servers answer: what [`Redis::state`](super::Redis::state) tells.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::Error;
 use crate::clock::{SharedClock, WallTime};
+use crate::sync::Mutex;
 
 /// Is Redis there?
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,12 +101,12 @@ impl Board {
 
     /// Since when a server is down.
     pub(super) fn since(&self, server: &str) -> Option<WallTime> {
-        let downs = self.downs.lock().unwrap_or_else(PoisonError::into_inner);
+        let downs = self.downs.lock();
         downs.get(server).map(|(since, _)| *since)
     }
 
     fn change(&self, change: impl FnOnce(&mut Downs) -> bool) {
-        let mut downs = self.downs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut downs = self.downs.lock();
         if !change(&mut downs) {
             return;
         }

@@ -3,7 +3,7 @@
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use super::link::{Answer, Deadline, Dial, Link, Owner};
 use super::sentinel;
 use crate::clock::{ClockExt, Monotonic};
 use crate::resilience::{Backoff, BackoffPolicy};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::{Error, ErrorKind, Result, Retry};
 
 /// How often one command follows the cluster's advice.
@@ -104,11 +105,11 @@ impl Cluster {
     }
 
     fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.table.read())
     }
 
-    fn learning(&self) -> std::sync::MutexGuard<'_, Learning> {
-        self.learning.lock().unwrap_or_else(PoisonError::into_inner)
+    fn learning(&self) -> MutexGuard<'_, Learning> {
+        self.learning.lock()
     }
 
     /// The master of a slot; any that answers where no slot is asked for.
@@ -217,7 +218,7 @@ impl Cluster {
     }
 
     fn link(&self, host: Host) -> Arc<Link> {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = self.links.lock();
         let link = links.entry(host).or_insert_with_key(|host| {
             let owner = self.me.clone() as Weak<dyn Owner>;
             let dial = Dial::Fixed(Target::Host(host.clone()));
@@ -247,7 +248,7 @@ impl Cluster {
             if let Some((until, error)) = &learning.trouble
                 && self.dialer.clock.monotonic() < *until
             {
-                return Err(failure::again(error));
+                return Err(error.clone());
             }
         }
         let asked = self.candidates().into_iter().map(|host| self.ask_slots(host).boxed());
@@ -267,7 +268,7 @@ impl Cluster {
                 )
                 .with_retry(Retry::Safe { after: None });
                 let until = self.dialer.clock.monotonic() + learning.backoff.failed();
-                learning.trouble = Some((until, failure::again(&error)));
+                learning.trouble = Some((until, error.clone()));
                 Err(error)
             }
         }
@@ -276,7 +277,7 @@ impl Cluster {
     /// Those that answer first, then the others, then those that the URL names.
     fn candidates(&self) -> Vec<Host> {
         let table = self.table();
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = self.links.lock();
         let up = |host: &Host| links.get(host).is_some_and(|link| link.is_up());
         let mut hosts: Vec<Host> = table.nodes.iter().filter(|host| up(host)).cloned().collect();
         hosts.extend(table.nodes.iter().filter(|host| !up(host)).cloned());
@@ -317,10 +318,10 @@ impl Cluster {
             table.nodes.insert(range.master);
             table.nodes.extend(range.replicas);
         }
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = self.links.lock();
         links.retain(|host, _| indices.contains_key(host));
         drop(links);
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        *self.table.write() = Arc::new(table);
     }
 }
 

@@ -152,14 +152,3 @@ pub(super) fn read<T: redis::FromRedisValue>(
         .with_source(error)
     })
 }
-
-/// The same error again, for another caller that shares its fate.
-pub(crate) fn again(error: &Error) -> Error {
-    let same = Error::new(error.kind(), error.message().to_owned()).with_retry(error.retry());
-    let same =
-        error.context().fold(same, |same, (key, value)| same.with_context(key.to_owned(), value));
-    match std::error::Error::source(error) {
-        Some(source) => same.with_source(source.to_string()),
-        None => same,
-    }
-}

@@ -6,9 +6,11 @@
 //! as one pipeline. The answers of such a batch are given out together.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+
+use crate::sync::{Mutex, MutexGuard};
 
 use futures_util::future::{BoxFuture, Either, FutureExt, join_all, select};
 use redis::aio::MultiplexedConnection;
@@ -94,7 +96,7 @@ impl Line {
     }
 
     fn gathered(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gathered.lock()
     }
 
     /// Sends these as one, and gives out the answers.

@@ -106,7 +106,7 @@ enum Phase {
     Idle,
     Connecting,
     Up(Arc<Lines>),
-    Down(Arc<Error>),
+    Down(Error),
 }
 
 /// What is sent at once.
@@ -351,7 +351,7 @@ impl Link {
             match self.phase() {
                 Phase::Up(lines) if !lines.closed.load(Ordering::Relaxed) => return Ok(lines),
                 Phase::Up(lines) => self.lost(lines.id, &self.closed()),
-                Phase::Down(error) => return Err(self.refuse(&error)),
+                Phase::Down(error) => return Err(self.refuse(error)),
                 Phase::Idle => {
                     let idle = |phase: &Phase| matches!(phase, Phase::Idle);
                     self.start(idle, &Phase::Connecting, None)?;
@@ -376,9 +376,8 @@ impl Link {
         Error::new(ErrorKind::Unavailable, format!("Redis at {} closed the connection", self.name))
     }
 
-    /// What callers hear while it is down. Nothing was sent.
-    fn refuse(&self, error: &Error) -> Error {
-        let error = failure::again(error);
+    /// The error of a call while it is down. Nothing was sent.
+    fn refuse(&self, error: Error) -> Error {
         match self.board.since(&self.name) {
             Some(since) => error.with_context("down_since", since),
             None => error,
@@ -399,7 +398,7 @@ impl Link {
             format!("Redis at {} has given no answer for {} ms", self.name, silent.as_millis()),
         );
         let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == stay);
-        let down = Phase::Down(Arc::new(failure::again(&error)));
+        let down = Phase::Down(error.clone());
         drop(self.start(up, &down, Some(&error)));
     }
 
@@ -494,10 +493,10 @@ async fn keep_trying(mut trying: Trying) {
                 return look_again(&clock, &trying.link, stay).await;
             }
             Err(error) => {
-                let (error, mut news) = (Arc::new(error), false);
+                let mut news = false;
                 link.phase.send_modify(|phase| {
                     news = link.board.down(&link.name, &error);
-                    *phase = Phase::Down(Arc::clone(&error));
+                    *phase = Phase::Down(error.clone());
                 });
                 if news {
                     link.log_down(&error);

@@ -2,7 +2,7 @@
 //! it breaks.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -15,6 +15,7 @@ use super::dial::{OnPush, Target};
 use super::{Redis, Servers, failure, sentinel};
 use crate::clock::ClockExt;
 use crate::resilience::{Backoff, BackoffPolicy};
+use crate::sync::Mutex;
 use crate::{Error, ErrorKind, Result};
 
 /// How often a quiet connection is asked for a sign of life.
@@ -57,7 +58,7 @@ struct Buffer {
 
 impl Buffer {
     fn with<T>(&self, change: impl FnOnce(&mut VecDeque<Event>) -> T) -> T {
-        let result = change(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = change(&mut self.events.lock());
         self.filled.notify_one();
         result
     }
@@ -165,7 +166,7 @@ impl Subscription {
 
     /// The next event, if one is there.
     pub(crate) fn try_next(&mut self) -> Option<Event> {
-        self.buffer.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.buffer.events.lock().pop_front()
     }
 }
 

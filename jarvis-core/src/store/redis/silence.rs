@@ -1,9 +1,9 @@
 //! [`Silence`]: for how long a connection has given no answer.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Monotonic;
+use crate::sync::Mutex;
 
 /// A time in which answers were late and none came, put together from what late calls tell.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Silence {
         now: Monotonic,
         patience: Duration,
     ) -> Duration {
-        let mut silence = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut silence = self.0.lock();
         let known = silence.filter(|it| it.after == after && asked <= it.until + patience);
         let since = known.map_or(asked, |it| it.since.min(asked));
         *silence = Some(Span { after, since, until: now });

@@ -7,26 +7,15 @@ use rusqlite::{ErrorCode, ffi};
 use crate::{Error, ErrorKind, Retry};
 
 /// Why a closure that ran on a connection failed: SQLite said so, or the closure itself.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub(crate) enum Failure {
-    Sqlite(rusqlite::Error),
-    Other(Error),
+    Sqlite(#[from] rusqlite::Error),
+    Other(#[from] Error),
 }
 
 /// The result of a closure that runs on a connection.
 pub(crate) type SqlResult<T> = Result<T, Failure>;
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Other(error)
-    }
-}
 
 impl Failure {
     pub(super) fn into_error(self, path: &Path) -> Error {
@@ -35,11 +24,6 @@ impl Failure {
             Self::Other(error) => error,
         }
     }
-}
-
-/// The error of a commit, for each of those who were in it.
-pub(super) fn duplicate(error: &Error) -> Error {
-    Error::new(error.kind(), error.message().to_owned()).with_retry(error.retry())
 }
 
 pub(super) fn explain(path: &Path, error: rusqlite::Error) -> Error {

@@ -7,14 +7,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::create::{Access, connect};
-use super::failure::{duplicate, explain};
+use super::failure::explain;
 use super::writer::no_thread;
 use super::{Options, SqlResult};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Result};
 
 /// How many reads may wait.
@@ -56,7 +57,7 @@ struct State {
 
 impl State {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 
@@ -167,7 +168,7 @@ fn serve(state: &State) {
 
 fn refuse(path: &Path, jobs: impl Iterator<Item = Job>, error: &Error) {
     for job in jobs {
-        (job.work)(path, Err(duplicate(error)));
+        (job.work)(path, Err(error.clone()));
     }
 }
 
@@ -199,7 +200,7 @@ fn next(state: &State, jobs: &mut Vec<Job>) -> bool {
             return false;
         }
         queue.idle += 1;
-        queue = state.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        queue = state.ready.wait(queue);
         queue.idle -= 1;
     }
 }

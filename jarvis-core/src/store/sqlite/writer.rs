@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::SqlResult;
-use super::failure::{duplicate, explain};
+use super::failure::explain;
 use crate::{Error, ErrorKind, Result};
 
 /// How many writes go into one commit at most, so that the first of them is not kept waiting.
@@ -155,7 +155,7 @@ impl Thread {
         let lost = self.transaction(first, &mut ran).err();
         self.last.set(ran.len());
         for job in ran {
-            job.settle(lost.as_ref().map(duplicate));
+            job.settle(lost.clone());
         }
     }
 
