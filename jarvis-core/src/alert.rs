@@ -5,8 +5,6 @@ mod command;
 #[cfg(feature = "http")]
 mod heartbeat;
 mod hosted;
-#[cfg(feature = "http")]
-mod http;
 mod journal;
 mod log;
 mod memory;

@@ -3,7 +3,6 @@
 pub mod aggregator;
 pub mod blocking;
 pub mod command;
-mod connect;
 pub mod dns;
 #[cfg(feature = "host")]
 pub mod host;
@@ -35,10 +34,12 @@ use serde::{Deserialize, Serialize};
 pub use blocking::{BlockingPool, BlockingProbe, OnBlockingPool};
 pub use hosted::HostedProbe;
 
+pub use crate::net::timing::Phases;
+
 use crate::Result;
 use crate::clock::{ClockExt, Monotonic, SharedClock};
-use crate::units;
 use crate::vocabulary::{FailureKind, InstanceId, Verdict};
+use crate::{text, units};
 
 /// How one probe is to be made.
 #[derive(Debug, Clone)]
@@ -77,41 +78,6 @@ impl ProbeContext {
     pub async fn until_deadline<F: Future + Send>(&self, future: F) -> Option<F::Output> {
         self.clock.until(self.deadline, future).await
     }
-}
-
-/// How long each part of a probe took, as far as it got.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct Phases {
-    /// Name resolution.
-    #[serde(
-        rename = "dns_ms",
-        with = "units::optional_millis",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub dns: Option<Duration>,
-    /// TCP connect.
-    #[serde(
-        rename = "connect_ms",
-        with = "units::optional_millis",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub connect: Option<Duration>,
-    /// TLS handshake.
-    #[serde(
-        rename = "tls_ms",
-        with = "units::optional_millis",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub tls: Option<Duration>,
-    /// From the request sent to the first byte of the answer (or the first token of a model).
-    #[serde(
-        rename = "first_byte_ms",
-        with = "units::optional_millis",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub first_byte: Option<Duration>,
 }
 
 /// What one probe saw.
@@ -216,20 +182,12 @@ impl Observation {
     }
 }
 
-/// One line, bounded, without control characters, whatever a target sent.
+/// One bounded line, whatever a target sent.
 fn one_line(message: Cow<'static, str>) -> Cow<'static, str> {
     if message.len() <= MAX_MESSAGE && !message.chars().any(char::is_control) {
         return message;
     }
-    let mut line: String =
-        message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
-    while line.len() > MAX_MESSAGE - '…'.len_utf8() {
-        line.pop();
-    }
-    if line.len() < message.len() {
-        line.push('…');
-    }
-    Cow::Owned(line)
+    Cow::Owned(text::one_line(&message, MAX_MESSAGE))
 }
 
 /// Measures one target. One object is one target.

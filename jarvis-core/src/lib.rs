@@ -8,11 +8,13 @@ pub mod resilience;
 pub mod secret;
 #[doc(hidden)]
 pub mod sync;
+mod text;
 pub mod units;
 pub mod vocabulary;
 
 pub mod events;
 pub mod hosted;
+mod net;
 pub mod store;
 // Floor 1 too: running programs, for the probes, restarters and sinks that do.
 mod subprocess;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// The rooms of each floor. Within the second (the event log stands on the store) and the top
 /// floor, rooms stand on each other in this order.
 const FLOORS: &[&[&str]] = &[
-    &["error", "vocabulary", "clock", "secret", "money", "units", "resilience"],
+    &["error", "vocabulary", "clock", "secret", "money", "units", "text", "resilience"],
+    &["net"],
     &["store", "subprocess", "hosted"],
     &["events"],
     &["health", "restart", "lease", "session", "cache"],

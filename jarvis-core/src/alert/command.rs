@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::record::{bounded, one_line};
 use super::{Alert, AlertSink};
 use crate::clock::{Clock, SharedClock};
 use crate::subprocess::{Leftovers, Program, run};
+use crate::text::one_line;
 use crate::{Error, ErrorKind, Result, Retry, Secret};
 
 /// The longest a program may take; the route's `timeout` is usually shorter.
@@ -92,14 +92,14 @@ impl CommandSink {
         if finished.success() {
             return Ok(());
         }
-        let said = finished.last_line().map(|line| one_line(&self.program.mask(&line)));
+        let said = finished.last_line().map(|line| one_line(&self.program.mask(&line), 160));
         let kind = if finished.status.is_some() { ErrorKind::Internal } else { ErrorKind::Timeout };
         let mut error =
             Error::new(kind, format!("the alert command ended with {}", finished.ending()))
                 .with_retry(Retry::Safe { after: None })
                 .with_context("program", self.program.name());
         if let Some(said) = said {
-            error = error.with_context("said", bounded(&said, 160));
+            error = error.with_context("said", said);
         }
         Err(error)
     }

@@ -13,8 +13,8 @@ use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::http::{call_error, check_answer, client, parse_url, shown};
 use crate::clock::{ClockExt, Monotonic, SharedClock};
+use crate::net::client::{call_error, check_answer, client, parse_url, shown};
 use crate::{Error, ErrorKind, Result, Secret, units};
 
 /// How long one ping may take.

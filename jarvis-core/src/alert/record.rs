@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::route::AlertKind;
 use crate::clock::WallTime;
+use crate::text::{bounded, one_line};
 use crate::units;
 use crate::vocabulary::{IncidentId, ServiceId, Severity};
 
@@ -226,16 +227,16 @@ impl Record {
             Some((_, facet)) => format!("{name}: {}", facet.text),
             None => format!("{name} is well again"),
         };
-        one_line(&title)
+        title_line(&title)
     }
 
     pub(super) fn recovered_title(&self) -> String {
-        one_line(&format!("{} has recovered; watching it for a while", self.name()))
+        title_line(&format!("{} has recovered; watching it for a while", self.name()))
     }
 
     pub(super) fn resolved_title(&self, lasted: Duration, reason: &str) -> String {
         let name = self.name();
-        one_line(&format!("{name}: {reason} after {}", human(lasted)))
+        title_line(&format!("{name}: {reason} after {}", human(lasted)))
     }
 
     /// The details: what else holds, what was done.
@@ -298,19 +299,7 @@ pub(super) fn human(duration: Duration) -> String {
     units::format_duration(Duration::from_secs(duration.as_secs()))
 }
 
-/// At most that many bytes, cut between characters.
-pub(super) fn bounded(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let mut end = most.saturating_sub('…'.len_utf8());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
-}
-
-pub(super) fn one_line(text: &str) -> String {
-    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    bounded(&flat, MAX_TITLE)
+/// A title: one line, bounded.
+pub(super) fn title_line(text: &str) -> String {
+    one_line(text, MAX_TITLE)
 }

@@ -14,9 +14,9 @@ use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::http::{call_error, check_answer, client, parse_url, shown};
 use super::{Alert, AlertSink};
 use crate::clock::SharedClock;
+use crate::net::client::{call_error, check_answer, client, parse_url, shown};
 use crate::{Error, ErrorKind, Result, Secret};
 use template::Template;
 

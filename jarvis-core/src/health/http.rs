@@ -2,10 +2,8 @@
 //! certificate.
 
 mod config;
-pub(crate) mod exchange;
 pub(crate) mod judge;
 mod rule;
-pub(crate) mod target;
 
 use std::fmt::{self, Debug};
 use std::ops::ControlFlow;
@@ -20,13 +18,14 @@ use hyper::{Method, StatusCode};
 pub use config::{Expect, HttpConfig, StatusSet};
 pub use rule::{Operators, RuleConfig};
 
-use self::exchange::{Answered, Call, Link, Receive, exchange};
 use self::judge::{Rules, judge};
-use self::target::Target;
-use super::dns::Resolver;
-use super::meter::{Meter, Step, Trouble};
-use super::tls::{TlsClient, Validity};
-use super::{HealthProbe, Observation, ProbeContext};
+use super::tls;
+use super::{HealthProbe, Observation, ProbeContext, meter};
+use crate::net::exchange::target::Target;
+use crate::net::exchange::{Answered, Call, Link, Receive, exchange};
+use crate::net::resolve::Resolver;
+use crate::net::timing::{Meter, Step, Trouble};
+use crate::net::tls::{TlsClient, Validity};
 use crate::secret::REDACTED;
 use crate::sync::Mutex;
 use crate::vocabulary::FailureKind;
@@ -79,7 +78,7 @@ impl Plan {
             ));
         }
         let wants_tls = target.secure || config.follow > 0;
-        let tls = wants_tls.then(|| TlsClient::new(&config.tls, &target.endpoint));
+        let tls = wants_tls.then(|| config.tls.client(&target.endpoint));
         Ok(Self {
             method: parse_method(&config.method)?,
             headers: parse_headers(config)?,
@@ -168,7 +167,7 @@ impl HttpProbe {
     fn judge(&self, head: &Parts, validity: Option<&Validity>, sheet: &Sheet) -> Observation {
         let observation = judge(self.plan.rules.as_ref(), head, &sheet.bytes, sheet.cut);
         match validity {
-            Some(validity) => validity.judge(observation),
+            Some(validity) => tls::judge(validity, observation),
             None => observation,
         }
     }
@@ -236,10 +235,10 @@ impl HttpProbe {
 #[async_trait]
 impl HealthProbe for HttpProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
-        let mut meter = Meter::start(&context);
+        let mut meter = meter::start(&context);
         let outcome = context.until_deadline(self.run(&context, &mut meter)).await;
         let target = if outcome.is_none() { self.target.to_string() } else { String::new() };
-        meter.finish(outcome, &target).map(|observation| self.scrub(observation))
+        meter::finish(meter, outcome, &target).map(|observation| self.scrub(observation))
     }
 }
 

@@ -1,206 +1,49 @@
-//! What the network probes share: how a failure on the way becomes an observation, and how long
-//! each part of the way took.
+//! How the outcome of an exchange becomes an observation.
 
-use std::borrow::Cow;
-use std::io;
-use std::time::Duration;
-
-use super::{Observation, Phases, ProbeContext};
-use crate::clock::{Monotonic, SharedClock};
+use super::{Observation, ProbeContext};
+use crate::clock::SharedClock;
+use crate::net::timing::{Meter, Stage, Step, Trouble};
 use crate::units::format_duration;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result};
 
-/// Why a probe ended before its judgement.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The target is at fault.
-    Sick {
-        /// Which fault.
-        kind: FailureKind,
-        /// One line, without secrets.
-        message: Cow<'static, str>,
-    },
-    /// We could not measure.
-    Ours(Error),
+/// Starts to watch the time of one probe.
+pub(crate) fn start(context: &ProbeContext) -> Meter {
+    Meter::start(SharedClock::clone(&context.clock), context.remaining())
 }
 
-/// One step of a probe.
-pub(crate) type Step<T> = std::result::Result<T, Trouble>;
-
-impl Trouble {
-    pub(crate) fn sick(kind: FailureKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::Sick { kind, message: message.into() }
-    }
-
-    /// As [`io`](Self::io), for an error that another one holds.
-    #[cfg(any(feature = "http", feature = "postgres"))]
-    pub(crate) fn io_of(error: &io::Error, target: &str) -> Self {
-        let kind = || error.kind().into();
-        Self::io(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error), target)
-    }
-
-    /// Sorts an error of a connection: the target's fault, or our own lack of something.
-    pub(crate) fn io(error: io::Error, target: &str) -> Self {
-        use io::ErrorKind as Io;
-        let (kind, what) = match error.kind() {
-            Io::ConnectionRefused => (FailureKind::Refused, "refuses connections"),
-            Io::NotFound => (FailureKind::Refused, "has no socket there"),
-            Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::NotConnected => {
-                (FailureKind::Reset, "broke the connection")
-            }
-            Io::UnexpectedEof => (FailureKind::Reset, "closed the connection too early"),
-            Io::TimedOut => (FailureKind::Timeout, "does not answer"),
-            Io::HostUnreachable | Io::NetworkUnreachable | Io::NetworkDown => {
-                (FailureKind::Unreachable, "can't be reached from here")
-            }
-            Io::InvalidData => (FailureKind::Protocol, "answers something else than expected"),
-            Io::AddrNotAvailable => {
-                return Self::Ours(
-                    Error::new(
-                        ErrorKind::Exhausted,
-                        "no local port is free for a connection; look for leaked connections or widen net.ipv4.ip_local_port_range",
-                    )
-                    .with_source(error),
-                );
-            }
-            _ => return Self::Ours(Error::from(error).with_context("target", target)),
-        };
-        Self::sick(kind, format!("{target} {what}"))
-    }
+/// The probe's answer: what it found, or what stopped it, or that its time was up (`None`).
+pub(crate) fn finish(
+    meter: Meter,
+    outcome: Option<Step<Observation>>,
+    target: &str,
+) -> Result<Observation> {
+    let observation = match outcome {
+        Some(Ok(observation)) => observation,
+        Some(Err(Trouble::Sick { kind, message })) => Observation::fail(kind, message),
+        Some(Err(Trouble::Ours(error))) => return Err(error),
+        None => late(&meter, target)?,
+    };
+    let latency = meter.elapsed();
+    Ok(observation.with_latency(latency).with_phases(meter.phases))
 }
 
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Ours(error)
-    }
-}
-
-/// The error of the connection itself among an error's causes.
-#[cfg(any(feature = "http", feature = "postgres"))]
-pub(crate) fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
-    std::iter::successors(error.source(), |cause| cause.source())
-        .find_map(|cause| cause.downcast_ref())
-}
-
-/// Where a probe is, for the message when its time is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Waiting for a free place among the name lookups.
-    Queue,
-    /// Waiting for the name.
-    Dns,
-    /// Waiting for the connection.
-    Connect,
-    /// Waiting for the handshake.
-    #[cfg_attr(
-        not(any(feature = "http", feature = "redis", feature = "postgres")),
-        expect(dead_code, reason = "only TLS has a handshake")
-    )]
-    Tls,
-    /// Waiting for the first byte of an answer.
-    Answer,
-    /// Waiting for the rest of it.
-    Rest,
-    /// Waiting for what follows the first token of a model.
-    #[cfg(feature = "http")]
-    Stream,
-}
-
-/// Watches the time of one probe.
-#[derive(Debug)]
-pub(crate) struct Meter {
-    clock: SharedClock,
-    started: Monotonic,
-    allowed: Duration,
-    /// When the question was sent.
-    #[cfg(feature = "http")]
-    pub(crate) asked: Monotonic,
-    pub(crate) stage: Stage,
-    pub(crate) phases: Phases,
-}
-
-impl Meter {
-    pub(crate) fn start(context: &ProbeContext) -> Self {
-        let started = context.clock.monotonic();
-        Self {
-            clock: SharedClock::clone(&context.clock),
-            started,
-            allowed: context.deadline.saturating_since(started),
-            #[cfg(feature = "http")]
-            asked: started,
-            stage: Stage::Connect,
-            phases: Phases::default(),
+fn late(meter: &Meter, target: &str) -> Result<Observation> {
+    let within = format_duration(meter.allowed());
+    let (kind, what) = match meter.stage {
+        Stage::Queue => {
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                "every place for a name lookup is taken by one that hangs; look at the resolver of this machine",
+            ));
         }
-    }
-
-    pub(crate) fn clock(&self) -> &SharedClock {
-        &self.clock
-    }
-
-    pub(crate) fn now(&self) -> Monotonic {
-        self.clock.monotonic()
-    }
-
-    /// Since that point.
-    pub(crate) fn since(&self, point: Monotonic) -> Duration {
-        self.now().saturating_since(point)
-    }
-
-    /// The probe's answer: what it found, or what stopped it, or that its time was up (`None`).
-    pub(crate) fn finish(
-        self,
-        outcome: Option<Step<Observation>>,
-        target: &str,
-    ) -> Result<Observation> {
-        let observation = match outcome {
-            Some(Ok(observation)) => observation,
-            Some(Err(Trouble::Sick { kind, message })) => Observation::fail(kind, message),
-            Some(Err(Trouble::Ours(error))) => return Err(error),
-            None => self.late(target)?,
-        };
-        let latency = self.since(self.started);
-        Ok(observation.with_latency(latency).with_phases(self.phases))
-    }
-
-    fn late(&self, target: &str) -> Result<Observation> {
-        let within = format_duration(round(self.allowed));
-        let (kind, what) = match self.stage {
-            Stage::Queue => {
-                return Err(Error::new(
-                    ErrorKind::Exhausted,
-                    "every place for a name lookup is taken by one that hangs; look at the resolver of this machine",
-                ));
-            }
-            Stage::Dns => (FailureKind::Dns, "the name did not resolve"),
-            Stage::Connect => (FailureKind::Timeout, "no connection"),
-            Stage::Tls => (FailureKind::Timeout, "no end of the TLS handshake"),
-            Stage::Answer => (FailureKind::Timeout, "connected, no answer"),
-            #[cfg(feature = "http")]
-            Stage::Stream => {
-                (FailureKind::Timeout, "the stream stalled after its first token, no end")
-            }
-            Stage::Rest => (FailureKind::Timeout, "the answer began and did not end"),
-        };
-        Ok(Observation::fail(kind, format!("{target}: {what} within {within}")))
-    }
-}
-
-/// What a person set, from what was left of it.
-fn round(allowed: Duration) -> Duration {
-    let millis = allowed.as_micros().div_ceil(1_000);
-    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
-}
-
-/// The answer's bytes as a person may read them, bounded.
-pub(crate) fn excerpt(bytes: &[u8], longest: usize) -> String {
-    let shown = &bytes[..bytes.len().min(longest)];
-    let mut text: String = String::from_utf8_lossy(shown)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if bytes.len() > longest {
-        text.push('…');
-    }
-    text
+        Stage::Dns => (FailureKind::Dns, "the name did not resolve"),
+        Stage::Connect => (FailureKind::Timeout, "no connection"),
+        Stage::Tls => (FailureKind::Timeout, "no end of the TLS handshake"),
+        Stage::Answer => (FailureKind::Timeout, "connected, no answer"),
+        #[cfg(feature = "http")]
+        Stage::Stream => (FailureKind::Timeout, "the stream stalled after its first token, no end"),
+        Stage::Rest => (FailureKind::Timeout, "the answer began and did not end"),
+    };
+    Ok(Observation::fail(kind, format!("{target}: {what} within {within}")))
 }

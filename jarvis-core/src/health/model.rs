@@ -21,14 +21,16 @@ pub use config::{ModelConfig, ModelDepth};
 
 use self::budget::Budget;
 use self::stream::Stream;
-use super::dns::Resolver;
-use super::http::exchange::{Call, Receive, exchange};
 use super::http::judge::kind_of;
-use super::http::target::Target;
-use super::meter::{Meter, Stage, Step, excerpt};
-use super::tls::{TlsClient, Validity};
-use super::{HealthProbe, Observation, ProbeContext};
+use super::tls;
+use super::{HealthProbe, Observation, ProbeContext, meter};
+use crate::net::exchange::target::Target;
+use crate::net::exchange::{Call, Receive, exchange};
+use crate::net::resolve::Resolver;
+use crate::net::timing::{Meter, Stage, Step};
+use crate::net::tls::{TlsClient, Validity};
 use crate::secret::REDACTED;
+use crate::text::excerpt;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result};
 
@@ -80,7 +82,7 @@ impl ModelProbe {
                 budget: Budget::new(config)?,
             })),
         };
-        let tls = list.secure.then(|| TlsClient::new(&config.tls, &list.endpoint)).transpose()?;
+        let tls = list.secure.then(|| config.tls.client(&list.endpoint)).transpose()?;
         Ok(Self {
             model: config.model.as_str().into(),
             headers: headers(config)?,
@@ -207,7 +209,7 @@ impl ModelProbe {
 #[async_trait]
 impl HealthProbe for ModelProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
-        let mut meter = Meter::start(&context);
+        let mut meter = meter::start(&context);
         let mut stream = Stream::new(crate::clock::SharedClock::clone(&context.clock));
         let outcome = context.until_deadline(self.run(&mut meter, &mut stream)).await;
         if outcome.is_none()
@@ -217,13 +219,13 @@ impl HealthProbe for ModelProbe {
             meter.phases.first_byte = Some(first);
         }
         let target = format!("{} at {}", self.model, self.list.endpoint);
-        meter.finish(outcome, &target).map(|observation| self.scrub(observation))
+        meter::finish(meter, outcome, &target).map(|observation| self.scrub(observation))
     }
 }
 
 fn judge_certificate(validity: Option<&Validity>, observation: Observation) -> Observation {
     match validity {
-        Some(validity) => validity.judge(observation),
+        Some(validity) => tls::judge(validity, observation),
         None => observation,
     }
 }

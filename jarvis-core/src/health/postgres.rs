@@ -12,11 +12,13 @@ use tokio_postgres::config::{Host as ServerHost, SslMode};
 
 pub use config::{PostgresConfig, PostgresRole};
 
-use super::connect::{Endpoint, Host, Socket, connect};
-use super::dns::Resolver;
-use super::meter::{Meter, Stage, Step, Trouble};
-use super::tls::{TlsClient, Validity};
-use super::{HealthProbe, Observation, ProbeContext};
+use super::tls;
+use super::{HealthProbe, Observation, ProbeContext, meter};
+use crate::net::address::{Endpoint, Host};
+use crate::net::connect::{Socket, connect};
+use crate::net::resolve::Resolver;
+use crate::net::timing::{Meter, Stage, Step, Trouble};
+use crate::net::tls::{TlsClient, Validity};
 use crate::secret::redact_url;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result};
@@ -87,7 +89,7 @@ impl PostgresProbe {
             Depth::Handshake(handshake::startup_packet(&server))
         };
         Ok(Self {
-            tls: Box::new(TlsClient::new(&options, &endpoint)?),
+            tls: Box::new(options.client(&endpoint)?),
             endpoint,
             mode,
             judges_certificate,
@@ -115,7 +117,7 @@ impl PostgresProbe {
             }
         };
         Ok(match validity {
-            Some(validity) if self.judges_certificate => validity.judge(observation),
+            Some(validity) if self.judges_certificate => tls::judge(&validity, observation),
             Some(validity) => observation.with_fact("tls_days_left", validity.days_left),
             None => observation,
         })
@@ -155,9 +157,9 @@ impl PostgresProbe {
 #[async_trait]
 impl HealthProbe for PostgresProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
-        let mut meter = Meter::start(&context);
+        let mut meter = meter::start(&context);
         let outcome = context.until_deadline(self.run(&context, &mut meter)).await;
-        meter.finish(outcome, &self.endpoint.to_string())
+        meter::finish(meter, outcome, &self.endpoint.to_string())
     }
 }
 

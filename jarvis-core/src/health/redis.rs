@@ -9,12 +9,15 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connect::{Endpoint, Host, Socket, connect};
-use super::dns::Resolver;
-use super::meter::{Meter, Stage, Step, Trouble, excerpt};
-use super::tls::{TlsClient, TlsOptions};
-use super::{HealthProbe, Observation, ProbeContext};
+use super::tls::{self, TlsOptions};
+use super::{HealthProbe, Observation, ProbeContext, meter};
+use crate::net::address::{Endpoint, Host};
+use crate::net::connect::{Socket, connect};
+use crate::net::resolve::Resolver;
+use crate::net::timing::{Meter, Stage, Step, Trouble};
+use crate::net::tls::TlsClient;
 use crate::secret::{REDACTED, redact_url, serialize_redacted};
+use crate::text::excerpt;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result, Secret};
 
@@ -164,7 +167,7 @@ impl RedisProbe {
         }
         command(&mut commands, &["PING"]);
         command(&mut commands, &["ROLE"]);
-        let tls = address.secure.then(|| TlsClient::new(&config.tls, &address.endpoint));
+        let tls = address.secure.then(|| config.tls.client(&address.endpoint));
         Ok(Self {
             tls: tls.transpose()?.map(Box::new),
             endpoint: address.endpoint,
@@ -187,7 +190,7 @@ impl RedisProbe {
         socket = socket.without_delay();
         let Some(tls) = &self.tls else { return self.talk(socket, meter).await };
         let (socket, validity) = tls.handshake(socket, None, meter).await?;
-        Ok(validity.judge(self.talk(socket, meter).await?))
+        Ok(tls::judge(&validity, self.talk(socket, meter).await?))
     }
 
     async fn talk(&self, mut socket: Socket, meter: &mut Meter) -> Step<Observation> {
@@ -286,9 +289,9 @@ impl RedisProbe {
 #[async_trait]
 impl HealthProbe for RedisProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
-        let mut meter = Meter::start(&context);
+        let mut meter = meter::start(&context);
         let outcome = context.until_deadline(self.run(&mut meter)).await;
-        let observation = meter.finish(outcome, &self.endpoint.to_string())?;
+        let observation = meter::finish(meter, outcome, &self.endpoint.to_string())?;
         Ok(self.scrub(observation))
     }
 }

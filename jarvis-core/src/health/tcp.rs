@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connect::{Endpoint, Socket, connect};
-use super::dns::Resolver;
-use super::meter::{Meter, Stage, Step, Trouble, excerpt};
-use super::{HealthProbe, Observation, ProbeContext};
+use super::{HealthProbe, Observation, ProbeContext, meter};
+use crate::net::address::Endpoint;
+use crate::net::connect::{Socket, connect};
+use crate::net::resolve::Resolver;
+use crate::net::timing::{Meter, Stage, Step, Trouble};
+use crate::text::excerpt;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result, Secret};
 
@@ -164,9 +166,9 @@ impl TcpProbe {
 #[async_trait]
 impl HealthProbe for TcpProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
-        let mut meter = Meter::start(&context);
+        let mut meter = meter::start(&context);
         let outcome = context.until_deadline(self.run(&mut meter)).await;
-        meter.finish(outcome, &self.endpoint.to_string())
+        meter::finish(meter, outcome, &self.endpoint.to_string())
     }
 }
 

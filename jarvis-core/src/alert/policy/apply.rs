@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{Message, Policy, subject_of};
-use crate::alert::record::{Now, Record, bounded, human};
+use crate::alert::record::{Now, Record, human};
 use crate::alert::route::AlertKind;
 use crate::events::Event;
+use crate::text::bounded;
 use crate::vocabulary::{
     Cause, Gate, Hold, IncidentId, ServiceId, ServiceState, Severity, Trigger,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Dirty, Message, Policy};
-use crate::alert::record::{Now, listed, one_line};
+use crate::alert::record::{Now, listed, title_line};
 use crate::alert::{Alert, AlertStatus};
 use crate::clock::WallTime;
 use crate::units;
@@ -148,7 +148,7 @@ impl Policy {
         if digest.escalated > 0 && status != AlertStatus::Resolved {
             body = format!("JARVIS gave up on {} of them\n{body}", digest.escalated);
         }
-        let mut alert = Alert::new(id, key, status, digest.severity, one_line(&title), now.wall)
+        let mut alert = Alert::new(id, key, status, digest.severity, title_line(&title), now.wall)
             .with_body(body);
         if status == AlertStatus::Resolved {
             alert = alert.with_lasted(now.t.saturating_sub(digest.opened));

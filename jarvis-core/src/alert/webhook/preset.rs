@@ -4,8 +4,9 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::Preset;
-use crate::alert::record::{bounded, human};
+use crate::alert::record::human;
 use crate::alert::{Alert, AlertStatus};
+use crate::text::bounded;
 use crate::vocabulary::Severity;
 use crate::{Error, ErrorKind, Result};
 

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::Resolver;
-use crate::health::connect::{Host, resolve};
-use crate::health::meter::{Meter, Stage, Step, Trouble};
-use crate::health::{HealthProbe, Observation, ProbeContext};
+use crate::health::{HealthProbe, Observation, ProbeContext, meter};
+use crate::net::address::Host;
+use crate::net::connect::resolve;
+use crate::net::timing::{Meter, Stage, Step, Trouble};
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result};
 
@@ -105,7 +106,7 @@ impl DnsProbe {
 #[async_trait]
 impl HealthProbe for DnsProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
-        let mut meter = Meter::start(&context);
+        let mut meter = meter::start(&context);
         let outcome = match context.until_deadline(self.run(&mut meter)).await {
             // For the other probes a name is on the way; here its answer is what was asked for.
             None if meter.stage == Stage::Dns => {
@@ -114,7 +115,7 @@ impl HealthProbe for DnsProbe {
             }
             outcome => outcome,
         };
-        meter.finish(outcome, &self.name)
+        meter::finish(meter, outcome, &self.name)
     }
 }
 

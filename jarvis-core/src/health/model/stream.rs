@@ -7,7 +7,7 @@ use hyper::http::response::Parts;
 use serde_json::Value;
 
 use crate::clock::{Monotonic, SharedClock};
-use crate::health::http::exchange::Receive;
+use crate::net::exchange::Receive;
 
 /// How much of an answer is read. One token takes a few hundred bytes.
 const MOST_READ: usize = 256 * 1_024;

@@ -4,8 +4,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::kind_of;
 use crate::health::Observation;
-use crate::health::connect::{Endpoint, Socket};
-use crate::health::meter::{Meter, Step, Trouble, excerpt};
+use crate::net::address::Endpoint;
+use crate::net::connect::Socket;
+use crate::net::timing::{Meter, Step, Trouble};
+use crate::text::excerpt;
 use crate::vocabulary::FailureKind;
 
 const PROTOCOL: i32 = 3 << 16;

@@ -14,8 +14,10 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 use super::config::{PostgresConfig, PostgresRole};
 use super::kind_of;
 use crate::health::Observation;
-use crate::health::connect::{Endpoint, Socket};
-use crate::health::meter::{Meter, Stage, Step, Trouble, excerpt, io_cause};
+use crate::net::address::Endpoint;
+use crate::net::connect::Socket;
+use crate::net::timing::{Meter, Stage, Step, Trouble, io_cause};
+use crate::text::excerpt;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind, Result};
 

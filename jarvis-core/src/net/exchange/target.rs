@@ -6,7 +6,7 @@ use hyper::Uri;
 use hyper::header::HeaderValue;
 use hyper::http::uri::{PathAndQuery, Scheme};
 
-use crate::health::connect::{Endpoint, Host};
+use crate::net::address::{Endpoint, Host};
 use crate::secret::redact_url;
 use crate::{Error, ErrorKind, Result};
 

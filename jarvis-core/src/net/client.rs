@@ -12,9 +12,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use super::record::{bounded, one_line};
 use crate::clock::WallTime;
 use crate::secret::REDACTED;
+use crate::text::one_line;
 use crate::{Error, ErrorKind, Result, Retry, Secret};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ fn read_roots(path: &Path) -> Result<rustls::RootCertStore> {
 
 /// A client that trusts the machine's certificates, or those of `ca_file` alone. Redirects are not
 /// followed: one could take a message, or a secret, elsewhere.
-pub(super) fn client(ca_file: Option<&Path>) -> Result<Client> {
+pub(crate) fn client(ca_file: Option<&Path>) -> Result<Client> {
     Client::builder()
         .tls_backend_preconfigured(tls(ca_file)?)
         .redirect(reqwest::redirect::Policy::none())
@@ -81,7 +81,7 @@ pub(super) fn client(ca_file: Option<&Path>) -> Result<Client> {
 }
 
 /// A URL to call; the error doesn't repeat it.
-pub(super) fn parse_url(text: &Secret<String>) -> Result<Url> {
+pub(crate) fn parse_url(text: &Secret<String>) -> Result<Url> {
     let url = Url::parse(text.expose()).ok().filter(|url| {
         matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|it| !it.is_empty())
     });
@@ -91,12 +91,12 @@ pub(super) fn parse_url(text: &Secret<String>) -> Result<Url> {
 }
 
 /// Scheme, host and port: all that may be shown of a URL whose path may be the secret.
-pub(super) fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
 /// What a call that got no answer means.
-pub(super) fn call_error(error: reqwest::Error, url: &Url) -> Error {
+pub(crate) fn call_error(error: reqwest::Error, url: &Url) -> Error {
     let (kind, retry, message) = if error.is_builder() {
         (ErrorKind::InvalidInput, Retry::Never, "the request could not be made")
     } else if error.is_connect() {
@@ -114,7 +114,7 @@ pub(super) fn call_error(error: reqwest::Error, url: &Url) -> Error {
 }
 
 /// What an answer means. Its first line is told, without the secrets that we know.
-pub(super) async fn check_answer(
+pub(crate) async fn check_answer(
     mut response: Response,
     url: &Url,
     secrets: &[String],
@@ -162,7 +162,7 @@ async fn first_line(response: &mut Response, secrets: &[String]) -> String {
     }
     let text = String::from_utf8_lossy(&body);
     let masked = mask(&text, secrets);
-    bounded(&one_line(masked.trim()), 160)
+    one_line(masked.trim(), 160)
 }
 
 /// The text without the secrets, also where a boundary cut the text after the start of one.

@@ -1,5 +1,7 @@
 //! One request and its answer over a connection of our own, with the time of each part.
 
+pub(crate) mod target;
+
 use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow;
@@ -19,12 +21,12 @@ use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::target::Target;
+use self::target::Target;
+use super::connect::{Socket, connect};
+use super::resolve::Resolver;
+use super::timing::{Meter, Stage, Step, Trouble, io_cause};
+use super::tls::{TlsClient, Validity};
 use crate::clock::SharedClock;
-use crate::health::connect::{Socket, connect};
-use crate::health::dns::Resolver;
-use crate::health::meter::{Meter, Stage, Step, Trouble, io_cause};
-use crate::health::tls::{TlsClient, Validity};
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind};
 
