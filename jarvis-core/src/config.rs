@@ -35,11 +35,11 @@ pub use show::Shown;
 pub use source::{FILE_NAME, MAX_FILE, Source};
 pub use stores::{StoreSettings, StoreUrl};
 
-use crate::Result;
-use crate::cache::CachePolicy;
-use crate::events::BusPolicy;
-use crate::operator::{Allow, Limits, MaintenanceWindow};
-use crate::session::SessionPolicy;
+use base::Result;
+use base::events::BusPolicy;
+use state::cache::CachePolicy;
+use state::session::SessionPolicy;
+use supervision::operator::{Allow, Limits, MaintenanceWindow};
 
 use compose::{Composed, Start, compose, salvage};
 use node::{Node, Table};

@@ -36,23 +36,23 @@ pub use builder::JarvisBuilder;
 pub use cache_server::CacheServer;
 pub use stream::{EventStream, EventsQuery};
 
-use crate::Result;
-use crate::alert::Alerter;
-use crate::cache::Cache;
-use crate::clock::SharedClock;
 use crate::config::{Config, Source};
-use crate::events::EventBus;
-use crate::health::aggregator::Aggregator;
 use crate::layers::CountedSessions;
-use crate::operator::Operator;
 use crate::registry::{Registry, Wiring};
-use crate::sync::{Mutex, MutexGuard};
+use base::Result;
+use base::clock::SharedClock;
+use base::events::EventBus;
+use base::sync::{Mutex, MutexGuard};
 use builder::Extras;
+use state::cache::Cache;
+use supervision::alert::Alerter;
+use supervision::health::aggregator::Aggregator;
+use supervision::operator::Operator;
 
 #[cfg(feature = "sqlite")]
-use crate::events::EventLog;
+use base::events::EventLog;
 #[cfg(feature = "sqlite")]
-use crate::health::uptime::History;
+use supervision::health::uptime::History;
 
 /// How far back `uptime` looks unless told.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3_600);

@@ -1,37 +1,10 @@
 #![doc = include_str!("../../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub mod clock;
-pub mod error;
-pub mod money;
-pub mod resilience;
-pub mod secret;
-#[doc(hidden)]
-pub mod sync;
-mod text;
-pub mod units;
-pub mod vocabulary;
-
-pub mod events;
-pub mod hosted;
-mod net;
-pub mod store;
-// Floor 1 too: running programs, for the probes, restarters and sinks that do.
-mod subprocess;
-
-pub mod cache;
-pub mod health;
-pub mod lease;
-pub mod restart;
-pub mod session;
-
-pub mod alert;
-pub mod layers;
-pub mod operator;
-
 pub mod config;
 pub mod docs;
 pub mod jarvis;
+pub mod layers;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod registry;
@@ -40,7 +13,15 @@ pub mod registry;
 #[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]
 pub mod testkit;
 
-pub use error::{Error, ErrorKind, Result, Retry};
+#[doc(inline)]
+pub use base::{clock, error, events, hosted, money, resilience, secret, store, units, vocabulary};
+#[doc(inline)]
+pub use state::{cache, session};
+#[doc(inline)]
+pub use supervision::{alert, health, lease, operator, restart};
+
+#[doc(hidden)]
+pub use base::sync;
+
+pub use base::{Error, ErrorKind, PicoPrice, Result, Retry, Secret, Usd};
 pub use jarvis::{Jarvis, JarvisBuilder};
-pub use money::{PicoPrice, Usd};
-pub use secret::Secret;

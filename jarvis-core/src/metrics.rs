@@ -16,14 +16,14 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::alert::SinkStats;
-use crate::cache::CacheStats;
-use crate::events::Backlog;
-use crate::health::aggregator::{Aggregator, CheckReading, LoopStats, ServiceReading};
 use crate::layers::SessionCounts;
-use crate::operator::{OperatorStatus, ServiceStatus};
-use crate::vocabulary::{Lifecycle, Platform, ServiceState};
-use crate::{Error, ErrorKind, Result};
+use base::events::Backlog;
+use base::vocabulary::{Lifecycle, Platform, ServiceState};
+use base::{Error, ErrorKind, Result};
+use state::cache::CacheStats;
+use supervision::alert::SinkStats;
+use supervision::health::aggregator::{Aggregator, CheckReading, LoopStats, ServiceReading};
+use supervision::operator::{OperatorStatus, ServiceStatus};
 
 /// What a scrape shows.
 #[derive(Debug, Clone)]

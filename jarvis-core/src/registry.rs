@@ -35,17 +35,17 @@ pub use observed::RestarterProbe;
 pub(crate) use stores::is_redis;
 pub use wiring::Wiring;
 
-use crate::Result;
-use crate::alert::AlertSink;
-use crate::cache::{Cache, CachePolicy};
-use crate::clock::SharedClock;
 use crate::config::Section;
-use crate::events::{BusPolicy, EventBus};
-use crate::health::HealthProbe;
-use crate::lease::{Lease, RestartLedger};
-use crate::restart::ServiceRestarter;
-use crate::session::{SessionPolicy, SessionStore};
-use crate::vocabulary::ServiceId;
+use base::Result;
+use base::clock::SharedClock;
+use base::events::{BusPolicy, EventBus};
+use base::vocabulary::ServiceId;
+use state::cache::{Cache, CachePolicy};
+use state::session::{SessionPolicy, SessionStore};
+use supervision::alert::AlertSink;
+use supervision::health::HealthProbe;
+use supervision::lease::{Lease, RestartLedger};
+use supervision::restart::ServiceRestarter;
 
 /// What a factory may need beside its section.
 #[derive(Debug, Clone)]
@@ -249,9 +249,7 @@ impl Registry {
 
 /// The file of what the operator must not forget. A file that is open already is shared.
 #[cfg(feature = "sqlite")]
-pub(crate) fn open_operator_db(
-    state_dir: &std::path::Path,
-) -> Result<crate::store::sqlite::Sqlite> {
-    use crate::store::sqlite::{Options, Sqlite};
+pub(crate) fn open_operator_db(state_dir: &std::path::Path) -> Result<base::store::sqlite::Sqlite> {
+    use base::store::sqlite::{Options, Sqlite};
     Sqlite::open(state_dir.join("operator.db"), &Options::new())
 }

@@ -54,7 +54,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::Result;
+use base::Result;
 
 /// What a case returns while it runs.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;

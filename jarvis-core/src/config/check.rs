@@ -8,7 +8,7 @@ use super::Config;
 use super::node::{Node, Value, join};
 use super::problem::{Problem, Report};
 use super::schema::ServiceSettings;
-use crate::vocabulary::ServiceId;
+use base::vocabulary::ServiceId;
 
 pub(crate) fn analyse(config: &Config, report: &mut Report) {
     for service in &config.services {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::vocabulary::ServiceId;
+use base::vocabulary::ServiceId;
 
 /// AI DAWG on 127.0.0.1: name, port, path, criticality and what it needs.
 const AI_DAWG: &[(&str, u16, Option<&str>, &[&str])] = &[

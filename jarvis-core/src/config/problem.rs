@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{Error, ErrorKind};
+use base::{Error, ErrorKind};
 
 /// Where a value was written: a file with its line, an environment variable, or nowhere (built in).
 #[derive(Debug, Clone, PartialEq, Eq)]

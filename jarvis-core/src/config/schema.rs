@@ -13,9 +13,9 @@ use super::problem::{Problem, Report};
 use super::section::Section;
 use super::source::Source;
 use super::stores::StoreSettings;
-use crate::operator::MaintenanceWindow;
-use crate::units;
-use crate::vocabulary::{CheckName, Mode, ServiceId};
+use base::units;
+use base::vocabulary::{CheckName, Mode, ServiceId};
+use supervision::operator::MaintenanceWindow;
 
 /// `[jarvis]`.
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use super::de::{Key, Misfit, NodeDeserializer, keys_of};
 use super::node::{Entry, Node, Table, join};
 use super::problem::{Origin, Problem, Report};
-use crate::secret::REDACTED;
-use crate::{Error, Result};
+use base::secret::REDACTED;
+use base::{Error, Result};
 
 /// One table with the place where each of its keys was written.
 ///

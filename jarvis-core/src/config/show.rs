@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::Config;
 use super::check::names_a_secret;
 use super::node::{Node, Value, join};
-use crate::secret::{REDACTED, redact_url};
+use base::secret::{REDACTED, redact_url};
 
 /// One value.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::problem::{Origin, Problem};
-use crate::{Error, ErrorKind, Result};
+use base::{Error, ErrorKind, Result};
 
 /// A file over this size is no configuration.
 pub const MAX_FILE: u64 = 1024 * 1024;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::problem::Report;
 use super::section::Section;
-use crate::secret::redact_url;
+use base::secret::redact_url;
 
 /// `[store]`: backends by URL.
 ///

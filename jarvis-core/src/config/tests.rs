@@ -174,7 +174,7 @@ fn the_environment_overrides_what_it_may_and_no_more() {
         .with_variable("JARVIS_JARVIS__MODE", "observe");
     let config = Config::load(&source).unwrap();
     assert_eq!(config.limits.max_restarts, 7);
-    assert_eq!(config.jarvis.mode, crate::vocabulary::Mode::Observe);
+    assert_eq!(config.jarvis.mode, base::vocabulary::Mode::Observe);
     let error = Config::load(&source.with_variable("JARVIS_SERVICE__A", "x")).unwrap_err();
     assert!(error.message().starts_with("environment variable JARVIS_SERVICE__A"), "{error}");
 }
@@ -310,7 +310,7 @@ fn fault_37_what_is_no_configuration_is_refused() {
     ] {
         fs::write(&file, content).unwrap();
         let error = Config::load(&source).expect_err(what);
-        assert_eq!(error.kind(), crate::ErrorKind::ConfigInvalid, "{what}");
+        assert_eq!(error.kind(), base::ErrorKind::ConfigInvalid, "{what}");
         assert!(error.message().starts_with("jarvis.toml"), "{what}: {error}");
     }
 }

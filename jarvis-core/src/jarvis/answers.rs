@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::WallTime;
-use crate::health::aggregator::{CheckResult, LoopStats, PlatformSnapshot};
-use crate::health::uptime::UptimeReport;
-use crate::operator::{MaintenanceStatus, OperatorStatus, Reply};
-use crate::units;
-use crate::vocabulary::{IntentId, Platform, ServiceId, ServiceState};
+use base::clock::WallTime;
+use base::units;
+use base::vocabulary::{IntentId, Platform, ServiceId, ServiceState};
+use supervision::health::aggregator::{CheckResult, LoopStats, PlatformSnapshot};
+use supervision::health::uptime::UptimeReport;
+use supervision::operator::{MaintenanceStatus, OperatorStatus, Reply};
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

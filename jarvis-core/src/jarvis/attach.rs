@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 
 use super::answers::{ActionAnswer, AlertTestAnswer, Source, StatusAnswer, UptimeAnswer};
 use super::{EventStream, EventsQuery, Jarvis, last_seen, supervise};
-use crate::clock::{ClockExt, SharedClock, SystemClock};
 use crate::config::{self, Config};
-use crate::events::{Delivery, Envelope, Event, Filter, Message};
-use crate::operator::control::{ControlClient, Request, socket_path};
-use crate::operator::{Command, OperatorSettings};
-use crate::vocabulary::{ActionOutcome, IntentId, ServiceId};
-use crate::{Error, ErrorKind, Result};
+use base::clock::{ClockExt, SharedClock, SystemClock};
+use base::events::{Delivery, Envelope, Event, Filter, Message};
+use base::vocabulary::{ActionOutcome, IntentId, ServiceId};
+use base::{Error, ErrorKind, Result};
+use supervision::operator::Command;
+use supervision::operator::control::{ControlClient, Request, socket_path};
 
 /// How long a running loop may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -166,7 +166,7 @@ impl Attached {
         let (jarvis, clock) = (self.handle()?, &self.clock);
         let history = jarvis.history().await?;
         let watched = jarvis.current().wiring.services.iter().map(|spec| spec.id.clone()).collect();
-        let report = crate::health::uptime::UptimeReport::new(
+        let report = supervision::health::uptime::UptimeReport::new(
             Some(&*history),
             clock.wall(),
             window,
@@ -308,8 +308,8 @@ impl Attached {
                 format!("{service} is a process of JARVIS, and no loop runs; start `jarvis up`"),
             ));
         }
-        let settings =
-            OperatorSettings { commands_only: true, ..jarvis.current().wiring.settings.clone() };
+        let mut settings = jarvis.current().wiring.settings.clone();
+        settings.commands_only = true;
         let operator = supervise::make_operator(jarvis, settings).await?;
         let mut events = EventStream::of_bus(jarvis.bus().subscribe(Filter::own()).await?);
         let work = async {
@@ -343,7 +343,7 @@ impl Attached {
     /// The command's answer once the lease is ours.
     async fn when_leading(
         &self,
-        operator: &crate::operator::Operator,
+        operator: &supervision::operator::Operator,
         command: Command,
     ) -> Result<ActionAnswer> {
         let clock = &self.clock;

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use tokio::sync::{OnceCell, watch};
 
 use super::{Current, Inner, Jarvis};
-use crate::Result;
-use crate::alert::SinkEntry;
-use crate::cache::Cache;
-use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::{Config, Source};
-use crate::events::EventBus;
-use crate::health::aggregator::{Aggregator, ServiceSpec};
-use crate::operator::ManagedService;
 use crate::registry::{Registry, Wiring};
-use crate::session::SessionStore;
-use crate::sync::Mutex;
-use crate::vocabulary::Mode;
+use base::Result;
+use base::clock::{Clock, SharedClock, SystemClock};
+use base::events::EventBus;
+use base::sync::Mutex;
+use base::vocabulary::Mode;
+use state::cache::Cache;
+use state::session::SessionStore;
+use supervision::alert::SinkEntry;
+use supervision::health::aggregator::{Aggregator, ServiceSpec};
+use supervision::operator::ManagedService;
 
 /// What is not in the configuration but made by the program.
 #[derive(Debug, Clone, Default)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::store::redis::{Command, Effect, Redis};
+use base::Result;
+use base::store::redis::{Command, Effect, Redis};
 
 const OPERATION: &str = "jarvis.cache_server";
 

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 
 use super::Jarvis;
 use super::answers::{AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source, UptimeAnswer};
-use crate::health::aggregator::{CheckResult, ServiceSpec, platform_of};
-use crate::vocabulary::{ServiceId, ServiceState, Verdict};
-use crate::{Error, ErrorKind, Result};
+use base::vocabulary::{ServiceId, ServiceState, Verdict};
+use base::{Error, ErrorKind, Result};
+use supervision::health::aggregator::{CheckResult, ServiceSpec, platform_of};
 
 /// A loop whose tick is later than this does not answer for anything.
 const MAX_LAG: Duration = Duration::from_secs(5);

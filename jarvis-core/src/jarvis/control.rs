@@ -8,12 +8,12 @@ use super::Jarvis;
 use super::answers::ActionAnswer;
 #[cfg(feature = "sqlite")]
 use super::{EventStream, EventsQuery};
-use crate::events::Event;
-use crate::operator::Command;
+use base::events::Event;
+use base::{Error, ErrorKind, Result};
+use supervision::operator::Command;
 #[cfg(feature = "sqlite")]
-use crate::operator::control::ReplyStream;
-use crate::operator::control::{ControlHandler, Peer, Reply, Request};
-use crate::{Error, ErrorKind, Result};
+use supervision::operator::control::ReplyStream;
+use supervision::operator::control::{ControlHandler, Peer, Reply, Request};
 
 /// Answers for this handle.
 #[derive(Debug)]

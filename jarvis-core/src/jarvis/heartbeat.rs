@@ -6,7 +6,7 @@ use std::pin::pin;
 use futures_util::future::select;
 
 use super::Jarvis;
-use crate::alert::Heartbeat;
+use supervision::alert::Heartbeat;
 
 /// Pings after each round, as the configuration says at that time, until told otherwise. A reload
 /// that leaves `[heartbeat]` as it is leaves its rhythm too.

@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::answers::{Source, StatusAnswer};
-use crate::clock::SharedClock;
-use crate::{Error, ErrorKind, Result};
+use base::clock::SharedClock;
+use base::{Error, ErrorKind, Result};
 
 /// A file larger than this was not written by us.
 const MAX_FILE: u64 = 256 * 1024 * 1024;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::Result;
-use crate::alert::Alerter;
-use crate::events::{Event, EventBus};
-use crate::operator::Outlet;
-use crate::vocabulary::Severity;
+use base::Result;
+use base::events::{Event, EventBus};
+use base::vocabulary::Severity;
+use supervision::alert::Alerter;
+use supervision::operator::Outlet;
 
 #[derive(Debug)]
 pub(super) struct Announcer {

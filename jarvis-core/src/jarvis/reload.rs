@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::{Current, Jarvis};
 use crate::config::Config;
-use crate::events::Event;
-use crate::health::aggregator::validate_services;
-use crate::operator::Calendar;
-use crate::vocabulary::ServiceId;
-use crate::{Error, ErrorKind, Result};
+use base::events::Event;
+use base::vocabulary::ServiceId;
+use base::{Error, ErrorKind, Result};
+use supervision::health::aggregator::validate_services;
+use supervision::operator::Calendar;
 
 impl Jarvis {
     /// Reads the configuration again and puts it in force. Services that did not change keep what

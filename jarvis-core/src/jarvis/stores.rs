@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::Jarvis;
-use crate::Result;
-use crate::cache::Cache;
 use crate::config::Config;
 use crate::layers::CountedSessions;
-use crate::session::SessionStore;
+use base::Result;
+use state::cache::Cache;
+use state::session::SessionStore;
 
 impl Jarvis {
     /// The sessions, kept where `[store] session` says. Opens `jarvis.db` when that is a file;
@@ -22,7 +22,7 @@ impl Jarvis {
                 Some(own) => Arc::clone(own),
                 None => self.inner.registry.session_store(&self.config(), &self.inner.clock)?,
             };
-            Ok::<_, crate::Error>(Arc::new(CountedSessions::new(store)))
+            Ok::<_, base::Error>(Arc::new(CountedSessions::new(store)))
         };
         let sessions = self.inner.sessions.get_or_try_init(open).await?;
         Ok(Arc::clone(sessions) as Arc<dyn SessionStore>)
@@ -81,13 +81,13 @@ impl Jarvis {
     pub(super) fn servers(&self) -> Vec<(String, bool)> {
         #[cfg(feature = "redis")]
         {
-            use crate::store::redis::State;
+            use base::store::redis::State;
             let handles = self.inner.registry.redis().all().into_iter();
             handles
                 .filter_map(|redis| match redis.state() {
                     State::Idle => None,
                     State::Connected => Some((redis.url().to_owned(), true)),
-                    State::Down { .. } => Some((redis.url().to_owned(), false)),
+                    _ => Some((redis.url().to_owned(), false)),
                 })
                 .collect()
         }
@@ -99,12 +99,12 @@ impl Jarvis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
-    use crate::cache::{CachePolicy, CacheValue, MemoryCache, SetOptions};
-    use crate::clock::ManualClock;
     use crate::config::Source;
     use crate::registry::Registry;
-    use crate::session::{MemorySessions, NewSession, SessionPolicy};
+    use base::ErrorKind;
+    use base::clock::ManualClock;
+    use state::cache::{CachePolicy, CacheValue, MemoryCache, SetOptions};
+    use state::session::{MemorySessions, NewSession, SessionPolicy};
 
     fn open(text: &str) -> Jarvis {
         Jarvis::open(Source::empty().with_text(text)).unwrap()
@@ -136,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn ones_own_stores_and_schemes_are_used() {
-        let clock: crate::clock::SharedClock = Arc::new(ManualClock::new());
+        let clock: base::clock::SharedClock = Arc::new(ManualClock::new());
         let own = Arc::new(MemorySessions::new(SessionPolicy::new(), clock.clone()).unwrap());
         let made = own.create(NewSession::new()).await.unwrap();
         let mut registry = Registry::with_defaults();
@@ -176,7 +176,7 @@ mod tests {
         }
         let near = "[cache]\nnear = true\n";
         let config = Config::from_toml(near).unwrap();
-        let clock: crate::clock::SharedClock = Arc::new(ManualClock::new());
+        let clock: base::clock::SharedClock = Arc::new(ManualClock::new());
         let (wiring, report) = Registry::with_defaults().wire(&config, &clock);
         assert!(wiring.is_some() && report.warnings().count() == 1, "{report}");
     }

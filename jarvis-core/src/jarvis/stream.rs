@@ -15,15 +15,15 @@ use futures_util::future::{Either, select};
 
 use super::Jarvis;
 #[cfg(feature = "sqlite")]
-use crate::clock::ClockExt;
-use crate::clock::WallTime;
-use crate::events::{Delivery, Envelope, Event, Filter, Subscription, Topic, TopicPattern};
-use crate::operator::control::ReplyItems;
-use crate::vocabulary::ServiceId;
-use crate::{Error, ErrorKind, Result};
+use base::clock::ClockExt;
+use base::clock::WallTime;
+use base::events::{Delivery, Envelope, Event, Filter, Subscription, Topic, TopicPattern};
+use base::vocabulary::ServiceId;
+use base::{Error, ErrorKind, Result};
+use supervision::operator::control::ReplyItems;
 
 #[cfg(feature = "sqlite")]
-use crate::events::{EventLog, EventQuery, Follow, LogEntry};
+use base::events::{EventLog, EventQuery, Follow, LogEntry};
 
 /// How long until a bus that could not be heard is tried again.
 #[cfg(feature = "sqlite")]
@@ -123,9 +123,9 @@ impl Messages {
             let delivery = self.subscription.next().await?;
             match &delivery {
                 Delivery::Event(envelope) if !self.wants(envelope) => continue,
-                Delivery::Event(_) | Delivery::TooSlow => {}
                 Delivery::Missed(count) => tracing::warn!(count, "events on the bus were missed"),
                 Delivery::Gap(gap) => tracing::warn!(?gap, "events on the bus may be missing"),
+                _ => {}
             }
             return Some(delivery);
         }

@@ -11,21 +11,21 @@ use tokio::task::JoinSet;
 use super::answers::{Source, StatusAnswer};
 use super::outlet::Announcer;
 use super::{END_WITHIN, Jarvis, control, last_seen};
-use crate::alert::{AlertJournal, Alerter, MemoryJournal};
-use crate::clock::{ClockExt, Monotonic};
-use crate::events::Event;
-use crate::operator::control::{ControlServer, ServerOptions, socket_path};
-use crate::operator::{Operator, OperatorParts, OperatorSettings, StateStore};
-use crate::restart::Leaving;
-use crate::vocabulary::Severity;
-use crate::{ErrorKind, Result};
+use base::clock::{ClockExt, Monotonic};
+use base::events::Event;
+use base::vocabulary::Severity;
+use base::{ErrorKind, Result};
+use supervision::alert::{AlertJournal, Alerter, MemoryJournal};
+use supervision::operator::control::{ControlServer, ServerOptions, socket_path};
+use supervision::operator::{Operator, OperatorParts, OperatorSettings, StateStore};
+use supervision::restart::Leaving;
 
 #[cfg(feature = "sqlite")]
-use crate::events::{EventLog, Filter, Retention};
+use base::events::{EventLog, Filter, Retention};
 #[cfg(feature = "sqlite")]
-use crate::health::uptime::{History, SqliteHistory};
+use base::store::sqlite::{Options, Sqlite};
 #[cfg(feature = "sqlite")]
-use crate::store::sqlite::{Options, Sqlite};
+use supervision::health::uptime::{History, SqliteHistory};
 
 /// Of [`END_WITHIN`], what is kept for owned processes to stop in, whatever else is finished
 /// first: more than the 10 s that a process has by default before it is killed.
@@ -44,7 +44,7 @@ fn open_file(jarvis: &Jarvis, name: &str) -> Result<Sqlite> {
 
 fn journal(jarvis: &Jarvis) -> Result<Arc<dyn AlertJournal>> {
     #[cfg(feature = "sqlite")]
-    return Ok(Arc::new(crate::alert::SqliteJournal::new(open_file(jarvis, "operator.db")?)));
+    return Ok(Arc::new(supervision::alert::SqliteJournal::new(open_file(jarvis, "operator.db")?)));
     #[cfg(not(feature = "sqlite"))]
     {
         let _ = jarvis;

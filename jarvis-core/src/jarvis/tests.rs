@@ -6,16 +6,16 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::clock::{Clock, ClockExt, ManualClock, SystemClock, WallTime};
-use crate::events::{Delivery, Event, Filter};
-use crate::health::aggregator::{CheckSpec, ServiceSpec};
-use crate::health::memory::MemoryProbe;
-use crate::operator::{ManagedService, RestartPolicy};
-use crate::restart::{
+use base::clock::{Clock, ClockExt, ManualClock, SystemClock, WallTime};
+use base::events::{Delivery, Event, Filter};
+use base::vocabulary::{ServiceId, VersionId};
+use base::{Error, ErrorKind};
+use supervision::health::aggregator::{CheckSpec, ServiceSpec};
+use supervision::health::memory::MemoryProbe;
+use supervision::operator::{ManagedService, RestartPolicy};
+use supervision::restart::{
     ActionRequest, InstanceEvents, Leaving, Receipt, RunState, Running, ServiceRestarter,
 };
-use crate::vocabulary::{ServiceId, VersionId};
-use crate::{Error, ErrorKind};
 
 struct World {
     folder: tempfile::TempDir,
@@ -55,7 +55,7 @@ async fn opening_touches_no_disk_and_one_round_is_real() {
     let jarvis = world.open();
     assert!(!world.folder.path().join("state").exists());
     let answer = jarvis.check(&[]).await.unwrap();
-    assert_eq!(answer.platform.state, crate::vocabulary::ServiceState::Healthy);
+    assert_eq!(answer.platform.state, base::vocabulary::ServiceState::Healthy);
     let unknown = jarvis.check(&[ServiceId::new("b").unwrap()]).await.unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
 }
@@ -144,7 +144,7 @@ async fn fault_37_a_bad_reload_is_refused_and_a_good_one_is_told() {
 
 async fn act(world: &World, id: &str) -> Result<ActionAnswer> {
     let service = ServiceId::new(id).unwrap();
-    let command = crate::operator::Command::Restart { service, by: "a test".into() };
+    let command = supervision::operator::Command::Restart { service, by: "a test".into() };
     world.open().attach().await.act(command, false).await
 }
 
@@ -247,7 +247,7 @@ async fn the_end_comes_in_time_whatever_hangs_and_owned_processes_get_their_part
         let operator = jarvis.operator().await.unwrap();
         time_passes(&clock, || operator.leads()).await;
         let by = "a test".to_owned();
-        let restart = crate::operator::Command::Restart { service: id, by };
+        let restart = supervision::operator::Command::Restart { service: id, by };
         operator.command(restart).await.unwrap();
         time_passes(&clock, || stuck.acts.load(Ordering::SeqCst)).await;
 
@@ -279,7 +279,7 @@ async fn a_loop_that_does_not_answer_is_not_taken_for_gone() {
     let gone = jarvis.attach().await;
     assert_eq!(gone.status().await.unwrap().source, AnswerSource::Nothing);
 
-    let socket = crate::operator::control::socket_path(&state);
+    let socket = supervision::operator::control::socket_path(&state);
     let _silent = std::os::unix::net::UnixListener::bind(socket).unwrap();
     let asking = tokio::spawn(async move { jarvis.attach().await });
     time_passes(&clock, || asking.is_finished()).await;

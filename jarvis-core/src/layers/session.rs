@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::Result;
-use crate::clock::WallTime;
-use crate::session::{
+use base::Result;
+use base::clock::WallTime;
+use base::vocabulary::UserId;
+use state::session::{
     Change, NewSession, Save, SaveOutcome, Session, SessionId, SessionPage, SessionRef,
     SessionStore, SessionSummary,
 };
-use crate::vocabulary::UserId;
 
 /// What is asked of a store. Batches count each of their sessions; `load_and_extend` counts as both;
 /// listing, counting and scanning are `List`.
@@ -163,7 +163,7 @@ impl CountedSessions {
 impl SessionStore for CountedSessions {
     async fn create(&self, new: NewSession) -> Result<Session> {
         let made = self.inner.create(new).await;
-        let taken = matches!(&made, Err(error) if error.kind() == crate::ErrorKind::Conflict);
+        let taken = matches!(&made, Err(error) if error.kind() == base::ErrorKind::Conflict);
         let outcome = match &made {
             Ok(_) => SessionOutcome::Done,
             Err(_) if taken => SessionOutcome::Conflict,
@@ -275,8 +275,8 @@ impl SessionStore for CountedSessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
-    use crate::session::{MemorySessions, SessionPolicy};
+    use base::clock::ManualClock;
+    use state::session::{MemorySessions, SessionPolicy};
 
     #[tokio::test]
     async fn each_call_counts_once_by_how_it_ended() {

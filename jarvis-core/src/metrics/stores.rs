@@ -6,9 +6,9 @@ use std::time::Duration;
 use prometheus_client::registry::Unit;
 
 use super::{Scrape, Writer, flag, number};
-use crate::cache::CacheStats;
-use crate::events::Backlog;
 use crate::layers::{SessionCall, SessionCounts, SessionOutcome};
+use base::events::Backlog;
+use state::cache::CacheStats;
 
 pub(super) fn encode(scrape: &Scrape, writer: &mut Writer<'_>) -> fmt::Result {
     if let Some(backlog) = &scrape.bus {

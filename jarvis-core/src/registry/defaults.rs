@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::{FactoryContext, Registry};
 #[cfg(feature = "sqlite")]
 use crate::config::StoreUrl;
-use crate::events::{EventBus, MemoryBus};
-use crate::health::HealthProbe;
-use crate::lease::{MemoryLease, MemoryLedger};
-use crate::restart::ServiceRestarter;
-use crate::vocabulary::ServiceId;
-use crate::{Error, ErrorKind, Result};
+use base::events::{EventBus, MemoryBus};
+use base::vocabulary::ServiceId;
+use base::{Error, ErrorKind, Result};
+use supervision::health::HealthProbe;
+use supervision::lease::{MemoryLease, MemoryLedger};
+use supervision::restart::ServiceRestarter;
 
 pub(super) fn register(registry: &mut Registry) {
     probes(registry);
@@ -39,14 +39,14 @@ pub(super) fn register(registry: &mut Registry) {
 }
 
 fn caches(registry: &mut Registry) {
-    use crate::cache::{Cache, MemoryCache};
+    use state::cache::{Cache, MemoryCache};
     registry.cache("memory", |_url, policy, context| {
         let cache = MemoryCache::new(policy.clone(), context.clock.clone())?;
         Ok(Arc::new(cache) as Arc<dyn Cache>)
     });
     #[cfg(feature = "redis")]
     for scheme in super::redis::SCHEMES {
-        use crate::cache::{NearCache, RedisCache};
+        use state::cache::{NearCache, RedisCache};
         let servers = registry.redis();
         registry.cache(*scheme, move |url, policy, context| {
             let redis = servers.open(url, &context.clock)?;
@@ -60,15 +60,15 @@ fn caches(registry: &mut Registry) {
 }
 
 fn sessions(registry: &mut Registry) {
-    use crate::session::{MemorySessions, SessionStore};
+    use state::session::{MemorySessions, SessionStore};
     registry.session("memory", |_url, policy, context| {
         let sessions = MemorySessions::new(policy.clone(), context.clock.clone())?;
         Ok(Arc::new(sessions) as Arc<dyn SessionStore>)
     });
     #[cfg(feature = "sqlite")]
     registry.session("sqlite", |url, policy, context| {
-        use crate::session::SqliteSessions;
-        use crate::store::sqlite::{Options, Sqlite};
+        use base::store::sqlite::{Options, Sqlite};
+        use state::session::SqliteSessions;
         let file = StoreUrl::from(url).sqlite_file(&context.state_dir);
         let sqlite = Sqlite::open(file.unwrap_or_default(), &Options::new())?;
         let sessions = SqliteSessions::new(&sqlite, policy.clone(), context.clock.clone())?;
@@ -76,7 +76,7 @@ fn sessions(registry: &mut Registry) {
     });
     #[cfg(feature = "redis")]
     for scheme in super::redis::SCHEMES {
-        use crate::session::RedisSessions;
+        use state::session::RedisSessions;
         let servers = registry.redis();
         registry.session(*scheme, move |url, policy, context| {
             let redis = servers.open(url, &context.clock)?;
@@ -90,7 +90,7 @@ fn sessions(registry: &mut Registry) {
 fn redis_lease(registry: &mut Registry) {
     let servers = registry.redis();
     registry.lease("redis", move |section, context| {
-        let config: crate::lease::RedisLeaseConfig = section.parse()?;
+        let config: supervision::lease::RedisLeaseConfig = section.parse()?;
         let redis = servers.open(config.url.expose(), &context.clock)?;
         let (lease, ledger) = config.on(&redis, context.clock.clone())?;
         Ok((Arc::new(lease), Arc::new(ledger)))
@@ -100,7 +100,7 @@ fn redis_lease(registry: &mut Registry) {
 /// Every scheme of the shared client.
 #[cfg(feature = "redis")]
 fn redis_buses(registry: &mut Registry) {
-    use crate::events::RedisBus;
+    use base::events::RedisBus;
     for scheme in super::redis::SCHEMES {
         let servers = registry.redis();
         registry.bus(*scheme, move |url, policy, context| {
@@ -112,7 +112,7 @@ fn redis_buses(registry: &mut Registry) {
 }
 
 fn probes(registry: &mut Registry) {
-    use crate::health::{command, dns, tcp};
+    use supervision::health::{command, dns, tcp};
     registry.probe("tcp", |section, _| Ok(Arc::new(tcp::TcpProbe::new(&section.parse()?)?)));
     registry.probe("dns", |section, _| Ok(Arc::new(dns::DnsProbe::new(&section.parse()?)?)));
     registry.probe("command", |section, _| {
@@ -122,27 +122,27 @@ fn probes(registry: &mut Registry) {
     });
     #[cfg(feature = "http")]
     registry.probe("http", |section, _| {
-        Ok(Arc::new(crate::health::http::HttpProbe::new(&section.parse()?)?))
+        Ok(Arc::new(supervision::health::http::HttpProbe::new(&section.parse()?)?))
     });
     #[cfg(feature = "http")]
     registry.probe("model", |section, _| {
-        Ok(Arc::new(crate::health::model::ModelProbe::new(&section.parse()?)?))
+        Ok(Arc::new(supervision::health::model::ModelProbe::new(&section.parse()?)?))
     });
     #[cfg(feature = "host")]
     registry.probe("host", |section, _| {
-        Ok(Arc::new(crate::health::host::HostProbe::new(section.parse()?)?))
+        Ok(Arc::new(supervision::health::host::HostProbe::new(section.parse()?)?))
     });
     #[cfg(feature = "redis")]
     registry.probe("redis", |section, _| {
-        Ok(Arc::new(crate::health::redis::RedisProbe::new(&section.parse()?)?))
+        Ok(Arc::new(supervision::health::redis::RedisProbe::new(&section.parse()?)?))
     });
     #[cfg(feature = "postgres")]
     registry.probe("postgres", |section, _| {
-        Ok(Arc::new(crate::health::postgres::PostgresProbe::new(&section.parse()?)?))
+        Ok(Arc::new(supervision::health::postgres::PostgresProbe::new(&section.parse()?)?))
     });
     #[cfg(feature = "process")]
     registry.probe("process", |section, _| {
-        use crate::health::process::{ProcessConfig, ProcessProbe};
+        use supervision::health::process::{ProcessConfig, ProcessProbe};
         let mut config: ProcessConfig = section.parse()?;
         config.pidfile = config.pidfile.map(|path| section.resolve("pidfile", path));
         Ok(Arc::new(ProcessProbe::new(config)?) as Arc<dyn HealthProbe>)
@@ -150,7 +150,7 @@ fn probes(registry: &mut Registry) {
 }
 
 fn restarters(registry: &mut Registry) {
-    use crate::restart::{command, systemd};
+    use supervision::restart::{command, systemd};
     registry.restarter("command", |section, context| {
         let mut config: command::CommandConfig = section.parse()?;
         config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
@@ -164,7 +164,7 @@ fn restarters(registry: &mut Registry) {
     });
     #[cfg(feature = "process")]
     registry.restarter("process", |section, context| {
-        use crate::restart::process::{ProcessConfig, ProcessRestarter};
+        use supervision::restart::process::{ProcessConfig, ProcessRestarter};
         let mut config: ProcessConfig = section.parse()?;
         config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
         let (clock, state_dir) = (context.clock.clone(), &context.state_dir);
@@ -178,7 +178,7 @@ fn restarters(registry: &mut Registry) {
 /// All containers of one engine share its connection and its event stream.
 #[cfg(feature = "docker")]
 fn docker(registry: &mut Registry) {
-    use crate::restart::docker::{DockerHosts, DockerRestarter};
+    use supervision::restart::docker::{DockerHosts, DockerRestarter};
     let hosts = std::sync::OnceLock::new();
     registry.restarter("docker", move |section, context| {
         let hosts = hosts.get_or_init(|| DockerHosts::new(context.clock.clone()));
@@ -187,7 +187,7 @@ fn docker(registry: &mut Registry) {
 }
 
 fn sinks(registry: &mut Registry) {
-    use crate::alert::{AlertSink, CommandConfig, CommandSink, LogConfig, LogSink};
+    use supervision::alert::{AlertSink, CommandConfig, CommandSink, LogConfig, LogSink};
     registry.sink("log", |section, _| Ok(Arc::new(LogSink::new(section.parse::<LogConfig>()?)?)));
     registry.sink("command", |section, context| {
         let mut config: CommandConfig = section.parse()?;
@@ -198,9 +198,9 @@ fn sinks(registry: &mut Registry) {
     #[cfg(feature = "http")]
     registry.sink("webhook", |section, context| {
         let clock = context.clock.clone();
-        let mut config: crate::alert::WebhookConfig = section.parse()?;
+        let mut config: supervision::alert::WebhookConfig = section.parse()?;
         config.ca_file = config.ca_file.map(|path| section.resolve("ca_file", path));
-        Ok(Arc::new(crate::alert::WebhookSink::new(config, clock)?))
+        Ok(Arc::new(supervision::alert::WebhookSink::new(config, clock)?))
     });
 }
 
@@ -211,7 +211,7 @@ struct Nothing {}
 
 #[cfg(feature = "sqlite")]
 fn file_lease(context: &FactoryContext) -> Result<super::Leadership> {
-    use crate::lease::{SqliteLease, SqliteLedger};
+    use supervision::lease::{SqliteLease, SqliteLedger};
     let sqlite = super::open_operator_db(&context.state_dir)?;
     let lease = Arc::new(SqliteLease::new(&sqlite, context.clock.clone()));
     Ok((lease, Arc::new(SqliteLedger::new(&sqlite, context.clock.clone()))))

@@ -11,10 +11,10 @@ use rustix::fs::Access;
 use tokio::net::TcpStream;
 
 use super::Wiring;
-use crate::clock::{ClockExt, SharedClock};
 use crate::config::{Config, Problem, Report, Section, Weight};
-use crate::operator::control::socket_path;
-use crate::restart::{RunState, ServiceRestarter};
+use base::clock::{ClockExt, SharedClock};
+use supervision::operator::control::socket_path;
+use supervision::restart::{RunState, ServiceRestarter};
 
 /// How long a platform may take to say what runs, and a target to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     async fn findings(text: &str) -> Vec<String> {
-        let clock: SharedClock = Arc::new(crate::clock::SystemClock::new());
+        let clock: SharedClock = Arc::new(base::clock::SystemClock::new());
         let config = Config::from_toml(text).unwrap();
         let (wiring, report) = crate::registry::Registry::with_defaults().wire(&config, &clock);
         let wiring = wiring.unwrap_or_else(|| panic!("{report}"));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::Result;
-use crate::health::{HealthProbe, Observation, ProbeContext};
-use crate::restart::{RunState, Running, ServiceRestarter};
-use crate::vocabulary::{FailureKind, Verdict};
+use base::Result;
+use base::vocabulary::{FailureKind, Verdict};
+use supervision::health::{HealthProbe, Observation, ProbeContext};
+use supervision::restart::{RunState, Running, ServiceRestarter};
 
 /// Asks the platform whether the service runs, and what its own health check says.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ fn judge(running: &Running) -> Observation {
         RunState::Missing => {
             Observation::fail(FailureKind::Missing, "its platform does not know it")
         }
+        _ => Observation::unknown("its platform reports a state that is not known here"),
     }
 }
 
@@ -64,7 +65,7 @@ impl HealthProbe for RestarterProbe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::restart::Exit;
+    use supervision::restart::Exit;
 
     #[test]
     fn an_exit_is_proof_and_an_unhealthy_container_is_down() {

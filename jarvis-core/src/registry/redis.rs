@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::Result;
-use crate::clock::SharedClock;
-use crate::store::redis::{Options, Redis};
-use crate::sync::Mutex;
+use base::Result;
+use base::clock::SharedClock;
+use base::store::redis::{Options, Redis};
+use base::sync::Mutex;
 
 /// The schemes of its URLs.
 pub(super) const SCHEMES: &[&str] = &[

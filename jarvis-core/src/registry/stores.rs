@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{FactoryContext, Registry};
-use crate::cache::Cache;
-use crate::clock::SharedClock;
 use crate::config::{Config, Problem, Report, StoreUrl, Weight};
-use crate::events::EventBus;
-use crate::session::{MemorySessions, SessionStore};
-use crate::{Error, Result};
+use base::clock::SharedClock;
+use base::events::EventBus;
+use base::{Error, Result};
+use state::cache::Cache;
+use state::session::{MemorySessions, SessionStore};
 
 /// Which feature brings a scheme that this build lacks.
 fn feature_of(scheme: &str, key: &str) -> Option<&'static str> {
@@ -122,7 +122,7 @@ pub(crate) fn is_redis(url: &StoreUrl) -> bool {
 fn check_url(url: &StoreUrl, clock: &SharedClock) -> Result<()> {
     #[cfg(feature = "redis")]
     if is_redis(url) {
-        use crate::store::redis::{Options, Redis};
+        use base::store::redis::{Options, Redis};
         return Redis::open(url.expose(), &Options::new(), clock.clone()).map(drop);
     }
     let _ = (url, clock);

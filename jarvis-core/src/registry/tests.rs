@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::clock::ManualClock;
 use crate::config::Config;
+use base::clock::ManualClock;
 
 fn told(text: &str) -> Vec<String> {
     let config = Config::from_toml(text).unwrap();

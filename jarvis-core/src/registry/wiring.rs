@@ -7,17 +7,19 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{FactoryContext, Leadership, Registry, RestarterProbe};
-#[cfg(feature = "http")]
-use crate::alert::Heartbeat;
-use crate::alert::{Route, SinkEntry};
-use crate::clock::SharedClock;
 use crate::config::{CheckSettings, Config, Problem, Report, Section, ServiceSettings};
-use crate::health::aggregator::{CheckPolicy, CheckSpec, ServiceSpec};
-use crate::operator::{Calendar, ManagedService, OperatorSettings, RestartPolicy, RollbackPolicy};
-use crate::restart::ServiceRestarter;
-use crate::units::{format_duration, parse_duration};
-use crate::vocabulary::{CheckName, ServiceId};
-use crate::{Error, Result};
+use base::clock::SharedClock;
+use base::units::{format_duration, parse_duration};
+use base::vocabulary::{CheckName, ServiceId};
+use base::{Error, Result};
+#[cfg(feature = "http")]
+use supervision::alert::Heartbeat;
+use supervision::alert::{Route, SinkEntry};
+use supervision::health::aggregator::{CheckPolicy, CheckSpec, ServiceSpec};
+use supervision::operator::{
+    Calendar, ManagedService, OperatorSettings, RestartPolicy, RollbackPolicy,
+};
+use supervision::restart::ServiceRestarter;
 
 /// What a platform needs beyond a service's own stop timeout: to kill, and to start.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
@@ -371,7 +373,7 @@ struct RollbackKeys {
 /// The dead-man ping of a configuration.
 #[cfg(feature = "http")]
 fn heartbeat(section: &Section, clock: &SharedClock) -> Result<Heartbeat> {
-    let mut config: crate::alert::HeartbeatConfig = section.parse()?;
+    let mut config: supervision::alert::HeartbeatConfig = section.parse()?;
     config.ca_file = config.ca_file.map(|path| section.resolve("ca_file", path));
     Heartbeat::new(&config, clock.clone())
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::cases;
-use crate::alert::{Alert, AlertSink, AlertStatus};
-use crate::clock::WallTime;
-use crate::vocabulary::{ServiceId, Severity};
-use crate::{Error, ErrorKind, Result, Retry};
+use base::clock::WallTime;
+use base::vocabulary::{ServiceId, Severity};
+use base::{Error, ErrorKind, Result, Retry};
+use supervision::alert::{Alert, AlertSink, AlertStatus};
 
 /// What a sink that can be told apart does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 
 use super::cases;
-use crate::events::{
+use base::events::{
     Backlog, Delivery, Envelope, Event, EventBus, Filter, Message, Origin, Overflow,
     SUBSCRIBER_BUFFER, Subscription, Topic, TopicName, TopicPattern,
 };
-use crate::vocabulary::Severity;
-use crate::{Error, ErrorKind, Result};
+use base::vocabulary::Severity;
+use base::{Error, ErrorKind, Result};
 
 /// One bus, fresh.
 #[async_trait]
@@ -322,7 +322,7 @@ async fn nothing_from_before_the_subscription_arrives(env: &dyn BusEnv) -> Resul
 async fn a_message_of_the_largest_size_arrives(env: &dyn BusEnv) -> Result<()> {
     let (one, two) = (env.take().await?, env.take().await?);
     let mut subscription = two.subscribe(Filter::all()).await?;
-    let text = "\u{e4}\u{0}\"".repeat(2) + &"x".repeat(crate::events::MAX_PAYLOAD - 32);
+    let text = "\u{e4}\u{0}\"".repeat(2) + &"x".repeat(base::events::MAX_PAYLOAD - 32);
     let large = Message::new(TopicName::new("large")?, json!(text))?;
     one.publish(Event::Message(large.clone())).await?;
     assert_eq!(event(&mut subscription).await?.event, Event::Message(large));

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::Case;
-use crate::cache::{Cache, CachePolicy, CacheValue, Loader, SetOptions, loader};
-use crate::{Error, ErrorKind, Result};
+use base::{Error, ErrorKind, Result};
+use state::cache::{Cache, CachePolicy, CacheValue, Loader, SetOptions, loader};
 
 /// One storage, fresh: nothing is in it in any namespace.
 #[async_trait]
@@ -28,7 +28,7 @@ pub trait CacheEnv: Debug + Send + Sync {
 
 /// Handles by namespace, for an environment whose storage is the handle itself.
 #[derive(Debug, Default)]
-pub struct Opened(crate::sync::Mutex<BTreeMap<String, Arc<dyn Cache>>>);
+pub struct Opened(base::sync::Mutex<BTreeMap<String, Arc<dyn Cache>>>);
 
 impl Opened {
     /// The handle of this namespace, made when there is none.

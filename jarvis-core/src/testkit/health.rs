@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::cases;
-use crate::Result;
-use crate::clock::{ClockExt, SharedClock};
-use crate::health::{HealthProbe, MAX_MESSAGE, Observation, ProbeContext};
-use crate::vocabulary::{FailureKind, Verdict};
+use base::Result;
+use base::clock::{ClockExt, SharedClock};
+use base::vocabulary::{FailureKind, Verdict};
+use supervision::health::{HealthProbe, MAX_MESSAGE, Observation, ProbeContext};
 
 /// A text that every probe's configuration holds as a secret, where it has a place for one.
 pub const SECRET: &str = "hunter2-conformance";

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use super::cases;
-use crate::lease::{Grant, Lease};
-use crate::vocabulary::HolderId;
-use crate::{Error, ErrorKind, Result};
+use base::vocabulary::HolderId;
+use base::{Error, ErrorKind, Result};
+use supervision::lease::{Grant, Lease};
 
 /// One lease, fresh.
 #[async_trait]

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use super::cases;
-use crate::lease::{Attempt, Limit, Reservation, RestartLedger};
-use crate::vocabulary::{FencingToken, Gate, IntentId, ServiceId};
-use crate::{ErrorKind, Result};
+use base::vocabulary::{FencingToken, Gate, IntentId, ServiceId};
+use base::{ErrorKind, Result};
+use supervision::lease::{Attempt, Limit, Reservation, RestartLedger};
 
 /// One ledger, fresh.
 #[async_trait]

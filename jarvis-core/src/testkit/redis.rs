@@ -1,10 +1,10 @@
-//! The shared client of [`store::redis`](crate::store::redis), laid open for tests and benches:
+//! The shared client of [`store::redis`](base::store::redis), laid open for tests and benches:
 //! backends use it through their traits.
 
 use redis::Value;
 
-use crate::Result;
-use crate::store::redis::{Command, Effect, Event, Redis, Script, Subscription};
+use base::Result;
+use base::store::redis::{Command, Effect, Event, Redis, Script, Subscription};
 
 const OPERATION: &str = "testkit.redis";
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::cases;
-use crate::clock::SharedClock;
-use crate::restart::{ActionRequest, InstanceEvent, Receipt, RunState, Running, ServiceRestarter};
-use crate::vocabulary::{FencingToken, IntentId, VersionId};
-use crate::{Error, ErrorKind, Result, Retry};
+use base::clock::SharedClock;
+use base::vocabulary::{FencingToken, IntentId, VersionId};
+use base::{Error, ErrorKind, Result, Retry};
+use supervision::restart::{
+    ActionRequest, InstanceEvent, Receipt, RunState, Running, ServiceRestarter,
+};
 
 /// One service, known to its platform and not running, and what its platform can do.
 #[async_trait]

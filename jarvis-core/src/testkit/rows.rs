@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use crate::Result;
-use crate::store::sqlite::{Schema, Sqlite, Tables};
+use base::Result;
+use base::store::sqlite::{Schema, Sqlite, Tables};
 
 static SCHEMA: Schema = Schema {
     component: "testkit_rows",

@@ -12,11 +12,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::cases;
-use crate::session::{
+use base::vocabulary::UserId;
+use base::{Error, ErrorKind, Result};
+use state::session::{
     NewSession, Save, SaveOutcome, Session, SessionData, SessionId, SessionPolicy, SessionStore,
 };
-use crate::vocabulary::UserId;
-use crate::{Error, ErrorKind, Result};
 
 /// One storage for sessions, fresh.
 #[async_trait]

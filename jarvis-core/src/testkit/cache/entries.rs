@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use super::{BRIEF, CacheEnv, PAST, got, kind, names, policy, put};
-use crate::cache::{
+use base::{ErrorKind, Result};
+use state::cache::{
     Cache, CachePolicy, CacheValue, Condition, DEFAULT_TTL, Entry, Lifetime, MAX_TAGS, SetOptions,
 };
-use crate::{ErrorKind, Result};
 
 fn when(condition: Condition) -> SetOptions {
     SetOptions::new().with_condition(condition)
@@ -270,7 +270,7 @@ pub(super) async fn increments_are_exact(env: &dyn CacheEnv) -> Result<()> {
             cache.increment("n", 3, None).await?;
             cache.increment("n", -1, None).await?;
         }
-        Ok::<_, crate::Error>(())
+        Ok::<_, base::Error>(())
     });
     try_join_all(additions).await?;
     assert_eq!(caches[0].increment("n", 0, None).await?, 8 * 25 * 2);
@@ -469,7 +469,7 @@ pub(super) async fn every_read_is_counted(env: &dyn CacheEnv) -> Result<()> {
     cache.get("x").await?;
     cache.get_many(&names(&["k", "x", "y"])).await?;
     let source = super::Source::open();
-    let options = crate::cache::LoadOptions::new();
+    let options = state::cache::LoadOptions::new();
     cache.get_or_load("l", options.clone(), source.values()).await?;
     cache.get_or_load("l", options.clone(), source.values()).await?;
     cache.get_or_load("m", options, source.failures()).await.unwrap_or_default();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 
 use super::{BRIEF, CacheEnv, PAST, Source, got, names, policy, put, text};
-use crate::cache::{Cache, LoadOptions, Loader, SetOptions};
-use crate::{ErrorKind, Result};
+use base::{ErrorKind, Result};
+use state::cache::{Cache, LoadOptions, Loader, SetOptions};
 
 const STALE: Duration = Duration::from_secs(60);
 
@@ -79,7 +79,7 @@ pub(super) async fn a_failed_load_is_given_to_all_and_not_kept(env: &dyn CacheEn
             tokio::task::yield_now().await;
         }
         source.release(20);
-        Ok::<(), crate::Error>(())
+        Ok::<(), base::Error>(())
     })
     .await;
     waited?;

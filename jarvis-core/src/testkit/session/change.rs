@@ -251,7 +251,7 @@ pub(super) async fn regenerating_moves_everything_to_a_fresh_id(
     env: &dyn SessionEnv,
 ) -> Result<()> {
     let store = open(env).await?;
-    let meta = crate::session::SessionMeta::new().with_user_agent("Firefox");
+    let meta = state::session::SessionMeta::new().with_user_agent("Firefox");
     let new = new(r#"{"n":4}"#)?.with_user(user("ada")?).with_meta(meta).with_ttl(30 * MINUTE);
     let made = store.create(new).await?;
     env.pass(MINUTE).await;
@@ -314,9 +314,9 @@ pub(super) async fn of_two_that_regenerate_one_gets_none(env: &dyn SessionEnv) -
 }
 
 pub(super) async fn encrypted_sessions_read_the_same(env: &dyn SessionEnv) -> Result<()> {
-    let policy = policy().with_encryption_keys([crate::Secret::new("a1".repeat(32))]);
+    let policy = policy().with_encryption_keys([base::Secret::new("a1".repeat(32))]);
     let (one, two) = (env.open(policy.clone()).await?, env.open(policy).await?);
-    let meta = crate::session::SessionMeta::new().with_user_agent("Firefox");
+    let meta = state::session::SessionMeta::new().with_user_agent("Firefox");
     let made = one.create(new(r#"{"n":1}"#)?.with_user(user("ada")?).with_meta(meta)).await?;
     assert_eq!(loaded(&two, &made.id).await?, made);
     add_one(&two, &made.id).await?;
@@ -329,7 +329,7 @@ pub(super) async fn encrypted_sessions_read_the_same(env: &dyn SessionEnv) -> Re
 
 pub(super) async fn keys_can_be_changed(env: &dyn SessionEnv) -> Result<()> {
     let keys = |names: &[&str]| {
-        policy().with_encryption_keys(names.iter().map(|name| crate::Secret::new(name.repeat(32))))
+        policy().with_encryption_keys(names.iter().map(|name| base::Secret::new(name.repeat(32))))
     };
     let old = env.open(keys(&["a1"])).await?;
     let made = old.create(new(r#"{"n":1}"#)?).await?;

@@ -307,7 +307,9 @@ pub(super) async fn loading_and_extending_keeps_to_the_limits_of_extending(
 ) -> Result<()> {
     let store = env.open(policy().with_absolute_ttl(2 * HOUR)).await?;
     for owner in [None, Some(user("ada")?)] {
-        let made = store.create(NewSession { user: owner.clone(), ..NewSession::new() }).await?;
+        let mut session = NewSession::new();
+        session.user = owner.clone();
+        let made = store.create(session).await?;
         for bad in [Duration::ZERO, Duration::from_micros(999), Duration::MAX] {
             refused(store.load_and_extend(&made.id, Some(bad)).await, ErrorKind::InvalidInput);
         }
@@ -335,7 +337,9 @@ pub(super) async fn loading_and_extending_keeps_to_the_limits_of_extending(
 pub(super) async fn of_deletions_at_once_one_is_told(env: &dyn SessionEnv) -> Result<()> {
     let handles = [open(env).await?, open(env).await?];
     for user in [None, Some(user("ada")?)] {
-        let made = handles[0].create(NewSession { user, ..new("{}")? }).await?;
+        let mut session = new("{}")?;
+        session.user = user;
+        let made = handles[0].create(session).await?;
         let handle = made.id.handle(true);
         let deletions = (0..8).map(|n| {
             let name = if n % 3 == 0 { handle.clone().into() } else { made.id.clone().into() };

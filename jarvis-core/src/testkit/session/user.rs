@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::session::SessionMeta;
+use state::session::SessionMeta;
 
 pub(super) async fn a_list_is_exactly_what_lives_oldest_first(env: &dyn SessionEnv) -> Result<()> {
     let store = open(env).await?;
@@ -19,7 +19,7 @@ pub(super) async fn a_list_is_exactly_what_lives_oldest_first(env: &dyn SessionE
     let times = |made: &[Session]| -> Vec<_> {
         made.iter().map(|it| (it.created_at, it.expires_at, it.version)).collect()
     };
-    let listed = |listed: Vec<crate::session::SessionSummary>| -> Vec<_> {
+    let listed = |listed: Vec<state::session::SessionSummary>| -> Vec<_> {
         listed.iter().map(|it| (it.created_at, it.expires_at, it.version)).collect()
     };
     assert_eq!(listed(store.list(&user("ada")?).await?), times(&made));

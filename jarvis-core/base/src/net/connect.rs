@@ -1,0 +1,315 @@
+//! How a connection is made: the addresses of a name, tried as RFC 8305 says.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::address::{Endpoint, Host};
+use super::resolve::Resolver;
+use super::timing::{Meter, Stage, Step, Trouble};
+use crate::clock::{ClockExt, SharedClock};
+use crate::vocabulary::FailureKind;
+use crate::{Error, ErrorKind};
+
+/// How long an address may take before the next one is tried beside it (RFC 8305, section 5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// A connection, with or without TLS.
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+    Tls(Box<tokio_rustls::client::TlsStream<Socket>>),
+}
+
+impl Socket {
+    #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+    /// Sends small writes at once. For protocols that talk back and forth.
+    pub fn without_delay(self) -> Self {
+        if let Self::Tcp(stream) = &self {
+            // A socket that can't do that is only slower.
+            stream.set_nodelay(true).ok();
+        }
+        self
+    }
+}
+
+macro_rules! each {
+    ($socket:expr, $stream:ident => $call:expr) => {
+        match $socket.get_mut() {
+            Socket::Tcp($stream) => $call,
+            Socket::Unix($stream) => $call,
+            #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+            Socket::Tls($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_read(context, buffer))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, stream => Pin::new(stream).poll_write(context, buffer))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_shutdown(context))
+    }
+}
+
+/// Connects, and notes how long the name and the connection took.
+pub async fn connect(
+    endpoint: &Endpoint,
+    resolver: Option<&Resolver>,
+    meter: &mut Meter,
+) -> Step<Socket> {
+    let (host, port) = match endpoint {
+        Endpoint::Unix(path) => return connect_unix(path, endpoint, meter).await,
+        Endpoint::Tcp(host, port) => (host, *port),
+    };
+    if let Host::Ip(ip) = host {
+        return connect_one(SocketAddr::new(*ip, port), meter).await;
+    }
+    let addresses = addresses(host, resolver, meter).await?;
+    match *addresses {
+        [ip] => connect_one(SocketAddr::new(ip, port), meter).await,
+        _ => connect_any(&addresses, port, meter).await,
+    }
+}
+
+async fn connect_unix(path: &Path, endpoint: &Endpoint, meter: &mut Meter) -> Step<Socket> {
+    meter.stage = Stage::Connect;
+    let began = meter.now();
+    let stream = UnixStream::connect(path).await.map_err(|error| match error.raw_os_error() {
+        // The listener's queue is full: nobody accepts.
+        Some(libc::EAGAIN) => {
+            Trouble::sick(FailureKind::Timeout, format!("{endpoint} accepts no connection"))
+        }
+        _ => Trouble::io(error, &endpoint.to_string()),
+    })?;
+    meter.phases.connect = Some(meter.since(began));
+    Ok(Socket::Unix(stream))
+}
+
+async fn connect_one(address: SocketAddr, meter: &mut Meter) -> Step<Socket> {
+    meter.stage = Stage::Connect;
+    let began = meter.now();
+    let stream = TcpStream::connect(address).await.map_err(|error| sort(error, address))?;
+    meter.phases.connect = Some(meter.since(began));
+    Ok(Socket::Tcp(stream))
+}
+
+fn sort(error: io::Error, address: SocketAddr) -> Trouble {
+    let no_such_family =
+        matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT));
+    let denied = matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM));
+    if denied || (no_such_family && address.is_ipv6()) {
+        return Trouble::sick(
+            FailureKind::Unreachable,
+            format!("{address} can't be reached from here: {error}"),
+        );
+    }
+    Trouble::io(error, &address.to_string())
+}
+
+async fn addresses(
+    host: &Host,
+    resolver: Option<&Resolver>,
+    meter: &mut Meter,
+) -> Step<Arc<[IpAddr]>> {
+    let name = match host {
+        Host::Ip(ip) => return Ok(Arc::new([*ip])),
+        Host::Localhost(_) => {
+            return Ok(Arc::new([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]));
+        }
+        Host::Name(name) => name,
+    };
+    let found = match resolver {
+        Some(resolver) => resolve(name, resolver, meter).await?,
+        None => resolve(name, &Resolver::system(), meter).await?,
+    };
+    Ok(interleave(&found))
+}
+
+/// All addresses of a name, and how long that took.
+pub async fn resolve(name: &str, resolver: &Resolver, meter: &mut Meter) -> Step<Arc<[IpAddr]>> {
+    let began = meter.now();
+    meter.stage = Stage::Queue;
+    let pending = resolver.begin(name).await?;
+    meter.stage = Stage::Dns;
+    let answer = pending.answer().await;
+    meter.phases.dns = Some(meter.since(began));
+    match answer {
+        Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
+        Some(Ok(_)) => Err(Trouble::sick(FailureKind::Dns, format!("{name} has no address"))),
+        Some(Err(error)) if error.raw_os_error().is_some() => Err(Error::new(
+            ErrorKind::Exhausted,
+            format!("the lookup of {name} could not run: {error}"),
+        )
+        .into()),
+        Some(Err(error)) => {
+            Err(Trouble::sick(FailureKind::Dns, format!("{name} does not resolve: {error}")))
+        }
+        None => Err(Error::new(ErrorKind::Internal, "the name lookup panicked").into()),
+    }
+}
+
+/// The families in turn, beginning with the resolver's favourite (RFC 8305, section 4), so that
+/// one family that leads nowhere costs one [`STAGGER`]. At most eight addresses.
+fn interleave(addresses: &[IpAddr]) -> Arc<[IpAddr]> {
+    let favourite = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let family = |v6: bool| addresses.iter().filter(move |ip| ip.is_ipv6() == v6);
+    let (mut first, mut second) = (family(favourite), family(!favourite));
+    let mut mixed = Vec::with_capacity(addresses.len());
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] || mixed.len() >= 8 {
+            return mixed.into();
+        }
+        mixed.extend(pair.into_iter().flatten().copied());
+    }
+}
+
+/// Tries the addresses beside each other, each a little later than the one before.
+async fn connect_any(addresses: &[IpAddr], port: u16, meter: &mut Meter) -> Step<Socket> {
+    meter.stage = Stage::Connect;
+    let began = meter.now();
+    let clock = SharedClock::clone(meter.clock());
+    let mut waiting = addresses.iter().map(|ip| SocketAddr::new(*ip, port));
+    let mut trying = FuturesUnordered::new();
+    let mut worst: Option<Trouble> = None;
+    let attempt = |address: SocketAddr| async move { (address, TcpStream::connect(address).await) };
+    loop {
+        match waiting.next() {
+            Some(address) => trying.push(attempt(address)),
+            None if trying.is_empty() => {
+                return Err(worst.unwrap_or_else(|| {
+                    Trouble::sick(FailureKind::Dns, "there is no address to connect to")
+                }));
+            }
+            None => {}
+        }
+        let pause = async {
+            if waiting.len() == 0 {
+                std::future::pending::<()>().await;
+            }
+            clock.sleep(STAGGER).await;
+        };
+        match select(trying.next(), std::pin::pin!(pause)).await {
+            Either::Left((Some((_, Ok(stream))), _)) => {
+                meter.phases.connect = Some(meter.since(began));
+                return Ok(Socket::Tcp(stream));
+            }
+            Either::Left((Some((address, Err(error))), _)) => {
+                worst = Some(more_telling(worst, sort(error, address)));
+            }
+            Either::Left((None, _)) | Either::Right(_) => {}
+        }
+    }
+}
+
+/// Of two addresses that both failed: "unreachable" says least, for example of a machine
+/// without IPv6.
+fn more_telling(before: Option<Trouble>, now: Trouble) -> Trouble {
+    match (before, now) {
+        (None, now) | (Some(Trouble::Sick { kind: FailureKind::Unreachable, .. }), now) => now,
+        (Some(_), now @ Trouble::Ours(_)) => now,
+        (Some(before), _) => before,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::net::resolve::Lookup;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn families_take_turns() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mixed = interleave(&[ip("::1"), ip("::2"), ip("::3"), ip("1.1.1.1")]);
+        assert_eq!(*mixed, [ip("::1"), ip("1.1.1.1"), ip("::2"), ip("::3")]);
+    }
+
+    #[derive(Debug)]
+    struct Fixed(Vec<IpAddr>);
+
+    impl Lookup for Fixed {
+        fn lookup(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+            Ok(self.0.clone())
+        }
+    }
+
+    fn meter() -> Meter {
+        let clock = Arc::new(SystemClock::new());
+        Meter::start(clock, Duration::from_secs(10))
+    }
+
+    async fn connect_name(addresses: &[&str], port: u16) -> (Step<Socket>, Meter) {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let resolver = Resolver::new(Arc::new(Fixed(addresses)), 1);
+        let endpoint = Endpoint::Tcp(Host::Name("name".into()), port);
+        let mut meter = meter();
+        let outcome = connect(&endpoint, Some(&resolver), &mut meter).await;
+        (outcome, meter)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_fails_makes_way_for_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // Nobody listens on 127.0.0.2 and the documentation prefix leads nowhere.
+        let (outcome, meter) = connect_name(&["2001:db8::1", "127.0.0.2", "127.0.0.1"], port).await;
+        assert!(matches!(outcome, Ok(Socket::Tcp(_))), "{outcome:?}");
+        assert!(meter.phases.dns.is_some() && meter.phases.connect.is_some());
+    }
+
+    #[tokio::test]
+    async fn refused_says_more_than_unreachable() {
+        let port = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap().port()
+        };
+        let (outcome, _) = connect_name(&["127.0.0.1", "127.0.0.2"], port).await;
+        let Err(Trouble::Sick { kind, .. }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(kind, FailureKind::Refused);
+    }
+
+    #[test]
+    fn our_own_lack_is_not_the_targets_fault() {
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL]
+        {
+            let error = io::Error::from_raw_os_error(errno);
+            let trouble = sort(error, "127.0.0.1:1".parse().unwrap());
+            assert!(matches!(trouble, Trouble::Ours(_)), "{errno}: {trouble:?}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! [`Program`]: what to run, checked before anything is stopped for it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::secret::REDACTED;
+use crate::{Error, ErrorKind, Result, Secret};
+
+/// Where programs are looked for when nobody says.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A program with its arguments and surroundings. Its `Debug` shows no value of the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Program {
+    pub argv: Vec<String>,
+    pub cwd: Option<PathBuf>,
+    pub env: BTreeMap<String, Secret<String>>,
+    pub env_clear: bool,
+    /// User and group number to become.
+    pub account: Option<(u32, u32)>,
+    /// What [`run`](super::run) gives it on its standard input; nothing unless set.
+    pub input: Option<Vec<u8>>,
+}
+
+impl Program {
+    /// A program from its arguments, the first of which is the program.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` for an empty list, an empty first entry or a NUL byte.
+    pub fn new(key: &str, argv: &[String]) -> Result<Self> {
+        if argv.first().is_none_or(String::is_empty) || argv.iter().any(|arg| arg.contains('\0')) {
+            return Err(Error::new(
+                ErrorKind::ConfigInvalid,
+                format!(
+                    "{key} must name a program and its arguments, such as [\"/usr/bin/app\", \"--port\", \"8000\"]"
+                ),
+            ));
+        }
+        Ok(Self { argv: argv.to_vec(), ..Self::default() })
+    }
+
+    /// The program's name, for messages.
+    pub fn name(&self) -> &str {
+        self.argv.first().map_or("", String::as_str)
+    }
+
+    fn search_path(&self) -> OsString {
+        match self.env.get("PATH") {
+            Some(path) => path.expose().into(),
+            None if self.env_clear => DEFAULT_PATH.into(),
+            None => std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()),
+        }
+    }
+
+    /// The file that would be run.
+    ///
+    /// # Errors
+    /// `NotFound` when the working directory or the program is missing, `Forbidden` when the
+    /// program is no executable file. Each message says which.
+    pub fn locate(&self) -> Result<PathBuf> {
+        if let Some(cwd) = &self.cwd
+            && !cwd.is_dir()
+        {
+            return Err(Error::new(ErrorKind::NotFound, "the working directory does not exist")
+                .with_context("cwd", cwd.display()));
+        }
+        let name = self.name();
+        if name.contains('/') {
+            let path = self.cwd.as_deref().unwrap_or(Path::new("")).join(name);
+            return executable(&path).map(|()| path);
+        }
+        let mut found = None;
+        for folder in std::env::split_paths(&self.search_path()) {
+            let path = folder.join(name);
+            match executable(&path) {
+                Ok(()) => return Ok(path),
+                Err(error) if error.kind() != ErrorKind::NotFound => found = Some(error),
+                Err(_) => {}
+            }
+        }
+        Err(found.unwrap_or_else(|| missing(name)))
+    }
+
+    /// The command: in a process group of its own, without an input.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(self.name());
+        command.args(self.argv.iter().skip(1)).stdin(Stdio::null()).process_group(0);
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        if self.env_clear {
+            command.env_clear();
+        }
+        command.envs(self.env.iter().map(|(key, value)| (key, value.expose())));
+        if let Some((uid, gid)) = self.account {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// Text that the program wrote, without the secrets that we know it was given.
+    pub fn mask(&self, text: &str) -> String {
+        let given = self.env.iter().map(|(key, value)| (key.clone(), value.expose().clone()));
+        let inherited = std::env::vars().filter(|_| !self.env_clear);
+        let mut secrets: Vec<String> =
+            given.chain(inherited).filter_map(|(key, value)| secret_part(&key, value)).collect();
+        // The longest first, so that a secret that holds another one is not left in parts.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
+    }
+
+    /// What a failed spawn means.
+    pub fn spawn_error(&self, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::NotFound {
+            // What exists and yet is "not found" is a script whose interpreter is missing.
+            return match self.locate() {
+                Err(error) => error,
+                Ok(path) => Error::new(
+                    ErrorKind::NotFound,
+                    "the program's interpreter (its first line, or its loader) does not exist",
+                )
+                .with_context("program", path.display())
+                .with_source(error),
+            };
+        }
+        let hint = match error.raw_os_error() {
+            Some(libc::EAGAIN) => return Error::new(
+                ErrorKind::Exhausted,
+                "the program can't be started: no process or thread is left (see ulimit -u, pids.max)",
+            )
+            .with_context("program", self.name())
+            .with_source(error),
+            Some(libc::ENOEXEC) => "it is no executable format; does a script lack its #! line?",
+            Some(libc::EACCES | libc::EPERM) => "permission denied; is it executable, and may we become that user?",
+            _ => "the program can't be started",
+        };
+        let reason = error.to_string();
+        let kind = Error::from(error).kind();
+        Error::new(kind, hint).with_context("program", self.name()).with_context("reason", reason)
+    }
+}
+
+/// What of a variable must not be shown: all of it when its name says so, or the password in a
+/// URL. Shorter than four bytes it would be found everywhere.
+fn secret_part(key: &str, value: String) -> Option<String> {
+    const WORDS: [&str; 9] =
+        ["KEY", "TOKEN", "SECRET", "PASS", "PWD", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE"];
+    let key = key.to_ascii_uppercase();
+    let secret = if WORDS.iter().any(|word| key.contains(word)) && key != "PWD" && key != "OLDPWD" {
+        value
+    } else {
+        let (_, rest) = value.split_once("://")?;
+        let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+        user.split_once(':')?.1.to_owned()
+    };
+    (secret.len() >= 4).then_some(secret)
+}
+
+fn missing(name: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::NotFound, "the program does not exist; check the path and PATH")
+        .with_context("program", name)
+}
+
+fn executable(path: &Path) -> Result<()> {
+    let Ok(metadata) = path.metadata() else { return Err(missing(path.display())) };
+    if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Forbidden, "the program is not an executable file; try chmod +x")
+        .with_context("program", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(argv: &[&str]) -> Program {
+        let argv: Vec<String> = argv.iter().map(|arg| (*arg).to_owned()).collect();
+        Program::new("command", &argv).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = folder.path().join("plain");
+        std::fs::write(&plain, "text").unwrap();
+
+        assert!(program(&["sh"]).locate().unwrap().ends_with("sh"));
+        let kind = |program: &Program| program.locate().unwrap_err().kind();
+        assert_eq!(kind(&program(&["no-such-program"])), ErrorKind::NotFound);
+        assert_eq!(kind(&program(&["/no/such/program"])), ErrorKind::NotFound);
+        assert_eq!(kind(&program(&[plain.to_str().unwrap()])), ErrorKind::Forbidden);
+        let mut lost = program(&["sh"]);
+        lost.cwd = Some(folder.path().join("gone"));
+        assert!(lost.locate().unwrap_err().to_string().contains("working directory"));
+        let mut relative = program(&["./plain"]);
+        relative.cwd = Some(folder.path().to_owned());
+        assert_eq!(kind(&relative), ErrorKind::Forbidden);
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_masked() {
+        let mut program = program(&["app"]);
+        let env = [
+            ("API_KEY", "sk-live-1"),
+            ("DATABASE_URL", "postgres://u:hunter2@db/x"),
+            ("PORT", "8000"),
+            ("SHORT_KEY", "abc"),
+        ];
+        program.env_clear = true;
+        program.env = env.map(|(key, value)| (key.to_owned(), Secret::new(value.into()))).into();
+        assert_eq!(
+            program.mask("sk-live-1 at hunter2@db port 8000 abc"),
+            "[redacted] at [redacted]@db port 8000 abc"
+        );
+        assert!(!format!("{program:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn an_empty_command_is_refused() {
+        for argv in [vec![], vec![String::new()], vec!["a\0b".to_owned()]] {
+            assert_eq!(
+                Program::new("command", &argv).unwrap_err().kind(),
+                ErrorKind::ConfigInvalid
+            );
+        }
+    }
+
+    #[test]
+    fn a_script_without_its_interpreter_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("script");
+        std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = program(&[script.to_str().unwrap()]);
+        let error = program.spawn_error(program.command().spawn().unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("interpreter"), "{error}");
+    }
+}

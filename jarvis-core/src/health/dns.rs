@@ -1,7 +1,0 @@
-//! `type = "dns"`: does a name resolve here, and to where it should?
-
-mod probe;
-
-pub use probe::{DnsConfig, DnsProbe};
-
-pub use crate::net::resolve::{Lookup, Resolver, SystemLookup};

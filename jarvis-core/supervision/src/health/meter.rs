@@ -1,0 +1,49 @@
+//! How the outcome of an exchange becomes an observation.
+
+use super::{Observation, ProbeContext};
+use base::clock::SharedClock;
+use base::net::timing::{Meter, Stage, Step, Trouble};
+use base::units::format_duration;
+use base::vocabulary::FailureKind;
+use base::{Error, ErrorKind, Result};
+
+/// Starts to watch the time of one probe.
+pub(crate) fn start(context: &ProbeContext) -> Meter {
+    Meter::start(SharedClock::clone(&context.clock), context.remaining())
+}
+
+/// The probe's answer: what it found, or what stopped it, or that its time was up (`None`).
+pub(crate) fn finish(
+    meter: Meter,
+    outcome: Option<Step<Observation>>,
+    target: &str,
+) -> Result<Observation> {
+    let observation = match outcome {
+        Some(Ok(observation)) => observation,
+        Some(Err(Trouble::Sick { kind, message })) => Observation::fail(kind, message),
+        Some(Err(Trouble::Ours(error))) => return Err(error),
+        None => late(&meter, target)?,
+    };
+    let latency = meter.elapsed();
+    Ok(observation.with_latency(latency).with_phases(meter.phases))
+}
+
+fn late(meter: &Meter, target: &str) -> Result<Observation> {
+    let within = format_duration(meter.allowed());
+    let (kind, what) = match meter.stage {
+        Stage::Queue => {
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                "every place for a name lookup is taken by one that hangs; look at the resolver of this machine",
+            ));
+        }
+        Stage::Dns => (FailureKind::Dns, "the name did not resolve"),
+        Stage::Connect => (FailureKind::Timeout, "no connection"),
+        Stage::Tls => (FailureKind::Timeout, "no end of the TLS handshake"),
+        Stage::Answer => (FailureKind::Timeout, "connected, no answer"),
+        #[cfg(feature = "http")]
+        Stage::Stream => (FailureKind::Timeout, "the stream stalled after its first token, no end"),
+        Stage::Rest => (FailureKind::Timeout, "the answer began and did not end"),
+    };
+    Ok(Observation::fail(kind, format!("{target}: {what} within {within}")))
+}

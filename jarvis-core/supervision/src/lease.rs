@@ -1,0 +1,193 @@
+//! Who may act, and how often: [`Lease`] with a fencing token, and the [`RestartLedger`] that all
+//! operators of a service share.
+
+mod axis;
+mod memory;
+#[cfg(feature = "sqlite")]
+mod process;
+#[cfg(feature = "redis")]
+pub mod redis;
+mod rules;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+pub use memory::{MemoryLease, MemoryLedger};
+#[cfg(feature = "redis")]
+pub use redis::{RedisLease, RedisLeaseConfig, RedisLedger};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteLease, SqliteLedger};
+
+use base::Result;
+use base::clock::WallTime;
+use base::vocabulary::{FencingToken, Gate, HolderId, IntentId, ServiceId};
+
+/// A lease that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Grant {
+    /// Who holds it.
+    pub holder: HolderId,
+    /// Higher than every token granted before.
+    pub token: FencingToken,
+    /// When it was first granted to this holder.
+    pub since: WallTime,
+}
+
+impl Grant {
+    /// A grant.
+    #[must_use]
+    pub fn new(holder: HolderId, token: FencingToken, since: WallTime) -> Self {
+        Self { holder, token, since }
+    }
+}
+
+/// Exclusive permission to act, for a while.
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+pub trait Lease: Debug + Send + Sync + 'static {
+    /// Asks for the lease for `ttl` from now.
+    ///
+    /// # Behavior
+    /// - At most one holder at any time: `None` when somebody else holds it.
+    /// - A token is higher than every token before it, also after a release, an expiry or a
+    ///   restart of the store.
+    /// - The holder that asks again gets its own grant, with the same token, for `ttl` from now.
+    /// - A lease that ran out can be taken by anybody; one whose holder's process has ended for
+    ///   certain, where the backend can prove that, too.
+    async fn acquire(&self, holder: &HolderId, ttl: Duration) -> Result<Option<Grant>>;
+
+    /// Keeps the lease for `ttl` from now.
+    ///
+    /// # Behavior
+    /// - `false` when it ran out or somebody else holds it, even if it is free again: a holder
+    ///   that lost it must [`acquire`](Lease::acquire) anew and so gets a new token.
+    async fn renew(&self, grant: &Grant, ttl: Duration) -> Result<bool>;
+
+    /// Gives the lease back.
+    ///
+    /// # Behavior
+    /// - Idempotent; a grant that is no longer in force changes nothing.
+    async fn release(&self, grant: &Grant) -> Result<()>;
+
+    /// Who holds it now.
+    ///
+    /// # Behavior
+    /// - `None` when nobody does, or when it ran out.
+    async fn current(&self) -> Result<Option<Grant>>;
+}
+
+/// At most `max` attempts in any window of this length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// How many.
+    pub max: u32,
+    /// In how long. A sliding window, not a fixed one.
+    #[serde(with = "base::units::duration")]
+    pub window: Duration,
+}
+
+/// What an operator wants to count before it acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The service.
+    pub service: ServiceId,
+    /// The idempotency key.
+    pub intent: IntentId,
+    /// Whose lease it is under.
+    pub token: FencingToken,
+    /// The service's limits; all of them hold.
+    pub limits: Vec<Limit>,
+    /// The limits over all services together; all of them hold.
+    pub global: Vec<Limit>,
+}
+
+impl Attempt {
+    /// An attempt without limits.
+    #[must_use]
+    pub fn new(service: ServiceId, intent: IntentId, token: FencingToken) -> Self {
+        Self { service, intent, token, limits: Vec::new(), global: Vec::new() }
+    }
+
+    /// Adds a limit of the service.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Limit) -> Self {
+        self.limits.push(limit);
+        self
+    }
+
+    /// Adds a limit over all services.
+    #[must_use]
+    pub fn with_global_limit(mut self, limit: Limit) -> Self {
+        self.global.push(limit);
+        self
+    }
+}
+
+/// The ledger's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reservation {
+    /// Counted. The operator may act.
+    Granted,
+    /// Not counted.
+    Refused {
+        /// [`Gate::Budget`] or [`Gate::GlobalBudget`].
+        gate: Gate,
+        /// The limit that is used up.
+        limit: Limit,
+        /// How long until the oldest attempt leaves that window.
+        retry_in: Duration,
+    },
+}
+
+/// How much of a limit is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The limit.
+    pub limit: Limit,
+    /// How many attempts lie in its window now.
+    pub used: u32,
+}
+
+/// Counts attempts for everybody who may act on the same services.
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+pub trait RestartLedger: Debug + Send + Sync + 'static {
+    /// Counts an attempt, if every limit allows it.
+    ///
+    /// # Behavior
+    /// - Atomic: of any number of callers at once, no more are granted than a limit allows.
+    /// - Sliding: in no interval as long as a window lie more than its `max` attempts.
+    /// - Counted when granted, whatever becomes of the action.
+    /// - The same intent again is `Granted` again and counted once.
+    /// - A token lower than the highest one seen is `Forbidden`, and nothing is counted.
+    /// - Durable before it returns, where the backend is durable; a wall clock that jumps gives
+    ///   nothing back.
+    async fn reserve(&self, attempt: Attempt) -> Result<Reservation>;
+
+    /// How much of these limits is used by the service, without counting anything.
+    ///
+    /// # Behavior
+    /// - An unknown service has used nothing.
+    async fn usage(&self, service: &ServiceId, limits: &[Limit]) -> Result<Vec<Usage>>;
+
+    /// Forgets the attempts of a service. They still count for the global limits.
+    ///
+    /// # Behavior
+    /// - Idempotent.
+    async fn reset(&self, service: &ServiceId) -> Result<()>;
+
+    /// Moves the attempts of a service to its new name.
+    ///
+    /// # Behavior
+    /// - What the new name has already is kept: the attempts add up.
+    async fn rename(&self, from: &ServiceId, to: &ServiceId) -> Result<()>;
+}
