@@ -148,21 +148,26 @@ impl Drop for Waiting {
 pub struct Hosted {
     object: Arc<dyn HostedObject>,
     counts: Arc<Counts>,
+    /// The clock of the deadlines.
     pub clock: SharedClock,
 }
 
 impl Hosted {
+    /// Wraps an object; `left_behind` counts the calls that outlive their deadline.
     pub fn new(object: Arc<dyn HostedObject>, clock: SharedClock, left_behind: LeftBehind) -> Self {
         let counts = Arc::new(Counts { all: left_behind, methods: Mutex::default() });
         Self { object, counts, clock }
     }
 
+    /// Whether the object has this method.
     pub fn has(&self, method: &str) -> bool {
         self.object.has(method)
     }
 
+    /// Refuses a method while an earlier call of it hangs.
+    ///
     /// # Errors
-    /// `Unavailable` while an earlier call of the method hangs.
+    /// `Unavailable`, with the name of the method.
     pub fn refused(&self, method: &str) -> Result<()> {
         if self.counts.of(method) == 0 {
             return Ok(());

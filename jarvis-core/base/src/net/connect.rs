@@ -27,9 +27,12 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// A connection, with or without TLS.
 #[derive(Debug)]
 pub enum Socket {
+    /// Over TCP.
     Tcp(TcpStream),
+    /// Over a Unix socket.
     Unix(UnixStream),
     #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+    /// With TLS, over one of the others.
     Tls(Box<tokio_rustls::client::TlsStream<Socket>>),
 }
 

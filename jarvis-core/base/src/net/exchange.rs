@@ -35,12 +35,19 @@ const MOST_HEAD: usize = 64 * 1_024;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("jarvis/", env!("CARGO_PKG_VERSION")));
 
 /// What is asked, of whom.
+#[derive(Debug)]
 pub struct Call<'a> {
+    /// The URL.
     pub target: &'a Target,
+    /// The method.
     pub method: &'a Method,
+    /// Headers, beside or instead of the usual ones.
     pub headers: &'a [(HeaderName, HeaderValue)],
+    /// The body.
     pub body: Bytes,
+    /// How to speak TLS, where the URL asks for it.
     pub tls: Option<&'a TlsClient>,
+    /// How to resolve the host, instead of the machine's way.
     pub resolver: Option<&'a Resolver>,
     /// Keep the connection for a later call?
     pub keep: bool,
@@ -61,13 +68,18 @@ pub struct Link {
     /// `None` once it has ended; dropping it then tells the sender.
     connection: Option<Connection<TokioIo<Counted>, Full<Bytes>>>,
     count: Arc<Count>,
+    /// What the certificates say.
     pub validity: Option<Validity>,
 }
 
 /// The answer's head, and the connection where it can be used again.
+#[derive(Debug)]
 pub struct Answered {
+    /// Status and headers.
     pub head: Parts,
+    /// What the certificates say.
     pub validity: Option<Validity>,
+    /// The connection, where it can be used again.
     pub link: Option<Link>,
 }
 

@@ -137,6 +137,7 @@ impl Drop for Landing {
 }
 
 /// A lookup that runs.
+#[derive(Debug)]
 pub struct Pending(Flight);
 
 impl Pending {

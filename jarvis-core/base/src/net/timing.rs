@@ -29,6 +29,7 @@ pub enum Trouble {
 pub type Step<T> = std::result::Result<T, Trouble>;
 
 impl Trouble {
+    /// The target is at fault.
     pub fn sick(kind: FailureKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Sick { kind, message: message.into() }
     }
@@ -151,7 +152,9 @@ pub struct Meter {
     /// When the question was sent.
     #[cfg(feature = "http")]
     pub asked: Monotonic,
+    /// What is waited for now.
     pub stage: Stage,
+    /// The parts so far.
     pub phases: Phases,
 }
 
@@ -170,10 +173,12 @@ impl Meter {
         }
     }
 
+    /// The clock of the exchange.
     pub fn clock(&self) -> &SharedClock {
         &self.clock
     }
 
+    /// The time now.
     pub fn now(&self) -> Monotonic {
         self.clock.monotonic()
     }

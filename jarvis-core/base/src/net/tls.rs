@@ -65,6 +65,7 @@ pub struct TlsClient {
 pub struct Validity {
     /// Whole days until the first certificate of the chain ends; negative when it has.
     pub days_left: i64,
+    /// When the first certificate of the chain ends.
     pub ends: WallTime,
     /// Whether that end is near, by the limits of the policy.
     pub verdict: Verdict,

@@ -18,15 +18,21 @@ const MAX_READ: u64 = 2 << 20;
 /// The part of `/proc/PID/stat` that tells processes apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
+    /// The process.
     pub pid: u32,
+    /// The name of its program, at most 15 bytes.
     pub name: String,
+    /// The state letter: `R`, `S`, `D`, `Z`, `T`, …
     pub state: char,
+    /// Its parent process.
     pub parent: u32,
+    /// Its process group.
     pub group: u32,
     /// User and system time, in clock ticks.
     pub cpu_ticks: u64,
     /// In clock ticks since boot.
     pub start: u64,
+    /// Pages of memory that it holds.
     pub resident_pages: u64,
 }
 
@@ -99,9 +105,11 @@ pub fn ticks_per_second() -> u64 {
 /// One process for good: its number, its start, and the boot that the start counts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
+    /// The process.
     pub pid: u32,
     /// In clock ticks since boot.
     pub start: u64,
+    /// The boot in which it was started.
     pub boot: BootId,
 }
 

@@ -17,9 +17,13 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A program with its arguments and surroundings. Its `Debug` shows no value of the environment.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
+    /// The program and its arguments.
     pub argv: Vec<String>,
+    /// The working directory, instead of this process's.
     pub cwd: Option<PathBuf>,
+    /// Variables to set.
     pub env: BTreeMap<String, Secret<String>>,
+    /// Start from an empty environment instead of this process's.
     pub env_clear: bool,
     /// User and group number to become.
     pub account: Option<(u32, u32)>,

@@ -18,7 +18,7 @@ use crate::clock::{Clock, ClockExt, Monotonic};
 use crate::{Error, ErrorKind, Result};
 
 /// How much is kept of the start of the output, and of its end.
-pub const KEEP: usize = 4_096;
+pub(super) const KEEP: usize = 4_096;
 
 /// How much is read at once.
 const CHUNK: usize = 65_536;

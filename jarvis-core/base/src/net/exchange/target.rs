@@ -13,9 +13,13 @@ use crate::{Error, ErrorKind, Result};
 /// One URL, taken apart once.
 #[derive(Clone)]
 pub struct Target {
+    /// Whether TLS is spoken.
     pub secure: bool,
+    /// Where it listens.
     pub endpoint: Endpoint,
+    /// The `Host` header.
     pub host: HeaderValue,
+    /// Path and query.
     pub path: PathAndQuery,
 }
 
@@ -107,6 +111,12 @@ impl Target {
             (Endpoint::Tcp(host, 443), Endpoint::Tcp(other, 80)) => host == other && self.secure,
             _ => false,
         }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({self})")
     }
 }
 

@@ -36,6 +36,7 @@ pub struct Script {
 }
 
 impl Script {
+    /// A script by its source.
     pub const fn new(code: &'static str) -> Self {
         Self { code, hash: OnceLock::new() }
     }

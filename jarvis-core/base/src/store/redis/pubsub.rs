@@ -37,11 +37,9 @@ pub enum Event {
     Lost(Error),
     /// A message.
     Message {
-        #[cfg_attr(
-            not(feature = "testkit"),
-            expect(dead_code, reason = "the rooms listen on one channel each")
-        )]
+        /// Where it was published.
         channel: String,
+        /// What was published.
         payload: Vec<u8>,
     },
     /// The reader was too slow: this many messages were left out here.

@@ -13,20 +13,24 @@ use super::{
 use base::vocabulary::{CheckName, Platform, ServiceId, ServiceState, Verdict};
 
 /// A service in numbers: what a scrape needs of it.
-#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only a scrape reads them"))]
 #[derive(Debug, Clone)]
 pub struct ServiceReading {
+    /// The service.
     pub service: ServiceId,
+    /// Its reported state.
     pub state: ServiceState,
+    /// Whether it changes its state too often.
     pub flapping: bool,
+    /// Its checks.
     pub checks: Box<[CheckReading]>,
 }
 
 /// A check in numbers.
-#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only a scrape reads them"))]
 #[derive(Debug, Clone)]
 pub struct CheckReading {
+    /// The check.
     pub check: CheckName,
+    /// How its results were.
     pub counters: CheckCounters,
     /// Over the recent results that passed.
     pub latency: Option<LatencyPercentiles>,
@@ -34,8 +38,7 @@ pub struct CheckReading {
 
 impl Aggregator {
     /// The numbers of every service: a tenth of what a [`snapshot`](Self::snapshot) takes.
-    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only a scrape reads them"))]
-    pub fn readings(&self) -> Vec<ServiceReading> {
+        pub fn readings(&self) -> Vec<ServiceReading> {
         let of_service = |service: &Service| {
             let state = service.state();
             ServiceReading {
