@@ -43,7 +43,7 @@ impl Failure {
             retry: match error.retry() {
                 Retry::Never => "never",
                 Retry::Safe { .. } => "safe",
-                _ => "indeterminate",
+                Retry::Indeterminate => "indeterminate",
             },
             retry_after: error.retry_after().map(|after| after.as_secs_f64() * 1_000.0),
             operation: error.operation(),

@@ -8,6 +8,9 @@
 //! Foreign code may hang. A call that nobody waits for any more is *left behind*: it is counted
 //! ([`LeftBehind`]), and the same method of the same object is not called again before it returns.
 
+#[cfg(any(test, feature = "testkit"))]
+pub mod scripted;
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -207,66 +210,20 @@ impl Hosted {
 }
 
 #[cfg(test)]
-pub mod tests {
-    use std::sync::mpsc::{Receiver, Sender, channel};
+mod tests {
     use std::time::Duration;
 
     use serde_json::json;
 
+    use super::scripted::ScriptedObject;
     use super::*;
     use crate::clock::{Clock, ManualClock};
-
-    /// Answers what it is told, and keeps what it was asked. A call without an answer hangs.
-    #[derive(Debug)]
-    pub struct Told {
-        pub methods: &'static [&'static str],
-        pub answers: Mutex<Vec<Result<Value>>>,
-        pub asked: Mutex<Vec<(&'static str, Value)>>,
-        hanging: Mutex<Sender<Running>>,
-    }
-
-    impl Told {
-        pub fn new(methods: &'static [&'static str]) -> (Arc<Self>, Receiver<Running>) {
-            let (hanging, hung) = channel();
-            let told = Self {
-                methods,
-                answers: Mutex::default(),
-                asked: Mutex::default(),
-                hanging: Mutex::new(hanging),
-            };
-            (Arc::new(told), hung)
-        }
-
-        pub fn answer(&self, answer: Result<Value>) {
-            self.answers.lock().insert(0, answer);
-        }
-    }
-
-    impl HostedObject for Told {
-        fn has(&self, method: &str) -> bool {
-            self.methods.contains(&method)
-        }
-
-        fn call(&self, method: &'static str, argument: Value, running: Running) -> HostedCall {
-            self.asked.lock().push((method, argument));
-            match self.answers.lock().pop() {
-                Some(answer) => Box::pin(async move {
-                    drop(running);
-                    answer
-                }),
-                None => {
-                    self.hanging.lock().send(running).unwrap();
-                    Box::pin(std::future::pending())
-                }
-            }
-        }
-    }
 
     #[tokio::test]
     async fn a_call_that_is_left_behind_is_counted_and_not_begun_again() {
         let (clock, left) = (Arc::new(ManualClock::new()), LeftBehind::new());
-        let (told, hung) = Told::new(&[]);
-        let hosted = Hosted::new(told.clone(), clock.clone(), left.clone());
+        let (object, hung) = ScriptedObject::new(&[]);
+        let hosted = Hosted::new(object.clone(), clock.clone(), left.clone());
         let deadline = clock.monotonic() + Duration::from_secs(1);
         let call = {
             let hosted = hosted.clone();
@@ -284,14 +241,14 @@ pub mod tests {
         let refused = hosted.call::<Value>("probe", json!(2), later).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
         assert!(refused.message().contains("still hangs"), "{refused}");
-        told.answer(Ok(json!(7)));
+        object.answer(Ok(json!(7)));
         let other = hosted.call::<u8>("observe", json!(3), later).await.unwrap();
         assert_eq!(other, Some(7), "another method is not held up");
-        assert_eq!(told.asked.lock().len(), 2);
+        assert_eq!(object.calls.lock().len(), 2);
 
         drop(hung.recv().unwrap());
         assert_eq!(left.count(), 0);
-        told.answer(Ok(json!("text")));
+        object.answer(Ok(json!("text")));
         let wrong = hosted.call::<u8>("probe", json!(4), later).await.unwrap_err();
         assert_eq!(wrong.kind(), ErrorKind::InvalidInput);
     }
@@ -299,8 +256,8 @@ pub mod tests {
     #[tokio::test]
     async fn a_caller_that_is_dropped_leaves_its_call_behind() {
         let (clock, left) = (Arc::new(ManualClock::new()), LeftBehind::new());
-        let (told, hung) = Told::new(&[]);
-        let hosted = Hosted::new(told, clock.clone(), left.clone());
+        let (object, hung) = ScriptedObject::new(&[]);
+        let hosted = Hosted::new(object, clock.clone(), left.clone());
         let deadline = clock.monotonic() + Duration::from_secs(1);
         let mut call = Box::pin(hosted.call::<Value>("deliver", json!(1), deadline));
         assert!(futures_util::poll!(call.as_mut()).is_pending());

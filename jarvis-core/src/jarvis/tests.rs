@@ -233,7 +233,8 @@ async fn the_end_comes_in_time_whatever_hangs_and_owned_processes_get_their_part
         let id = ServiceId::new("stuck").unwrap();
         let probe = MemoryProbe::passing();
         let check = CheckSpec::new("main".parse().unwrap(), Arc::new(probe));
-        let policy = RestartPolicy { command_timeout: DEFAULT_WINDOW, ..RestartPolicy::default() };
+        let mut policy = RestartPolicy::default();
+        policy.command_timeout = DEFAULT_WINDOW;
         let managed = ManagedService::new(id.clone()).with_restarter(stuck.clone(), policy);
         let jarvis = Jarvis::builder()
             .with_source(Source::empty().with_directory(world.folder.path()))

@@ -134,7 +134,7 @@ fn of_save(outcome: &SaveOutcome) -> SessionOutcome {
     match outcome {
         SaveOutcome::Saved(_) => SessionOutcome::Done,
         SaveOutcome::Conflict(_) => SessionOutcome::Conflict,
-        SaveOutcome::NotFound => SessionOutcome::Absent,
+        _ => SessionOutcome::Absent,
     }
 }
 

@@ -178,6 +178,7 @@ impl Save {
 
 /// How a save ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SaveOutcome {
     /// It is stored, as it is here.
     Saved(Box<Session>),

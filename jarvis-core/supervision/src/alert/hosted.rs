@@ -59,7 +59,7 @@ mod tests {
     use crate::alert::AlertStatus;
     use base::Retry;
     use base::clock::{Clock, ManualClock};
-    use base::hosted::tests::Told;
+    use base::hosted::scripted::ScriptedObject;
     use base::vocabulary::Severity;
 
     fn alert(clock: &ManualClock) -> Alert {
@@ -70,25 +70,25 @@ mod tests {
     #[tokio::test]
     async fn an_alert_is_delivered_as_it_is_and_an_exception_keeps_its_kind() {
         let clock = Arc::new(ManualClock::new());
-        let (object, _) = Told::new(&["deliver"]);
+        let (object, _) = ScriptedObject::new(&["deliver"]);
         let sink = HostedSink::new(object.clone(), clock.clone(), LeftBehind::new()).unwrap();
         let alert = alert(&clock);
         object.answer(Ok(Value::Null));
         sink.deliver(&alert).await.unwrap();
-        assert_eq!(*object.asked.lock(), [("deliver", json!(alert))]);
+        assert_eq!(*object.calls.lock(), [("deliver", json!(alert))]);
         object.answer(Err(Error::new(ErrorKind::Unavailable, "the pager is down")));
         let error = sink.deliver(&alert).await.unwrap_err();
         assert!(error.is_retryable() && error.operation() == Some(OPERATION));
         object.answer(Err(Error::new(ErrorKind::Internal, "a bug")));
         assert_eq!(sink.deliver(&alert).await.unwrap_err().retry(), Retry::Never);
-        let (object, _) = Told::new(&[]);
+        let (object, _) = ScriptedObject::new(&[]);
         assert!(HostedSink::new(object, clock, LeftBehind::new()).is_err());
     }
 
     #[tokio::test]
     async fn a_delivery_that_hangs_ends_and_may_have_arrived() {
         let clock = Arc::new(ManualClock::new());
-        let (object, hung) = Told::new(&["deliver"]);
+        let (object, hung) = ScriptedObject::new(&["deliver"]);
         let left = LeftBehind::new();
         let sink = HostedSink::new(object, clock.clone(), left.clone()).unwrap();
         let alert = alert(&clock);

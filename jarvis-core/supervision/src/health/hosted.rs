@@ -138,7 +138,7 @@ impl HealthProbe for HostedProbe {
 mod tests {
     use super::*;
     use base::clock::ManualClock;
-    use base::hosted::tests::Told as Object;
+    use base::hosted::scripted::ScriptedObject as Object;
 
     async fn answer(answer: Result<Value>) -> Result<Observation> {
         let clock: SharedClock = Arc::new(ManualClock::new());
@@ -146,7 +146,7 @@ mod tests {
         object.answer(answer);
         let probe = HostedProbe::new(object.clone(), clock.clone(), LeftBehind::new())?;
         let observation = probe.probe(ProbeContext::new(clock, Duration::from_secs(2))).await;
-        let asked = object.asked.lock();
+        let asked = object.calls.lock();
         assert_eq!(*asked, [("probe", json!({ "timeout_ms": 2_000, "fresh": true }))]);
         observation
     }

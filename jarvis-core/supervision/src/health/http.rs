@@ -238,7 +238,7 @@ impl HealthProbe for HttpProbe {
         let mut meter = meter::start(&context);
         let outcome = context.until_deadline(self.run(&context, &mut meter)).await;
         let target = if outcome.is_none() { self.target.to_string() } else { String::new() };
-        meter::finish(meter, outcome, &target).map(|observation| self.scrub(observation))
+        meter::finish(&meter, outcome, &target).map(|observation| self.scrub(observation))
     }
 }
 

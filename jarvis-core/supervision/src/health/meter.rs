@@ -14,7 +14,7 @@ pub(crate) fn start(context: &ProbeContext) -> Meter {
 
 /// The probe's answer: what it found, or what stopped it, or that its time was up (`None`).
 pub(crate) fn finish(
-    meter: Meter,
+    meter: &Meter,
     outcome: Option<Step<Observation>>,
     target: &str,
 ) -> Result<Observation> {
@@ -22,7 +22,7 @@ pub(crate) fn finish(
         Some(Ok(observation)) => observation,
         Some(Err(Trouble::Sick { kind, message })) => Observation::fail(kind, message),
         Some(Err(Trouble::Ours(error))) => return Err(error),
-        None => late(&meter, target)?,
+        None => late(meter, target)?,
     };
     let latency = meter.elapsed();
     Ok(observation.with_latency(latency).with_phases(meter.phases))

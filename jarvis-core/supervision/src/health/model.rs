@@ -219,7 +219,7 @@ impl HealthProbe for ModelProbe {
             meter.phases.first_byte = Some(first);
         }
         let target = format!("{} at {}", self.model, self.list.endpoint);
-        meter::finish(meter, outcome, &target).map(|observation| self.scrub(observation))
+        meter::finish(&meter, outcome, &target).map(|observation| self.scrub(observation))
     }
 }
 

@@ -159,7 +159,7 @@ impl HealthProbe for PostgresProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
         let mut meter = meter::start(&context);
         let outcome = context.until_deadline(self.run(&context, &mut meter)).await;
-        meter::finish(meter, outcome, &self.endpoint.to_string())
+        meter::finish(&meter, outcome, &self.endpoint.to_string())
     }
 }
 

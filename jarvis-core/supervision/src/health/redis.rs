@@ -291,7 +291,7 @@ impl HealthProbe for RedisProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
         let mut meter = meter::start(&context);
         let outcome = context.until_deadline(self.run(&mut meter)).await;
-        let observation = meter::finish(meter, outcome, &self.endpoint.to_string())?;
+        let observation = meter::finish(&meter, outcome, &self.endpoint.to_string())?;
         Ok(self.scrub(observation))
     }
 }

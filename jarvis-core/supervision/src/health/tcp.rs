@@ -168,7 +168,7 @@ impl HealthProbe for TcpProbe {
     async fn probe(&self, context: ProbeContext) -> Result<Observation> {
         let mut meter = meter::start(&context);
         let outcome = context.until_deadline(self.run(&mut meter)).await;
-        meter::finish(meter, outcome, &self.endpoint.to_string())
+        meter::finish(&meter, outcome, &self.endpoint.to_string())
     }
 }
 

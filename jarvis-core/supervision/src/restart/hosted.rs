@@ -227,14 +227,14 @@ mod tests {
     use super::*;
     use base::clock::{Clock, ManualClock};
     use base::hosted::METHODS;
-    use base::hosted::tests::Told;
+    use base::hosted::scripted::ScriptedObject;
     use base::vocabulary::{FencingToken, IntentId};
 
     const ALL: &[&str] = &METHODS;
 
     struct Scene {
         clock: Arc<ManualClock>,
-        object: Arc<Told>,
+        object: Arc<ScriptedObject>,
         restarter: Arc<HostedRestarter>,
         hung: std::sync::mpsc::Receiver<base::hosted::Running>,
         left: LeftBehind,
@@ -242,7 +242,7 @@ mod tests {
 
     fn scene(methods: &'static [&'static str]) -> Scene {
         let (clock, left) = (Arc::new(ManualClock::new()), LeftBehind::new());
-        let (object, hung) = Told::new(methods);
+        let (object, hung) = ScriptedObject::new(methods);
         let restarter = HostedRestarter::new(object.clone(), clock.clone(), left.clone()).unwrap();
         Scene { clock, object, restarter: Arc::new(restarter), hung, left }
     }
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(first.after.as_ref().map(InstanceId::as_str), Some("life-2"));
         assert_eq!(scene.restarter.restart(scene.request("i1")).await.unwrap(), first);
         {
-            let asked = scene.object.asked.lock();
+            let asked = scene.object.calls.lock();
             let request = json!({ "intent": "i1", "token": 7, "timeout_ms": 3_000 });
             assert_eq!(*asked, [("restart", request)]);
         }
@@ -305,7 +305,7 @@ mod tests {
         scene.object.answer(Ok(json!(null)));
         let to = VersionId::new("v1").unwrap();
         scene.restarter.roll_back(scene.request("i3"), to).await.unwrap();
-        assert_eq!(scene.object.asked.lock().last().unwrap().1["to"], "v1");
+        assert_eq!(scene.object.calls.lock().last().unwrap().1["to"], "v1");
         scene.object.answer(Ok(json!(7)));
         let error = scene.restarter.start(scene.request("i4")).await.unwrap_err();
         assert_eq!((error.kind(), error.retry()), (ErrorKind::InvalidInput, Retry::Indeterminate));
@@ -327,7 +327,7 @@ mod tests {
         }
         let refused = scene.restarter.restart(scene.request("i2")).await.unwrap_err();
         assert!(refused.message().contains("still hangs"), "{refused}");
-        assert_eq!(scene.object.asked.lock().len(), 1);
+        assert_eq!(scene.object.calls.lock().len(), 1);
         scene.object.answer(Ok(json!(true)));
         assert!(scene.restarter.observe().await.unwrap().is_running());
         drop(scene.hung.recv().unwrap());
@@ -343,9 +343,9 @@ mod tests {
         assert!(scene.restarter.settle_roll_back(true).await.is_ok());
         assert!(scene.restarter.last_log_lines(5).await.unwrap().is_empty());
         assert!(scene.restarter.release(Leaving::Terminated).await.is_ok());
-        assert_eq!(scene.object.asked.lock().len(), 0);
+        assert_eq!(scene.object.calls.lock().len(), 0);
         assert_eq!(scene.restarter.watch().await.unwrap_err().kind(), ErrorKind::Unsupported);
-        let (object, _) = Told::new(&["observe"]);
+        let (object, _) = ScriptedObject::new(&["observe"]);
         let error = HostedRestarter::new(object, scene.clock.clone(), LeftBehind::new());
         assert!(error.unwrap_err().message().contains("`restart`"));
     }
@@ -363,7 +363,7 @@ mod tests {
         scene.object.answer(Ok(Value::Null));
         scene.restarter.release(Leaving::Terminated).await.unwrap();
         let why = json!({ "why": "terminated" });
-        assert_eq!(*scene.object.asked.lock().last().unwrap(), ("release", why));
+        assert_eq!(*scene.object.calls.lock().last().unwrap(), ("release", why));
     }
 
     #[tokio::test]
@@ -376,7 +376,7 @@ mod tests {
         scene.object.answer(Ok(json!(null)));
         scene.restarter.settle_roll_back(true).await.unwrap();
         assert_eq!(
-            *scene.object.asked.lock().last().unwrap(),
+            *scene.object.calls.lock().last().unwrap(),
             ("settle_roll_back", json!({ "keep": true }))
         );
     }

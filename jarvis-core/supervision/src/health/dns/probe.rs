@@ -115,7 +115,7 @@ impl HealthProbe for DnsProbe {
             }
             outcome => outcome,
         };
-        meter::finish(meter, outcome, &self.name)
+        meter::finish(&meter, outcome, &self.name)
     }
 }
 
