@@ -23,8 +23,9 @@ const stores = {
 function jarvis(sessions) {
   const load = createRequire(resolve(folder, "package.json"));
   const { Jarvis } = load("./lib/index.js");
-  const { JarvisStore } = load("./express/index.js");
-  return new JarvisStore({ sessions: Jarvis.open({}, { sessions }).sessions, session });
+  const { jarvisStore } = load("./express/index.js");
+  const JarvisStore = jarvisStore(session);
+  return new JarvisStore({ sessions: Jarvis.open({}, { sessions }).sessions });
 }
 
 const app = express();

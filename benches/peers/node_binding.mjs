@@ -1,7 +1,11 @@
 // What the Node package costs, and what it does beside connect-redis, interleaved in one process.
 //
 //   benches/peers/setup && tests/servers start DIR && . DIR/env
-//   (cd bindings/node && node install.js) && node benches/peers/node_binding.mjs [memory] [redis]
+//   cargo build --release --locked -p jarvis-core-node --features echo
+//   cp target/release/libjarvis_core_node.so target/echo.node
+//   JARVIS_CORE_NODE=$PWD/target/echo.node node benches/peers/node_binding.mjs [memory] [redis]
+//
+// The feature `echo` adds the function that the calls in memory are compared with.
 //
 // Five rounds; medians of the ratios with their spread. Exit code 1 when a limit is missed.
 import { createRequire } from 'node:module';
@@ -41,12 +45,12 @@ async function memory() {
   await jarvis.cache.set('profile:ada', SESSION);
   const text = JSON.stringify(SESSION);
   // The same strings in and out: an id, and a session as it crosses.
-  const packed = `["${id}",1,1750000000000,1750000000000,1750003600000,3600000,null,null,null]\n${text}`;
+  const packed = `["${id}",1,1750000000000,1750000000000,1750003600000,3600000,null,null,null,null]\n${text}`;
   const calls = {
-    bare: async () => native.trialEcho(id, packed),
+    bare: async () => native.echo(id, packed),
     load: () => jarvis.sessions.load(id),
     'load, data read': async () => (await jarvis.sessions.load(id)).data.user,
-    'bare, data read': async () => JSON.parse(native.trialEcho(id, text)).user,
+    'bare, data read': async () => JSON.parse(native.echo(id, text)).user,
     get: () => jarvis.cache.get('profile:ada'),
   };
   for (const call of Object.values(calls)) await cost(call, 50_000);

@@ -20,7 +20,7 @@ function newest(place) {
 }
 
 function isCurrent() {
-  const sources = ['Cargo.toml', 'Cargo.lock', 'jarvis-core/Cargo.toml', 'jarvis-core/src', 'bindings/node/Cargo.toml', 'bindings/node/build.rs', 'bindings/node/src'];
+  const sources = ['Cargo.toml', 'Cargo.lock', 'jarvis-core', 'bindings/node/Cargo.toml', 'bindings/node/build.rs', 'bindings/node/src'];
   const built = fs.statSync(addon, { throwIfNoEntry: false });
   return built !== undefined && sources.every((source) => newest(path.join(root, source)) <= built.mtimeMs);
 }

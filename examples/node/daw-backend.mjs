@@ -10,10 +10,11 @@
 import express from 'express';
 import session from 'express-session';
 import { Jarvis } from 'jarvis-core';
-import { JarvisStore, errorHandler, health, healthz, track } from 'jarvis-core/express';
+import { errorHandler, health, healthz, jarvisStore, track } from 'jarvis-core/express';
 
 const jarvis = Jarvis.open(undefined, { stateDir: process.env['STATE_DIR'] });
 const requests = track({ jarvis, service: 'daw-backend' });
+const JarvisStore = jarvisStore(session);
 const app = express();
 
 app.use(requests);

@@ -26,11 +26,11 @@ try {
 const profile = await jarvis.cache.getOrLoad('profile:ada', async () => ({ name: 'Ada' }), { ttl: 60_000, tags: ['ada'] });
 console.log('profile', profile.name);
 
-const chat = jarvis.events.subscribe({ patterns: ['project.*.chat'] });
+const chat = jarvis.events.subscribe<{ text: string }>({ patterns: ['project.*.chat'] });
 await chat.ready();
 await jarvis.events.publish('project.demo.chat', { text: 'take two' });
 for await (const { topic, payload } of chat) {
-  console.log(topic, payload.text);
+  console.log(topic, payload?.text);
   break;
 }
 

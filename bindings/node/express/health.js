@@ -30,7 +30,7 @@ function health(jarvis, { maxAge = MAX_AGE } = {}) {
   return async function jarvisHealth(req, res, next) {
     try {
       const known = jarvis.health.snapshot();
-      const { platform, services } = known.loop_stats.running ? known : await check();
+      const { platform, services } = known.loopStats.running ? known : await check();
       const states = services.map(({ service, state }) => ({ service, state }));
       sendJson(res, statusOfPlatform(platform, services), { ...platform, services: states });
     } catch (error) {
@@ -43,7 +43,7 @@ function health(jarvis, { maxAge = MAX_AGE } = {}) {
 function healthz(jarvis) {
   return function jarvisHealthz(req, res, next) {
     try {
-      const { alive, reason, loop_stats: loop } = jarvis.health.healthz();
+      const { alive, reason, loopStats: loop } = jarvis.health.healthz();
       const isAlive = alive || !loop.running;
       sendJson(res, isAlive ? 200 : 503, isAlive ? { alive: true } : { alive: false, reason });
     } catch (error) {

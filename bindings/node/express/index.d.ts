@@ -1,113 +1,130 @@
-// Types for applications in TypeScript need @types/express-session.
+// Nothing is imported from express-session: all its types come from the module that the application
+// gives, so that they are right however this package is installed or linked.
 
-import session = require('express-session');
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Jarvis, Millis, SessionStore } from '..';
 
 type Done<T = void> = (error?: unknown, value?: T) => void;
 type Next = (error?: any) => void;
 
-/** Middleware of Express 4 and 5, and of whatever else calls with `(req, res, next)`. */
+/** Middleware of Express 4 and 5, and of everything else that calls `(req, res, next)`. */
 export type Middleware = (req: IncomingMessage, res: ServerResponse, next: Next) => void;
 
-/**
- * On a session: the version that was loaded or stored last; undefined before it was ever stored.
- * It is no part of the session's data.
- */
-export declare const VERSION: unique symbol;
-
-declare module 'express-session' {
-  interface Session {
-    readonly [VERSION]?: number;
-  }
+/** The `SessionData` of an express-session, with what the application added to it. */
+export type SessionDataOf<Store> = Store extends {
+  get(sid: string, callback: (error: any, session?: infer Data | null) => void): void;
 }
+  ? NonNullable<Data>
+  : Record<string, unknown>;
 
-export interface JarvisStoreOptions {
+export interface JarvisStoreOptions<Data = any> {
   /** Where sessions are kept: `jarvis.sessions`. */
   sessions: SessionStore;
-  /** The application's express-session, where it is not found by itself. */
-  session?: Pick<typeof session, 'Store'>;
   /**
-   * How long a session lives whose cookie has no end (`cookie.maxAge`), in milliseconds; a function
+   * Comes before every id, and separates applications that share a storage: `clear`, `length`, `all`
+   * and `ids` see only sessions with this prefix. `jarvis.sessions` knows a session as prefix + id.
+   * Default `sess:`; with `''` the store sees all sessions of `jarvis.sessions`.
+   */
+  prefix?: string;
+  /**
+   * How long a session lives whose cookie has no expiry (`cookie.maxAge`), in milliseconds; a function
    * decides for each session, whatever its cookie says. Default: `[session] ttl`, which is one hour.
    * Zero or less removes the session.
    */
-  ttl?: Millis | ((session: session.SessionData) => Millis | undefined);
+  ttl?: Millis | ((session: Data) => Millis | undefined);
   /**
-   * Whose a session is, so that `jarvis.sessions.list(user)` finds it and `clear(user)` ends it:
-   * `(session) => session.userId`. Undefined leaves that as it is; null makes it nobody's.
+   * The user of a session, so that `jarvis.sessions.list(user)` finds it and `clear(user)` ends it:
+   * `(session) => session.userId`. Undefined leaves the user as it is; null removes it.
    */
-  user?: (session: session.SessionData) => string | null | undefined;
-  /** Leaves the end of a session alone when a request changed nothing. Default false. */
+  user?: (session: Data) => string | number | bigint | null | undefined;
+  /** Doesn't extend a session when a request changed nothing. Default false. */
   disableTouch?: boolean;
   /**
    * What happens to a request's changes when another request of the visitor has stored the session
    * since this one loaded it.
    *
-   * - `merge` (default): the top-level keys that this request added, changed or removed are put
-   *   upon what is stored; of two changes of one key the later one stays.
+   * - `merge` (default): the top-level keys that this request added, changed or removed are put on top
+   *   of what is stored; when both changed the same key, the later one wins.
    * - `overwrite`: the session is stored as this request has it, as other stores do.
    * - `error`: `set` fails with `conflict`.
    *
-   * Whatever is chosen, a session that was destroyed meanwhile stays destroyed.
+   * In each case a session that was destroyed meanwhile stays destroyed.
    */
   conflict?: 'merge' | 'overwrite' | 'error';
   /**
-   * What becomes of requests with a session's cookie while the storage is down.
+   * What happens to requests with a session cookie while the storage is down.
    *
-   * - `error` (default): they fail with `unavailable` or `timeout`, which `errorHandler` answers
-   *   with 503. Requests without the cookie go on.
-   * - `skip`: the store emits `disconnect`, upon which express-session passes all requests on
-   *   without `req.session`, and `connect` when the storage is back. The request that found out
-   *   still fails. The application has to be ready for an undefined `req.session`.
+   * - `error` (default): they fail with `unavailable` or `timeout`, which `errorHandler` answers with
+   *   503 or 504. Requests without the cookie are served.
+   * - `skip`: the store emits `disconnect`, after which express-session passes all requests on without
+   *   `req.session`, and `connect` when the storage is back. The first request that fails still fails.
+   *   The application must handle an undefined `req.session`.
    */
   whenDown?: 'error' | 'skip';
 }
 
 /**
- * Keeps the sessions of express-session in `jarvis.sessions`. Every method takes a callback, as
- * express-session wants, or returns a promise; failures are a `JarvisError`.
- *
- * Use it with `resave: false`. Sessions have the id that express-session makes.
+ * The methods of a store. Each takes a callback, as express-session requires, or returns a promise;
+ * failures are a `JarvisError`.
  */
-export class JarvisStore extends session.Store {
-  /** `invalid_input` for a bad option, `unsupported` where express-session is not installed. */
-  constructor(options: JarvisStoreOptions);
+export interface JarvisStoreMethods<Data> {
   /**
-   * The session of this id; null when there is none, or it has ended. Prolongs it by the time that
-   * it was stored with, in the same trip, unless `disableTouch`.
+   * The session of this id; null when there is none, or it has expired. Extends it by the time that it
+   * was stored with, in the same trip, unless `disableTouch` is set.
    */
-  get(sid: string): Promise<session.SessionData | null>;
-  get(sid: string, callback: (error: any, session?: session.SessionData | null) => void): void;
+  get(sid: string): Promise<Data | null>;
+  get(sid: string, callback: (error: any, session?: Data | null) => void): void;
   /**
-   * Stores a session. One that came from `get`, or was stored before, is compared by its version
-   * (see `conflict`), and is not brought back when it was destroyed. Any other is created, or takes
-   * the place of what has that id.
+   * Stores a session. One that came from `get`, or was stored before, is compared by its version (see
+   * `conflict`), and is not brought back when it was destroyed. Any other is created, or overwrites the
+   * session with that id.
    */
-  set(sid: string, session: session.SessionData): Promise<void>;
-  set(sid: string, session: session.SessionData, callback?: Done): void;
-  /** Removes a session: a logout. Nothing happens where there is none. */
+  set(sid: string, session: Data): Promise<void>;
+  set(sid: string, session: Data, callback?: Done): void;
+  /** Removes a session: a logout. Does nothing when there is none. */
   destroy(sid: string): Promise<void>;
   destroy(sid: string, callback?: Done): void;
-  /** Lets a session live on, without a look at its data; no trip when `get` has just done it. */
-  touch(sid: string, session: session.SessionData): Promise<void>;
-  touch(sid: string, session: session.SessionData, callback?: () => void): void;
+  /** Extends a session without reading its data; makes no trip when `get` has just done it. */
+  touch(sid: string, session: Data): Promise<void>;
+  touch(sid: string, session: Data, callback?: () => void): void;
   /**
-   * Every session, with its id as `id`. Reads all there are; `unsupported` unless `[session]
-   * hash_ids = false`, as are `ids`: a hash can't be made an id again.
+   * Every session with this store's prefix, with its id as `id`. `unsupported` unless `[session]
+   * hash_ids = false`, as is `ids`: a hash can't be turned back into an id.
    */
-  all(): Promise<(session.SessionData & { id: string })[]>;
+  all(): Promise<(Data & { id: string })[]>;
   all(callback: (error: any, sessions?: any) => void): void;
-  /** Every id. Asks for all sessions in pages; see `all`. */
+  /** Every id with this store's prefix, without the prefix. See `all`. */
   ids(): Promise<string[]>;
   ids(callback: Done<string[]>): void;
-  /** How many sessions there are. Those that ended within the last minute may be counted. */
+  /** The number of sessions with this store's prefix. Lists all sessions in pages to count them. */
   length(): Promise<number>;
   length(callback: (error: any, length?: number) => void): void;
-  /** Removes every session of the storage, page by page, those of other applications too. */
+  /** Removes every session with this store's prefix, page by page. */
   clear(): Promise<void>;
   clear(callback?: Done): void;
 }
+
+/** A store of express-session that keeps its sessions in `jarvis.sessions`. Use it with `resave: false`. */
+export type JarvisStore<Store extends object = object> = JarvisStoreMethods<SessionDataOf<Store>> & Store;
+
+/** The class that `jarvisStore` makes. Its constructor throws `invalid_input` for an invalid option. */
+export type JarvisStoreClass<Store extends object> = new (
+  options: JarvisStoreOptions<SessionDataOf<Store>>,
+) => JarvisStore<Store>;
+
+/**
+ * Makes the store class for your express-session; the class extends that module's `Store`.
+ *
+ *     import session from 'express-session';
+ *     const JarvisStore = jarvisStore(session);
+ *     app.use(session({ store: new JarvisStore({ sessions: jarvis.sessions }), … }));
+ */
+export function jarvisStore<Store extends object>(session: {
+  readonly Store: abstract new (...args: any[]) => Store;
+}): JarvisStoreClass<Store>;
+
+/** The version of `req.session` that was loaded or last stored; undefined when it was never stored. */
+export function versionOf(session: object | null | undefined): number | undefined;
 
 export interface TrackOptions {
   /** Publishes on `jarvis.events`, and lets `metrics` show all that the handle has numbers of. */

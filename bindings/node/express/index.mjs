@@ -1,5 +1,5 @@
 // One module for both: classes must be the same for `import` and `require`.
 import lib from './index.js';
 
-export const { JarvisStore, VERSION, track, health, healthz, errorHandler, statusOf } = lib;
+export const { jarvisStore, versionOf, track, health, healthz, errorHandler, statusOf } = lib;
 export default lib;

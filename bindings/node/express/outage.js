@@ -1,13 +1,13 @@
 'use strict';
 
-/** How long after a failure the storage is asked again, in milliseconds. */
+/** How long after a failure the storage is tried again, in milliseconds. */
 const PAUSE = 250;
 
 const isOutage = (error) => error?.kind === 'unavailable' || error?.kind === 'timeout';
 
 /**
- * Tells express-session, by the events it listens to, that the storage is down and when it is
- * back. While it is down nobody else asks: express-session passes requests on without a session.
+ * Emits the events by which express-session learns that the storage is down, and that it is back.
+ * Meanwhile express-session asks nothing: it passes requests on without a session.
  */
 class Outage {
   #store;
@@ -20,7 +20,7 @@ class Outage {
     this.#ask = ask;
   }
 
-  /** Gives the answer on, and looks whether it is that the storage is down. */
+  /** Returns an answer, and notices when it says that the storage is down. */
   async watch(answer) {
     try {
       return await answer;

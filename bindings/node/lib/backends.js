@@ -1,20 +1,18 @@
 'use strict';
 
-// Probes, restarters and sinks that are written in JavaScript: in the tables of a configuration
-// (`probe`, `restarter`, `sink`), or as kinds that a configuration may name.
+// Probes, restarters and sinks written in JavaScript: objects in the tables of a configuration
+// (`probe`, `restarter`, `sink`), or factories for kinds that a configuration names.
 
 const { offer } = require('./bridge.js');
-const { JarvisError } = require('./error.js');
+const { invalid } = require('./error.js');
+const { camelCased, toCore } = require('./json.js');
 
-/** What a table says instead of an object. */
+/** The `type` or `via` of a table whose backend is a JavaScript object. */
 const KIND = 'javascript';
 
-const bad = (message) => new JarvisError(message, { kind: 'invalid_input' });
-
 const request = ({ timeout_ms: timeout, ...rest }) => ({ timeout, ...rest });
-const same = (argument) => argument;
 
-/** What the compiled part may call: its name here, and its argument of what the core gives. */
+/** The methods that the core calls: their names in JavaScript, and the argument made of the core's. */
 const METHODS = {
   probe: ['probe', request],
   observe: ['observe', () => null],
@@ -25,42 +23,42 @@ const METHODS = {
   settle_roll_back: ['settleRollBack', ({ keep }) => keep],
   last_log_lines: ['lastLogLines', ({ lines }) => lines],
   release: ['release', ({ why }) => why],
-  deliver: ['deliver', same],
+  deliver: ['deliver', camelCased],
 };
 
-/** Lets the compiled part call an object by its methods' names. */
+/** Lets the compiled part call the methods of an object. */
 function offerObject(object) {
   const methods = Object.keys(METHODS).filter((method) => typeof object[METHODS[method][0]] === 'function');
   const call = async ([method, argument], signal) => {
     const [name, convert] = METHODS[method];
     const answer = await object[name](convert(argument), { signal });
-    return JSON.stringify(answer ?? null) ?? notJson(name);
+    return JSON.stringify(toCore(answer ?? null)) ?? notJson(name);
   };
   return { function: offer(call), methods };
 }
 
 function notJson(method) {
-  throw bad(`what ${method} answered has no form in JSON`);
+  throw invalid(`the answer of ${method}() has no JSON form`);
 }
 
-/** A function alone stands for an object with that one method. */
+/** A function stands for an object with that one method. */
 function asObject(given, method, where) {
   if (typeof given === 'function') return { [method]: given };
   if (typeof given?.[method] === 'function') return given;
-  throw bad(`${where} must be a function, or an object with a method ${method}`);
+  throw invalid(`${where} must be a function, or an object with a method ${method}`);
 }
 
-/** Offers functions that make objects of their settings. */
+/** Offers factories: each makes an object from its settings. */
 function offerFactories(factories = {}, method) {
   const entries = Object.entries(factories).map(([kind, make]) => {
-    if (typeof make !== 'function') throw bad(`${kind} must be a function that makes a backend of its settings`);
-    const offered = offer(async ([settings]) => JSON.stringify(offerObject(asObject(await make(settings), method, `what ${kind} made`))));
+    if (typeof make !== 'function') throw invalid(`${kind} must be a function that makes a backend from its settings`);
+    const offered = offer(async ([settings]) => JSON.stringify(offerObject(asObject(await make(settings), method, `the result of ${kind}()`))));
     return [kind, offered];
   });
   return Object.fromEntries(entries);
 }
 
-/** The tables without objects, and those by their names. */
+/** The tables with a name in the place of each object, and the objects by these names. */
 function replaced(tables) {
   const objects = {};
   const take = (table, key, word, method, name) => {
@@ -80,7 +78,7 @@ function replaced(tables) {
   return [{ ...tables, ...(service && { service }), ...(alert && { alert }) }, objects];
 }
 
-/** A check is called by its type unless it has a name; ours all have the same type. */
+/** A check without a name is called by its type, which is the same for all of these. */
 function named(check) {
   return check?.type === KIND && check.name === undefined ? { ...check, name: 'probe' } : check;
 }

@@ -1,19 +1,19 @@
 'use strict';
 
 const native = require('./native.js');
-const { fromJson, fromNative, toNative } = require('./error.js');
-const rounds = require('./rounds.js');
+const { fromJson, fromNative, toNative } = require('./failure.js');
 
 const [DONE, FAILED, CALL, FORGET, DROP] = [0, 1, 2, 3, 4];
 
-/** Calls that go on, by ticket. */
+/** Pending calls of the compiled part, by ticket. */
 const waiting = new Map();
-/** Functions that the compiled part may call, and its calls that are not answered. */
+/** Functions that the compiled part may call, by number. */
 const functions = new Map();
+/** Calls of these functions that have not ended, by number. */
 const calls = new Map();
 let lastFunction = 0;
 
-/** Keeps the process alive while calls go on, and only then: the bridge itself does not. */
+/** Keeps the process alive while calls are pending. The bridge itself does not. */
 const keeper = {
   timer: undefined,
   hold() {
@@ -25,6 +25,9 @@ const keeper = {
   },
 };
 
+/** `count` is how many batches of late answers arrived: an answer that came while it changed was late. */
+const batches = { count: 0 };
+
 const bridge = new native.Bridge(drain);
 
 /** Do calls wait for the end of this turn? */
@@ -35,9 +38,9 @@ function begin() {
   bridge.begin();
 }
 
-/** Takes everything that waits: answers to calls, and calls of functions. */
+/** Takes everything from the inbox: answers to calls, and calls of functions. */
 function drain() {
-  rounds.count += 1;
+  batches.count += 1;
   const taken = bridge.take();
   for (let at = 0; at < taken.length; at += 3) {
     const [id, value] = [taken[at + 1], taken[at + 2]];
@@ -75,8 +78,8 @@ function settle(ticket, value, failed) {
 const same = (value) => value;
 
 /**
- * Makes a call of the compiled part a promise. What is complete at once is resolved at once;
- * a number is the ticket of what goes on.
+ * Turns a call of the compiled part into a promise. An answer that is there at once resolves it at
+ * once; a number is the ticket of a call that goes on.
  */
 function run(start, convert = same) {
   let answer;
@@ -95,7 +98,7 @@ function run(start, convert = same) {
   });
 }
 
-/** The same for what is never late. */
+/** The same for a call that always answers at once. */
 function now(start) {
   try {
     return start();
@@ -104,7 +107,7 @@ function now(start) {
   }
 }
 
-/** Lets the compiled part call a function: `(arguments, signal) => text`. Gives its number. */
+/** Registers a function for the compiled part, `(arguments, signal) => text`, and returns its number. */
 function offer(call) {
   lastFunction = (lastFunction + 1) >>> 0;
   functions.set(lastFunction, call);
@@ -112,8 +115,8 @@ function offer(call) {
 }
 
 /**
- * Answers a call of the compiled part. The signal aborts when nobody waits for it any more; that it
- * ended is told all the same, so that an object is not called while it is busy.
+ * Answers a call of the compiled part. The signal aborts when the compiled part no longer waits; the
+ * end of the call is reported all the same, so that an object is not called while it is busy.
  */
 async function called(id, number, text) {
   const abort = new AbortController();
@@ -129,4 +132,4 @@ async function called(id, number, text) {
   bridge.reply(id, failed, reply);
 }
 
-module.exports = { bridge, native, run, now, offer };
+module.exports = { batches, bridge, native, now, offer, run };

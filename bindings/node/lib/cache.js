@@ -3,15 +3,14 @@
 const { AsyncResource } = require('node:async_hooks');
 
 const { native, now, offer, run } = require('./bridge.js');
-const { JarvisError } = require('./error.js');
+const { JarvisError, invalid } = require('./error.js');
+const { fromCore } = require('./json.js');
 
-/** As it is stored: bytes as they are, everything else as JSON. */
+/** The stored form of a value: bytes as they are, everything else as JSON. */
 function stored(value) {
   if (value instanceof Uint8Array) return value;
   const text = JSON.stringify(value);
-  if (text === undefined) {
-    throw new JarvisError(`a value to be cached has no form in JSON: ${typeof value}`, { kind: 'invalid_input' });
-  }
+  if (text === undefined) throw invalid(`the value has no JSON form: ${typeof value}`);
   return text;
 }
 
@@ -20,35 +19,29 @@ function parsed(text) {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new JarvisError('the cached value is no JSON; read it with getBytes', { kind: 'corrupt', cause });
+    throw new JarvisError('the cached value is not JSON; read it with getBytes', { kind: 'corrupt', cause });
   }
+}
+
+/** What a loader returned, as JSON. */
+function loaded(value) {
+  if (value instanceof Uint8Array) throw invalid('getOrLoad stores JSON; for bytes use getBytes() and set()');
+  return stored(value);
 }
 
 const bytes = (buffer) => buffer ?? undefined;
 
-/** A whole number: beyond 2^53 as a BigInt, which is exact. */
+/** A whole number; beyond 2^53 a BigInt, which is exact. */
 function whole(text) {
   const number = Number(text);
   return Number.isSafeInteger(number) ? number : BigInt(text);
-}
-
-function numbers({ near_hits, stale_hits, load_failures, read_p50_us, read_p99_us, entries, ...rest }) {
-  return {
-    ...rest,
-    nearHits: near_hits,
-    staleHits: stale_hits,
-    loadFailures: load_failures,
-    entries: entries ?? null,
-    readP50Us: read_p50_us,
-    readP99Us: read_p99_us,
-  };
 }
 
 function options({ ttl, tags, ifAbsent, ifPresent } = {}) {
   return { ttl, tags, ifAbsent, ifPresent };
 }
 
-/** What may be forgotten. `index.d.ts` says what each method does. */
+/** Keeps values for a while. `types/cache.d.ts` documents each method. */
 class Cache {
   #native;
 
@@ -124,22 +117,22 @@ class Cache {
   stats() {
     return run(
       () => this.#native.stats(),
-      (text) => numbers(JSON.parse(text)),
+      (text) => ({ entries: null, ...fromCore(text) }),
     );
   }
 
   async getOrLoad(key, load, { stale, early, wait, ...how } = {}) {
-    // What the caller's own function threw is thrown as it is, not as a copy that was abroad.
+    // The caller's own error is thrown as it is, not as the copy that crossed to the core and back.
     let thrown;
     const calling = async (_, signal) => {
       try {
-        return stored(await load(signal));
+        return loaded(await load(signal));
       } catch (error) {
         thrown = { error };
         throw error;
       }
     };
-    // It is called for whoever asks here, and sees their AsyncLocalStorage.
+    // `load` runs in the caller's AsyncLocalStorage context.
     const function_ = offer(AsyncResource.bind(calling));
     try {
       return await run(() => this.#native.getOrLoad(key, { store: options(how), stale, early, wait }, function_), parsed);

@@ -1,18 +1,21 @@
 'use strict';
 
 const { now, run } = require('./bridge.js');
-const { JarvisError } = require('./error.js');
+const { JarvisError, invalid } = require('./error.js');
+const { camelCased } = require('./json.js');
 const { Stream } = require('./stream.js');
 
 const nothing = () => undefined;
 
-/** The time as a `Date`, and what a message says at hand. */
+/** An envelope with its time as a `Date`, and the payload of a message at hand. */
 function envelope(raw) {
-  const { at, event } = raw;
-  return event.type === 'message' ? { ...raw, at: new Date(at), payload: event.payload } : { ...raw, at: new Date(at) };
+  const at = new Date(raw.at);
+  // All names of a message are single words.
+  if (raw.event.type === 'message') return { ...raw, at, payload: raw.event.payload };
+  return { ...camelCased(raw), at };
 }
 
-/** Carries events. `index.d.ts` says what each method does. */
+/** Publishes and subscribes. `types/events.d.ts` documents each method. */
 class EventBus {
   #native;
 
@@ -25,11 +28,14 @@ class EventBus {
   }
 
   publish(topic, payload = null) {
-    return run(() => {
-      const text = JSON.stringify(payload);
-      if (text === undefined) throw new JarvisError('the payload has no form in JSON', { kind: 'invalid_input' });
-      return this.#native.publish(topic, text);
-    }, (text) => envelope(JSON.parse(text)));
+    return run(
+      () => {
+        const text = JSON.stringify(payload);
+        if (text === undefined) throw invalid(`the payload has no JSON form: ${typeof payload}`, 'events.publish');
+        return this.#native.publish(topic, text);
+      },
+      (text) => envelope(JSON.parse(text)),
+    );
   }
 
   flush() {
@@ -47,7 +53,7 @@ class EventBus {
   }
 }
 
-/** Hands events to a listener, one at a time; what it throws ends nothing. */
+/** Calls a listener for each event, one at a time. An error of the listener ends nothing. */
 async function deliver(subscription, listener, onError, signal) {
   try {
     for await (const event of subscription) {
@@ -58,20 +64,20 @@ async function deliver(subscription, listener, onError, signal) {
       }
     }
   } catch (error) {
-    // Whoever aborted knows.
+    // Whoever aborted the signal knows already.
     if (signal?.aborted !== true) onError(error);
   }
 }
 
-/** As Node does with what nobody caught. */
+/** Throws an error as Node throws what nobody caught. */
 function report(error) {
   process.nextTick(() => {
     throw error;
   });
 }
 
-/** Envelopes, and word of those that are missing. */
-class Deliveries extends Stream {
+/** A stream of envelopes. Notices of missing events go to `onNotice`. */
+class Subscription extends Stream {
   #onNotice;
 
   constructor(stream, signal, onNotice) {
@@ -93,20 +99,4 @@ class Deliveries extends Stream {
   }
 }
 
-/** What one subscriber receives: an async iterable of envelopes. */
-class Subscription extends Deliveries {
-  #ready;
-
-  constructor(subscription, signal, onNotice) {
-    super(subscription, signal, onNotice);
-    this.#ready = run(() => subscription.open(), nothing);
-    // Who iterates sees the failure; it is nobody's unhandled rejection.
-    this.#ready.catch(nothing);
-  }
-
-  ready() {
-    return this.#ready;
-  }
-}
-
-module.exports = { Deliveries, EventBus, Subscription, envelope };
+module.exports = { EventBus, Subscription };

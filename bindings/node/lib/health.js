@@ -1,9 +1,10 @@
 'use strict';
 
 const { now, run } = require('./bridge.js');
+const { camelCased, fromCore } = require('./json.js');
 const { Stream } = require('./stream.js');
 
-/** What is well. `index.d.ts` says what each method does. */
+/** The state of the services. `types/health.d.ts` documents each method. */
 class Health {
   #native;
 
@@ -12,27 +13,38 @@ class Health {
   }
 
   check({ services } = {}) {
-    return run(() => this.#native.check(services), JSON.parse);
+    return run(() => this.#native.check(services), fromCore);
+  }
+
+  status() {
+    return run(() => this.#native.status(), fromCore);
   }
 
   snapshot() {
-    return JSON.parse(now(() => this.#native.snapshot()));
+    return fromCore(now(() => this.#native.snapshot()));
   }
 
   healthz() {
-    return JSON.parse(now(() => this.#native.healthz()));
+    return fromCore(now(() => this.#native.healthz()));
   }
 
   uptime({ services, window } = {}) {
-    return run(() => this.#native.uptime(services, window), JSON.parse);
+    return run(() => this.#native.uptime(services, window), fromCore);
   }
 
   metrics() {
     return run(() => this.#native.metrics());
   }
 
-  watch({ signal } = {}) {
-    return new Stream(now(() => this.#native.watch()), signal);
+  watch({ service, signal } = {}) {
+    return new Changes(now(() => this.#native.watch(service)), signal);
+  }
+}
+
+/** A stream of state changes. */
+class Changes extends Stream {
+  convert(change) {
+    return { ...camelCased(change), at: new Date(change.at) };
   }
 }
 

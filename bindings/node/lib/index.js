@@ -6,7 +6,8 @@ const { EventBus, Subscription } = require('./events.js');
 const { Health } = require('./health.js');
 const { Jarvis } = require('./jarvis.js');
 const { Operator } = require('./operator.js');
-const { Session, SessionStore } = require('./session.js');
+const { Session } = require('./session.js');
+const { SessionStore } = require('./sessions.js');
 const { Stream } = require('./stream.js');
 const { version } = require('../package.json');
 

@@ -3,22 +3,22 @@
 const { offerFactories, replaced } = require('./backends.js');
 const { bridge, native, now, run } = require('./bridge.js');
 const { Cache } = require('./cache.js');
-const { JarvisError } = require('./error.js');
+const { JarvisError, invalid } = require('./error.js');
 const { EventBus } = require('./events.js');
 const { Health } = require('./health.js');
 const { Operator } = require('./operator.js');
-const { SessionStore } = require('./session.js');
+const { SessionStore } = require('./sessions.js');
 
 const nothing = () => undefined;
 
-/** Everything that a configuration describes. `index.d.ts` says what each part does. */
+/** The handle on a configuration. `types/jarvis.d.ts` documents each part. */
 class Jarvis {
   #native;
   #parts = new Map();
-  /** `run`, once it was called. */
+  /** The promise of `run`, after its first call. */
   #running;
 
-  /** Called by `open`. */
+  /** Use `open`. */
   constructor(handle) {
     this.#native = handle;
   }
@@ -79,7 +79,7 @@ class Jarvis {
 
   run({ signal } = {}) {
     if (this.#running !== undefined) {
-      return Promise.reject(new JarvisError('this handle supervises already, or did before', { kind: 'conflict' }));
+      return Promise.reject(new JarvisError('run() was called before on this handle; open another one', { kind: 'conflict' }));
     }
     const stop = () => this.#native.stop();
     if (signal?.aborted) stop();
@@ -90,13 +90,13 @@ class Jarvis {
 
   async close() {
     this.#native.stop();
-    // Whoever runs it hears of its failure.
+    // Whoever called `run` gets its error.
     await this.#running?.catch(nothing);
     await run(() => this.#native.close());
   }
 }
 
-// Node 18 has no Symbol.asyncDispose, but those who compile `await using` for it do.
+// Node 18 has no Symbol.asyncDispose; code that compiles `await using` for it uses this symbol.
 Object.defineProperty(Jarvis.prototype, Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose'), {
   value: function dispose() {
     return this.close();
@@ -109,7 +109,7 @@ function fileOf(config) {
   if (config === undefined || config === null) return undefined;
   if (typeof config === 'string') return config;
   if (config instanceof URL && config.protocol === 'file:') return require('node:url').fileURLToPath(config);
-  throw new JarvisError('a configuration is a path, a file: URL, or an object of its tables', { kind: 'invalid_input' });
+  throw invalid('the configuration must be a path, a file: URL, or an object with its tables');
 }
 
 module.exports = { Jarvis };

@@ -2,18 +2,18 @@
 
 /** The end of one JavaScript environment (the main thread, or a worker thread). */
 export declare class Bridge {
-  /** `wake` is called without arguments when there is something to `take()`. */
+  /** Calls `wake` without arguments when there is something to `take()`. */
   constructor(wake: () => void)
-  /** Lets the calls begin that were given a ticket: to be called at the end of the turn. */
+  /** Starts the calls that were given a ticket; to be called at the end of the turn. */
   begin(): void
   /**
-   * Everything that waits, three values each: 0 (done), ticket, answer; 1 (failed), ticket,
-   * error as JSON; 2 (call a function), call, [function, arguments as JSON]; 3 (forget a
-   * function), function, null; 4 (nobody waits for a call), call, null.
+   * Takes everything from the inbox, three values each: 0 (done), ticket, answer; 1 (failed),
+   * ticket, error as JSON; 2 (call a function), call, [function, arguments as JSON]; 3 (forget a
+   * function), function, null; 4 (nobody waits for a call any more), call, null.
    */
   take(): Array<null | boolean | string | Buffer | Array<null | boolean | string | Buffer> | number>
   /**
-   * A function that was called has answered: its value as text, or with `failed` its error as
+   * Answers a call of a JavaScript function: its value as text, or with `failed` its error as
    * JSON.
    */
   reply(call: number, failed: boolean, text: string): void
@@ -23,7 +23,7 @@ export declare class Bridge {
 export declare class Cache {
   /** The value of a key, as text or as bytes. */
   get(key: string, asBytes: boolean): string | Buffer | null | number
-  /** Stores a value; whether it did. */
+  /** Stores a value; true when it was stored. */
   set(key: string, given: string | Uint8Array, options?: StoreOptions | undefined | null): boolean | number
   /** Removes keys; how many there were. */
   delete(keys: Array<string>): string | number
@@ -39,13 +39,13 @@ export declare class Cache {
   expire(key: string, ttl: number): boolean | number
   /** How long a key will live, in milliseconds, or `Infinity`. */
   lifetime(key: string): string | null | number
-  /** Makes all with this tag miss. */
+  /** Invalidates every entry with this tag. */
   invalidateTag(tag: string): null | number
   /** Removes the keys that match; how many. */
   invalidatePattern(pattern: string): string | number
-  /** Makes all miss. */
+  /** Invalidates every entry. */
   flush(): null | number
-  /** What it has seen, as JSON. */
+  /** Counters of this process, as JSON. */
   stats(): string | number
   /** The value of a key, loaded by a function where there is none. */
   getOrLoad(key: string, options: FetchOptions, function_: number): string | number
@@ -53,42 +53,44 @@ export declare class Cache {
 
 /** The bus. */
 export declare class Events {
-  /** Names this bus in this process. */
+  /** The name of this bus in this process. */
   get instance(): string
   /** Publishes a message whose payload is JSON text; its envelope as JSON. */
   publish(topic: string, payload: string): string | number
-  /** Waits until JARVIS's own events are with the server. */
+  /** Waits until the server has JARVIS's own events. */
   flush(): null | number
-  /** Subscribes; `open()` tells when it is done. */
-  subscribe(wanted?: Wanted | undefined | null): Subscription
+  /** A subscription, which begins with `open()`. */
+  subscribe(wanted?: Wanted | undefined | null): Stream
 }
 
 /** How a value is loaded. */
 export interface FetchOptions {
   /** How it is stored. */
   store: StoreOptions
-  /** How long after its end it may be given, in milliseconds. */
+  /** How long after its expiry it may be served, in milliseconds. */
   stale?: number
   /** The weight of early refresh. */
   early?: number
-  /** How long another process may take, in milliseconds. */
+  /** How long to wait for the load of another process, in milliseconds. */
   wait?: number
 }
 
-/** What is well. */
+/** The state of the services. */
 export declare class Health {
   /** One round of probes, as JSON. */
   check(names?: Array<string> | undefined | null): string | number
-  /** What this process knows, as JSON. */
+  /** The services as the loop of this state directory sees them, as JSON. */
+  status(): string | number
+  /** What the checks of this process say, as JSON. */
   snapshot(): string
-  /** Does the loop of this process go round? As JSON. */
+  /** Is the loop of this process alive? As JSON. */
   healthz(): string
   /** How much of the time services were up, as JSON. */
   uptime(names?: Array<string> | undefined | null, window?: number | undefined | null): string | number
   /** The `OpenMetrics` text of this process. */
   metrics(): string | number
-  /** The changes, beginning with what is known. */
-  watch(): Watch
+  /** The state changes of a service, or of all, beginning with the present state. */
+  watch(service?: string | undefined | null): Stream
 }
 
 /** The handle of a configuration. Opening it starts and connects nothing. */
@@ -101,62 +103,56 @@ export declare class Jarvis {
   cache(): Cache
   /** The events. */
   events(): Events
-  /** What is well. */
+  /** The state of the services. */
   health(): Health
-  /** What a person asks for. */
+  /** The commands of a person. */
   operator(): Operator
   /** The file that the configuration came from, where it came from one. */
   get file(): string | null
-  /** How many calls of JavaScript objects nobody waits for any more that have not ended. */
+  /** How many calls of JavaScript objects go on although their deadline has passed. */
   get leftBehind(): number
   /** Supervises until `stop()`. */
   run(): null | number
-  /** Ends `run`, which resolves when all is in order. */
+  /** Ends `run`, which resolves when everything is written and closed. */
   stop(): void
-  /** Ends what goes on behind the stores. */
+  /** Ends the background work of the stores. */
   close(): null | number
 }
 
-/** Events, oldest first. */
-export declare class Log {
-  /** Waits for events and gives all that are there, as a JSON array; null at the end. */
-  next(): string | null | number
-  /** Ends it; who waits gets null. */
-  close(): void
-}
-
-/** Which events are wanted. */
+/** Which events of the log are wanted. */
 export interface LogQuery {
   /** Only topics that one of these patterns matches. */
   topics?: Array<string>
   /** Only of this service. */
   service?: string
-  /** Retained events from then on, RFC 3339; none when absent. */
+  /** Retained events from then on, RFC 3339. */
   since?: string
-  /** At most that many retained events, the newest. */
+  /** At most this many retained events, the newest. */
   limit?: number
   /** Go on with new events. */
   follow?: boolean
-  /** Also what other instances say. */
+  /** Also what other instances publish. */
   everywhere?: boolean
 }
 
-/** A function that calls the methods of an object, and which those are. */
+/** A function that calls the methods of an object, and the methods that there are. */
 export interface Offered {
   /** Called with the method and its argument. */
   function: number
-  /** By the names that the core calls them by. */
+  /** By the core's names. */
   methods: Array<string>
 }
 
 /** How a handle is opened. */
 export interface OpenOptions {
-  /** A configuration file. Without it and `config`, one is looked for as the CLI does. */
+  /** A configuration file. Without this and `config`, the CLI's search for one applies. */
   file?: string
   /** A configuration as the JSON of its tables, instead of a file. */
   config?: string
   /** More tables, as JSON, beside those of the file. */
   extra?: string
+  /** Overrides all of `[store]`, as far as the backend can hold it. */
+  store?: string
   /** Overrides `[store] session`. */
   sessions?: string
   /** Overrides `[store] cache`. */
@@ -177,35 +173,35 @@ export interface OpenOptions {
   sinks?: Record<string, number>
 }
 
-/** The operator of a state directory: the loop that runs there, else what it left behind. */
+/** The operator of a state directory: the loop that runs there, else what the last loop left behind. */
 export declare class Operator {
-  /** What the services are and what is done about them, as JSON. */
+  /** The state of each service and what is done about it, as JSON. */
   status(): string | number
   /** Restarts a service; the answer as JSON. */
-  restart(service: string, wait: boolean): string | number
+  restart(service: string, wait: boolean, by?: string | undefined | null): string | number
   /** Stops a service; the answer as JSON. */
-  stop(service: string, wait: boolean): string | number
+  stop(service: string, wait: boolean, by?: string | undefined | null): string | number
   /** Starts a service; the answer as JSON. */
-  start(service: string, wait: boolean): string | number
+  start(service: string, wait: boolean, by?: string | undefined | null): string | number
   /** Clears the budgets, the breaker and the backoff of a service; the answer as JSON. */
-  reset(service: string): string | number
-  /** Holds every action; the answer as JSON. */
+  reset(service: string, by?: string | undefined | null): string | number
+  /** Pauses all actions; the answer as JSON. */
   pause(reason: string, lasting?: number | undefined | null): string | number
   /** Acts again; the answer as JSON. */
-  resume(): string | number
+  resume(by?: string | undefined | null): string | number
   /** Opens a maintenance window; the answer as JSON. */
-  maintain(services: Array<string>, duration: number, reason: string): string | number
-  /** Closes a maintenance window, or each; the answer as JSON. */
-  endMaintenance(window?: number | undefined | null): string | number
-  /** What happened, and with `follow` what happens. */
-  events(query?: LogQuery | undefined | null): Log
+  maintain(services: Array<string>, duration: number, reason: string, by?: string | undefined | null): string | number
+  /** Closes a maintenance window, or all; the answer as JSON. */
+  endMaintenance(window?: number | undefined | null, by?: string | undefined | null): string | number
+  /** The retained events, and with `follow` those that come. */
+  events(query?: LogQuery | undefined | null): Stream
   /** Makes the loop read its configuration again; what changed, as JSON. */
   reload(): string | number
-  /** Sends a test alert to a sink, or to each; how each took it, as JSON. */
+  /** Sends a test alert to a sink, or to each; what each answered, as JSON. */
   testAlert(sink?: string | undefined | null): string | number
 }
 
-/** A session as it is given. */
+/** A session from JavaScript. */
 export interface SessionInput {
   /** Its id; for a new one a fresh id when absent. */
   id?: string
@@ -213,7 +209,7 @@ export interface SessionInput {
   user?: string
   /** Its data, as JSON text. */
   data: string
-  /** The version that is changed; 0 for one that was never stored. */
+  /** The version that it changes; 0 for a session that was never stored. */
   version?: number
   /** How long it lives, in milliseconds. */
   ttl?: number
@@ -221,26 +217,28 @@ export interface SessionInput {
   ip?: string
   /** The visitor's browser. */
   userAgent?: string
-  /** Over whatever is stored. */
+  /** The prefix of the store that made it. */
+  prefix?: string
+  /** Overwrite whatever is stored. */
   force?: boolean
 }
 
-/** Where the sessions are kept. Text that these give is a packed session unless said otherwise. */
+/** The sessions. A text that a method gives is a packed session unless its doc says otherwise. */
 export declare class Sessions {
   /** Makes a session. */
   create(session: SessionInput): string | number
   /** The session of an id. */
   load(id: string): string | null | number
-  /** Loads a session and lets it live on, in one trip. */
+  /** Loads a session and extends it, in one trip. */
   loadAndExtend(id: string, ttl?: number | undefined | null): string | null | number
   /**
-   * Saves a session, given as the fields of `SessionInput`; its head alone. Reading an object would
-   * take as long as the rest.
+   * Saves a session; its head. The arguments are the fields of `SessionInput`: reading an object
+   * would take as long as the rest of the call.
    */
-  save(id: string, version: number, ttl: number, data: string, force: boolean, user?: string | undefined | null, ip?: string | undefined | null, userAgent?: string | undefined | null): string | number
+  save(id: string, version: number, ttl: number, data: string, force: boolean, user?: string | undefined | null, ip?: string | undefined | null, userAgent?: string | undefined | null, prefix?: string | undefined | null): string | number
   /** Removes a session. */
   delete(name: string, isHandle: boolean): boolean | number
-  /** Lets a session live on; until when, in milliseconds since 1970. */
+  /** Extends a session; its new expiry, in milliseconds since 1970. */
   extend(name: string, isHandle: boolean, ttl?: number | undefined | null): string | null | number
   /** Moves a session to a fresh id. */
   regenerate(id: string, user?: string | undefined | null): string | null | number
@@ -268,24 +266,21 @@ export interface StoreOptions {
   ifAbsent?: boolean
   /** Only when there is one. */
   ifPresent?: boolean
-  /** What it can be invalidated by. */
+  /** Tags to invalidate it by. */
   tags?: Array<string>
 }
 
-/** What one subscriber receives. */
-export declare class Subscription {
-  /** Subscribes. */
+/** Items that come over time. */
+export declare class Stream {
+  /** Opens it. Called once, before the first `next()`. */
   open(): null | number
-  /**
-   * Waits for events and gives all that are there, as a JSON array of envelopes and notices;
-   * null at the end.
-   */
+  /** Waits for items and gives all that are there, as a JSON array; null at the end. */
   next(): string | null | number
-  /** Ends it; who waits gets null. */
+  /** Ends it; a pending `next()` gives null. */
   close(): void
 }
 
-/** Which events are wanted. */
+/** Which events a subscriber wants. */
 export interface Wanted {
   /** Topics; all when there is neither a topic nor a pattern. */
   topics?: Array<string>
@@ -295,35 +290,9 @@ export interface Wanted {
   origin?: string
   /** `drop_oldest` or `close`. */
   overflow?: string
-  /** How many may wait. */
+  /** How many events may wait. */
   buffer?: number
-}
-
-/** Changes of services, as they come. */
-export declare class Watch {
-  /** The next change as a JSON array of one; null at the end. */
-  next(): string | null | number
-  /** Ends it; who waits gets null. */
-  close(): void
 }
 
 /** A pattern that matches this text alone. */
 export declare function escapePattern(text: string): string
-
-/** Takes a text and gives it back: what any bound function costs. */
-export declare function trialEcho(text: string, back: string): string
-
-/** Fails with an error of this kind: at once, or `late` from the runtime. */
-export declare function trialFail(bridge: Bridge, kind: string, late: boolean): number
-
-/** Never ends by itself. */
-export declare function trialHang(bridge: Bridge): number
-
-/** The kinds of errors, by their words. */
-export declare function trialKinds(): Array<string>
-
-/** Gives a text back through the runtime. */
-export declare function trialLate(bridge: Bridge, text: string): string | number
-
-/** Panics: at once, or `late` in the runtime. */
-export declare function trialPanic(bridge: Bridge, late: boolean): number

@@ -1,9 +1,10 @@
 'use strict';
 
 const { now, run } = require('./bridge.js');
-const { Deliveries } = require('./events.js');
+const { Subscription } = require('./events.js');
+const { fromCore } = require('./json.js');
 
-/** What a person asks of the operator. `index.d.ts` says what each method does. */
+/** Carries out what a person asks for. `types/operator.d.ts` documents each method. */
 class Operator {
   #native;
 
@@ -12,52 +13,52 @@ class Operator {
   }
 
   status() {
-    return run(() => this.#native.status(), JSON.parse);
+    return run(() => this.#native.status(), fromCore);
   }
 
-  restart(service, { wait = false } = {}) {
-    return run(() => this.#native.restart(service, wait), JSON.parse);
+  restart(service, { wait = true, by } = {}) {
+    return run(() => this.#native.restart(service, wait, by), fromCore);
   }
 
-  stop(service, { wait = false } = {}) {
-    return run(() => this.#native.stop(service, wait), JSON.parse);
+  stop(service, { wait = true, by } = {}) {
+    return run(() => this.#native.stop(service, wait, by), fromCore);
   }
 
-  start(service, { wait = false } = {}) {
-    return run(() => this.#native.start(service, wait), JSON.parse);
+  start(service, { wait = true, by } = {}) {
+    return run(() => this.#native.start(service, wait, by), fromCore);
   }
 
-  reset(service) {
-    return run(() => this.#native.reset(service), JSON.parse);
+  reset(service, { by } = {}) {
+    return run(() => this.#native.reset(service, by), fromCore);
   }
 
   pause({ reason = '', lasting } = {}) {
-    return run(() => this.#native.pause(reason, lasting), JSON.parse);
+    return run(() => this.#native.pause(reason, lasting), fromCore);
   }
 
-  resume() {
-    return run(() => this.#native.resume(), JSON.parse);
+  resume({ by } = {}) {
+    return run(() => this.#native.resume(by), fromCore);
   }
 
-  maintain({ services, duration, reason = '' }) {
-    return run(() => this.#native.maintain(services, duration, reason), JSON.parse);
+  maintain({ services, duration, reason = '', by }) {
+    return run(() => this.#native.maintain(services, duration, reason, by), fromCore);
   }
 
-  endMaintenance({ window } = {}) {
-    return run(() => this.#native.endMaintenance(window), JSON.parse);
+  endMaintenance({ window, by } = {}) {
+    return run(() => this.#native.endMaintenance(window, by), fromCore);
   }
 
   events({ signal, since, onNotice, ...query } = {}) {
     const from = since === undefined ? undefined : new Date(since).toISOString();
-    return new Deliveries(now(() => this.#native.events({ ...query, since: from })), signal, onNotice);
+    return new Subscription(now(() => this.#native.events({ ...query, since: from })), signal, onNotice);
   }
 
   reload() {
-    return run(() => this.#native.reload(), JSON.parse);
+    return run(() => this.#native.reload(), fromCore);
   }
 
   testAlert({ sink } = {}) {
-    return run(() => this.#native.testAlert(sink), JSON.parse);
+    return run(() => this.#native.testAlert(sink), fromCore);
   }
 }
 

@@ -4,29 +4,33 @@ const { run } = require('./bridge.js');
 
 const nothing = () => undefined;
 
-/** An async iterable over what the compiled part gives in batches: JSON arrays, and null at the end. */
+/** An async iterable over a native stream, which gives batches: JSON arrays, and null at the end. */
 class Stream {
   #native;
   #signal;
   #waiting = [];
   #isOver = false;
-  /** The question under way: whoever asks meanwhile asks after it. */
+  /** The `next()` under way: the following one waits for it. */
   #asking = Promise.resolve();
+  #ready;
   #onAbort = () => this.close();
 
   constructor(stream, signal) {
     this.#native = stream;
     this.#signal = signal;
+    this.#ready = run(() => stream.open(), nothing);
+    // Whoever iterates sees the failure; without an iteration it is not an unhandled rejection.
+    this.#ready.catch(nothing);
     if (signal?.aborted) this.close();
     else signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  /** Resolves when it has begun. */
+  /** Resolves when the stream is open. */
   ready() {
-    return Promise.resolve();
+    return this.#ready;
   }
 
-  /** What an item is for the user; undefined for one that is not for them. */
+  /** Converts an item for the user; undefined skips it. */
   convert(item) {
     return item;
   }
@@ -38,7 +42,7 @@ class Stream {
   }
 
   async #next() {
-    await this.ready();
+    if (!this.#isOver) await this.#ready;
     for (;;) {
       this.#signal?.throwIfAborted();
       if (this.#isOver) return { done: true, value: undefined };

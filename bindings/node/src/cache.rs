@@ -1,8 +1,8 @@
-//! The cache.
+//! [`Cache`]: the cache.
 
 #![expect(clippy::needless_pass_by_value, reason = "arguments from JavaScript are owned")]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jarvis_core::cache::{
     Cache as Store, CacheValue, Condition, Entry, Lifetime, LoadOptions, SetOptions, loader,
@@ -15,6 +15,7 @@ use crate::bridge::{Bridge, Place, now};
 use crate::convert::{Answer, Value, json, millis};
 use crate::error::{Failure, Thrown};
 use crate::foreign::Foreign;
+use crate::lazy::Lazy;
 
 /// How a value is stored.
 #[napi(object)]
@@ -26,7 +27,7 @@ pub struct StoreOptions {
     pub if_absent: Option<bool>,
     /// Only when there is one.
     pub if_present: Option<bool>,
-    /// What it can be invalidated by.
+    /// Tags to invalidate it by.
     pub tags: Option<Vec<String>>,
 }
 
@@ -36,11 +37,11 @@ pub struct StoreOptions {
 pub struct FetchOptions {
     /// How it is stored.
     pub store: StoreOptions,
-    /// How long after its end it may be given, in milliseconds.
+    /// How long after its expiry it may be served, in milliseconds.
     pub stale: Option<f64>,
     /// The weight of early refresh.
     pub early: Option<f64>,
-    /// How long another process may take, in milliseconds.
+    /// How long to wait for the load of another process, in milliseconds.
     pub wait: Option<f64>,
 }
 
@@ -96,7 +97,7 @@ fn value(given: Given) -> CacheValue {
 /// As text, for `JSON.parse`.
 fn text(value: &CacheValue) -> Result<Value> {
     let text = value.as_str().ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, "the cached value is no JSON; read it with getBytes")
+        Error::new(ErrorKind::Corrupt, "the cached value is not JSON; read it with getBytes")
     })?;
     Ok(Value::Text(text.to_owned()))
 }
@@ -109,44 +110,28 @@ fn texts(value: Option<CacheValue>, as_bytes: bool) -> Result<Value> {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Opened {
-    jarvis: jarvis_core::Jarvis,
-    cache: Arc<OnceLock<Arc<dyn Store>>>,
-}
-
-impl Opened {
-    /// Opens it at its first use.
-    async fn get(&self) -> Result<&dyn Store> {
-        if let Some(cache) = self.cache.get() {
-            return Ok(&**cache);
-        }
-        let cache = self.jarvis.cache().await?;
-        Ok(&**self.cache.get_or_init(|| cache))
-    }
-}
-
 /// The cache.
 #[napi]
 #[derive(Debug)]
 pub struct Cache {
-    opened: Opened,
+    cache: Lazy<dyn Store>,
     bridge: Bridge,
     place: Place,
 }
 
 impl Cache {
     pub(crate) fn new(jarvis: jarvis_core::Jarvis, bridge: Bridge, place: Place) -> Self {
-        Self { opened: Opened { jarvis, cache: Arc::default() }, bridge, place }
+        let cache = Lazy::new(jarvis, |jarvis| Box::pin(jarvis.cache()));
+        Self { cache, bridge, place }
     }
 
     fn answer<F, T, Fut>(&self, work: F) -> Result<Answer, Thrown>
     where
-        F: FnOnce(Opened) -> Fut,
+        F: FnOnce(Lazy<dyn Store>) -> Fut,
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Into<Value>,
     {
-        self.bridge.answer(self.place, work(self.opened.clone()))
+        self.bridge.answer(self.place, work(self.cache.clone()))
     }
 }
 
@@ -155,9 +140,8 @@ impl Cache {
     /// The value of a key, as text or as bytes.
     #[napi(ts_return_type = "string | Buffer | null | number")]
     pub fn get(&self, key: String, as_bytes: bool) -> Result<Answer, Thrown> {
-        let opened = self.opened.cache.get();
         let known = now(|| {
-            let value = opened?.get_now(&key)?;
+            let value = self.cache.opened()?.get_now(&key)?;
             Some(value.and_then(|value| texts(value, as_bytes)).map_err(Failure::from))
         });
         known.unwrap_or_else(|| {
@@ -167,7 +151,7 @@ impl Cache {
         })
     }
 
-    /// Stores a value; whether it did.
+    /// Stores a value; true when it was stored.
     #[napi(ts_return_type = "boolean | number")]
     pub fn set(
         &self,
@@ -226,7 +210,10 @@ impl Cache {
     pub fn increment(&self, key: String, by: String, ttl: Option<f64>) -> Result<Answer, Thrown> {
         self.answer(|cache| async move {
             let by: i64 = by.parse().map_err(|_| {
-                Error::new(ErrorKind::InvalidInput, format!("{by} is no whole number of 64 bits"))
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("invalid increment {by}: give a whole number of 64 bits"),
+                )
             })?;
             let lifetime = ttl.map(lifetime).transpose()?;
             Ok(cache.get().await?.increment(&key, by, lifetime).await?)
@@ -253,7 +240,7 @@ impl Cache {
         })
     }
 
-    /// Makes all with this tag miss.
+    /// Invalidates every entry with this tag.
     #[napi(ts_return_type = "null | number")]
     pub fn invalidate_tag(&self, tag: String) -> Result<Answer, Thrown> {
         self.answer(|cache| async move { Ok(cache.get().await?.invalidate_tag(&tag).await?) })
@@ -267,13 +254,13 @@ impl Cache {
         )
     }
 
-    /// Makes all miss.
+    /// Invalidates every entry.
     #[napi(ts_return_type = "null | number")]
     pub fn flush(&self) -> Result<Answer, Thrown> {
         self.answer(|cache| async move { Ok(cache.get().await?.flush().await?) })
     }
 
-    /// What it has seen, as JSON.
+    /// Counters of this process, as JSON.
     #[napi(ts_return_type = "string | number")]
     pub fn stats(&self) -> Result<Answer, Thrown> {
         self.answer(|cache| async move { Ok(json(&cache.get().await?.stats().await?)?) })
@@ -287,15 +274,15 @@ impl Cache {
         options: FetchOptions,
         function: u32,
     ) -> Result<Answer, Thrown> {
-        let function = Arc::new(Foreign::new(self.bridge.shared(), function));
-        let opened = self.opened.clone();
-        // A load waits, and refreshes in the background.
+        let function = Arc::new(Foreign::new(self.bridge.inbox(), function));
+        let cache = self.cache.clone();
+        // It waits for the loader, and may refresh in the background.
         self.bridge.answer(Place::Runtime, async move {
             let load = loader(move || {
                 let function = Arc::clone(&function);
                 async move { function.call("[]".to_owned(), None).await.map(CacheValue::from) }
             });
-            let loaded = opened.get().await?.get_or_load(&key, options.read()?, load).await?;
+            let loaded = cache.get().await?.get_or_load(&key, options.read()?, load).await?;
             Ok(text(&loaded)?)
         })
     }

@@ -1,4 +1,4 @@
-//! What crosses the border: `Value` on the Rust side, [`Answer`] for JavaScript.
+//! What crosses to JavaScript: `Value` on the Rust side, [`Answer`] on the other.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use jarvis_core::{Error, ErrorKind, Result};
 use napi::bindgen_prelude::{Buffer, Either, Either4, Either6, Latin1String, Null};
 use serde::Serialize;
 
-/// What a call gives. Whole numbers of 64 bits cross as text: a number of JavaScript has 53.
+/// The answer of a call. Whole numbers of 64 bits cross as text: a JavaScript number holds 53.
 #[derive(Debug)]
 pub(crate) enum Value {
     Nothing,
@@ -18,7 +18,7 @@ pub(crate) enum Value {
     List(Vec<Value>),
 }
 
-/// Text for JavaScript. ASCII, which is Latin-1 too, is copied there; other text is decoded.
+/// Text for JavaScript. ASCII is Latin-1 too and is copied; other text has to be decoded.
 pub type Text = Either<Latin1String, String>;
 
 /// A `Value` without a list.
@@ -100,7 +100,7 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 /// As JSON.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<Value> {
     serde_json::to_string(value).map(Value::Text).map_err(|error| {
-        Error::new(ErrorKind::Internal, "an answer has no form in JSON").with_source(error)
+        Error::new(ErrorKind::Internal, "an answer has no JSON form").with_source(error)
     })
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn millis(millis: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(millis / 1_000.0).map_err(|_| {
         Error::new(
             ErrorKind::InvalidInput,
-            format!("{millis} is no time span: give milliseconds, 0 or more"),
+            format!("invalid duration {millis}: give milliseconds, 0 or more"),
         )
     })
 }

@@ -1,4 +1,4 @@
-//! Errors cross the border as JSON, and become `JarvisError` on the other side.
+//! Errors cross to JavaScript as JSON, and become a `JarvisError` there.
 
 use std::error::Error as _;
 
@@ -7,15 +7,15 @@ use jarvis_core::{Error, ErrorKind, Retry};
 use serde::{Deserialize, Serialize};
 
 use crate::convert::millis;
-use crate::session::packed;
+use crate::packed::packed;
 
-/// Marks an error that is one of ours, for `lib/error.js`.
+/// Marks an error of the library, for `lib/failure.js`.
 const MARK: &str = "JARVIS";
 
 /// What a function of this addon throws.
 pub type Thrown = napi::Error<&'static str>;
 
-/// What was asked for failed.
+/// Why a call failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     error: Error,
@@ -28,7 +28,7 @@ impl Failure {
         Self { error, current: Some(current) }
     }
 
-    /// As `lib/error.js` reads it.
+    /// As `lib/failure.js` reads it.
     pub(crate) fn to_json(&self) -> String {
         let error = &self.error;
         let mut causes = Vec::new();
@@ -51,7 +51,7 @@ impl Failure {
             causes,
             current: self.current.as_deref().map(packed),
         };
-        // Texts and numbers always have a form in JSON.
+        // Texts and numbers always have a JSON form.
         serde_json::to_string(&crossing).unwrap_or_default()
     }
 }
@@ -85,7 +85,7 @@ pub(crate) fn thrown(error: Error) -> Thrown {
     Failure::from(error).into()
 }
 
-/// What a JavaScript function threw, as `lib/error.js` tells it.
+/// What a JavaScript function threw, as `lib/failure.js` writes it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Caught {
     kind: ErrorKind,
@@ -106,7 +106,7 @@ impl Caught {
         else {
             return Error::new(
                 ErrorKind::Internal,
-                "a JavaScript function threw something unreadable",
+                "the error of a JavaScript function is unreadable",
             );
         };
         let mut error = Error::new(kind, message);

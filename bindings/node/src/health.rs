@@ -1,26 +1,27 @@
-//! Health: what is well.
+//! [`Health`]: the state of the services.
 
-use std::sync::Arc;
+use std::future::ready;
 use std::time::Duration;
 
-use jarvis_core::health::aggregator::{Change, Changes};
+use futures_util::StreamExt as _;
+use futures_util::stream::unfold;
+use jarvis_core::health::aggregator::Change;
 use jarvis_core::jarvis::DEFAULT_WINDOW;
 use jarvis_core::vocabulary::ServiceId;
 use jarvis_core::{Error, Result};
 use napi_derive::napi;
 use serde_json::json;
-use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, Place};
 use crate::convert::{Answer, json, millis};
 use crate::error::{Thrown, thrown};
+use crate::stream::{Items, Stream};
 
 fn services(names: Option<Vec<String>>) -> Result<Vec<ServiceId>> {
     names.unwrap_or_default().into_iter().map(ServiceId::new).collect()
 }
 
-/// What is well.
+/// The state of the services.
 #[napi]
 #[derive(Debug)]
 pub struct Health {
@@ -45,13 +46,22 @@ impl Health {
         })
     }
 
-    /// What this process knows, as JSON.
+    /// The services as the loop of this state directory sees them, as JSON.
+    #[napi(ts_return_type = "string | number")]
+    pub fn status(&self) -> Result<Answer, Thrown> {
+        let jarvis = self.jarvis.clone();
+        self.bridge.answer(Place::Runtime, async move {
+            Ok(json(&jarvis.attach().await.status().await?)?)
+        })
+    }
+
+    /// What the checks of this process say, as JSON.
     #[napi(ts_return_type = "string")]
     pub fn snapshot(&self) -> Result<Answer, Thrown> {
         Ok(json(&self.jarvis.health().snapshot()).map_err(thrown)?.into())
     }
 
-    /// Does the loop of this process go round? As JSON.
+    /// Is the loop of this process alive? As JSON.
     #[napi(ts_return_type = "string")]
     pub fn healthz(&self) -> Result<Answer, Thrown> {
         Ok(json(&self.jarvis.healthz()).map_err(thrown)?.into())
@@ -78,48 +88,29 @@ impl Health {
         self.bridge.answer(Place::Runtime, async move { Ok(jarvis.metrics().await?) })
     }
 
-    /// The changes, beginning with what is known.
+    /// The state changes of a service, or of all, beginning with the present state.
     #[napi]
-    pub fn watch(&self) -> Watch {
-        Watch {
-            changes: Arc::new(Mutex::new(self.jarvis.health().changes())),
-            closed: CancellationToken::new(),
-            bridge: self.bridge.clone(),
-        }
+    pub fn watch(&self, service: Option<String>) -> Result<Stream, Thrown> {
+        let service = service.map(ServiceId::new).transpose().map_err(thrown)?;
+        let changes = self.jarvis.health().changes();
+        let opening = Box::pin(async move {
+            let changes =
+                unfold(
+                    changes,
+                    |mut changes| async move { Some((changes.next().await?, changes)) },
+                );
+            let wanted = move |change: &Change| {
+                ready(service.as_ref().is_none_or(|service| *service == change.service))
+            };
+            let items: Items = Box::pin(changes.filter(wanted).map(|change| Ok(text(&change))));
+            Ok(items)
+        });
+        Ok(Stream::new(self.bridge.clone(), Place::Here, opening))
     }
 }
 
-/// Changes of services, as they come.
-#[napi]
-#[derive(Debug)]
-pub struct Watch {
-    changes: Arc<Mutex<Changes>>,
-    closed: CancellationToken,
-    bridge: Bridge,
-}
-
-#[napi]
-impl Watch {
-    /// The next change as a JSON array of one; null at the end.
-    #[napi(ts_return_type = "string | null | number")]
-    pub fn next(&self) -> Result<Answer, Thrown> {
-        let (changes, closed) = (Arc::clone(&self.changes), self.closed.clone());
-        self.bridge.answer(Place::Here, async move {
-            let next = async { changes.lock().await.next().await };
-            let change = closed.run_until_cancelled(next).await.flatten();
-            Ok(change.map(|change| crossing(&change)))
-        })
-    }
-
-    /// Ends it; who waits gets null.
-    #[napi]
-    pub fn close(&self) {
-        self.closed.cancel();
-    }
-}
-
-fn crossing(change: &Change) -> String {
-    let change = json!([{
+fn text(change: &Change) -> String {
+    let change = json!({
         "service": change.service,
         "state": change.state,
         "cause": change.cause,
@@ -128,6 +119,6 @@ fn crossing(change: &Change) -> String {
         "instance": change.instance,
         "watched": change.watched,
         "at": change.at,
-    }]);
+    });
     change.to_string()
 }

@@ -18,40 +18,40 @@ use crate::foreign::Foreign;
 /// The kind of backends that are an object: `type = "javascript"`, `via = "javascript"`.
 const JAVASCRIPT: &str = "javascript";
 
-/// A function that calls the methods of an object, and which those are.
+/// A function that calls the methods of an object, and the methods that there are.
 #[napi(object)]
 #[derive(Debug, Deserialize)]
 pub struct Offered {
     /// Called with the method and its argument.
     pub function: u32,
-    /// By the names that the core calls them by.
+    /// By the core's names.
     pub methods: Vec<String>,
 }
 
-/// What a program wrote in JavaScript.
+/// The backends that a program wrote in JavaScript.
 #[derive(Debug, Default)]
 pub(crate) struct Backends {
     /// Objects, by the name in `object = "…"`.
     pub(crate) objects: Option<HashMap<String, Offered>>,
-    /// Functions that make them of their settings, by kind.
+    /// Functions that make objects from their settings, by kind.
     pub(crate) probes: Option<HashMap<String, u32>>,
     pub(crate) restarters: Option<HashMap<String, u32>>,
     pub(crate) sinks: Option<HashMap<String, u32>>,
 }
 
 impl Backends {
-    /// Those, beside what the core has.
+    /// The core's registry with these added.
     pub(crate) fn registry(self, bridge: &Bridge, left_behind: &LeftBehind) -> Registry {
         let objects = self.objects.unwrap_or_default().into_iter();
         let objects = objects.map(|(name, offered)| {
-            let function = Foreign::new(bridge.shared(), offered.function);
+            let function = Foreign::new(bridge.inbox(), offered.function);
             (name, Arc::new(Object { function, methods: offered.methods }))
         });
         let objects = Arc::new(objects.collect::<HashMap<_, _>>());
         let makers = |functions: Option<HashMap<String, u32>>| {
             let functions = functions.unwrap_or_default().into_iter();
             let made = functions.map(|(kind, function)| {
-                let factory = Arc::new(Foreign::new(bridge.shared(), function));
+                let factory = Arc::new(Foreign::new(bridge.inbox(), function));
                 (kind, Maker::Factory(factory))
             });
             let given = Maker::Given(Arc::clone(&objects));
@@ -92,7 +92,7 @@ enum Maker {
     Factory(Arc<Foreign>),
 }
 
-/// What a section says whose backend is an object.
+/// The keys of a section whose backend is an object.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Named {
@@ -105,7 +105,7 @@ impl Maker {
             Self::Given(objects) => {
                 let Named { object } = section.parse()?;
                 let found = objects.get(&object).ok_or_else(|| {
-                    section.error("object", "no JavaScript object of this name was given")
+                    section.error("object", "there is no JavaScript object of this name")
                 })?;
                 Ok(Arc::new(Given(Arc::clone(found))))
             }
@@ -117,7 +117,7 @@ impl Maker {
     }
 }
 
-/// An object of JavaScript's with the methods that it has.
+/// A JavaScript object and its methods.
 #[derive(Debug)]
 struct Object {
     function: Foreign,
@@ -127,13 +127,14 @@ struct Object {
 impl Object {
     async fn call(&self, method: &str, argument: &Value, running: Running) -> Result<Value> {
         if !self.has(method) {
-            let message = format!("this object has no method {method}");
+            let message = format!("this object has no method `{method}`");
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
         let answer =
             self.function.call(json!([method, argument]).to_string(), Some(running)).await?;
         serde_json::from_str(&answer).map_err(|error| {
-            Error::new(ErrorKind::Internal, "an answer of JavaScript is no JSON").with_source(error)
+            Error::new(ErrorKind::Internal, "the answer of a JavaScript method is not JSON")
+                .with_source(error)
         })
     }
 
@@ -142,7 +143,7 @@ impl Object {
     }
 }
 
-/// An object that is there.
+/// An object that the program gave.
 #[derive(Debug)]
 struct Given(Arc<Object>);
 
@@ -157,8 +158,8 @@ impl HostedObject for Given {
     }
 }
 
-/// An object that a function makes of its settings when it is first called: JavaScript's thread is
-/// the one that opens the handle, and can't be asked meanwhile.
+/// An object that a factory makes at the first call. It can't be made earlier: JavaScript's thread is
+/// the one that opens the handle, and would have to run the factory meanwhile.
 #[derive(Debug)]
 struct Made(Arc<Making>);
 
@@ -174,9 +175,10 @@ impl Making {
         let make = || async {
             let made = self.factory.call(json!([self.settings]).to_string(), None).await?;
             let Offered { function, methods } = serde_json::from_str(&made).map_err(|error| {
-                Error::new(ErrorKind::Internal, "no object was made").with_source(error)
+                Error::new(ErrorKind::Internal, "the JavaScript factory made no object")
+                    .with_source(error)
             })?;
-            Ok(Object { function: self.factory.beside(function), methods })
+            Ok(Object { function: self.factory.sibling(function), methods })
         };
         self.made.get_or_try_init(make).await
     }

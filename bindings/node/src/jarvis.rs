@@ -1,4 +1,4 @@
-//! The handle.
+//! [`Jarvis`]: the handle.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,12 +24,14 @@ use crate::session::Sessions;
 #[napi(object)]
 #[derive(Debug)]
 pub struct OpenOptions {
-    /// A configuration file. Without it and `config`, one is looked for as the CLI does.
+    /// A configuration file. Without this and `config`, the CLI's search for one applies.
     pub file: Option<String>,
     /// A configuration as the JSON of its tables, instead of a file.
     pub config: Option<String>,
     /// More tables, as JSON, beside those of the file.
     pub extra: Option<String>,
+    /// Overrides all of `[store]`, as far as the backend can hold it.
+    pub store: Option<String>,
     /// Overrides `[store] session`.
     pub sessions: Option<String>,
     /// Overrides `[store] cache`.
@@ -50,21 +52,14 @@ pub struct OpenOptions {
     pub sinks: Option<HashMap<String, u32>>,
 }
 
-fn no_table(error: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::ConfigInvalid, format!("the configuration is no table: {error}"))
-}
-
-fn table_of(json: &str) -> Result<toml::Table> {
-    serde_json::from_str(json).map_err(no_table)
-}
-
-fn text_of(tables: &toml::Table) -> Result<String> {
-    toml::to_string(tables).map_err(no_table)
-}
-
 fn source(options: OpenOptions) -> Result<Source> {
-    let OpenOptions { file, config, extra, sessions, cache, bus, state_dir, mode, .. } = options;
-    let mut source = Source::from_environment();
+    let OpenOptions { file, config, extra, store, sessions, cache, bus, state_dir, mode, .. } =
+        options;
+    // Without a file the configuration is empty: the services that the CLI has then are not ours.
+    let mut source = Source::from_environment().with_fallback("");
+    if let Some(store) = store {
+        source = source.with_store(&store);
+    }
     for (name, value) in [
         ("JARVIS_STORE__SESSION", sessions),
         ("JARVIS_STORE__CACHE", cache),
@@ -77,29 +72,34 @@ fn source(options: OpenOptions) -> Result<Source> {
         }
     }
     if let Some(config) = config {
-        return Ok(source.with_text(text_of(&table_of(&config)?)?));
+        return source.with_json(&config);
     }
     if let Some(file) = file {
         source = source.with_file(PathBuf::from(file));
     }
-    beside(source, extra.as_deref().unwrap_or("{}"))
+    match extra {
+        Some(extra) => beside(source, &extra),
+        None => Ok(source),
+    }
 }
 
-/// The file that `source` leads to with more tables beside it. Without a file there are those
-/// alone, not the services that the command line knows then.
+/// Adds tables to those of the file that `source` leads to.
 fn beside(source: Source, extra: &str) -> Result<Source> {
-    let mut tables = table_of(extra)?;
-    // What can't be read is told when it is opened.
+    let mut tables: serde_json::Map<String, serde_json::Value> = serde_json::from_str(extra)
+        .map_err(|error| {
+            Error::new(ErrorKind::InvalidInput, "the tables are not a JSON object")
+                .with_source(error)
+        })?;
+    // A file that can't be read is reported when the handle opens.
     let Some(found) = Config::inspect(&source).0 else { return Ok(source) };
-    match found.file() {
-        Some(_) if tables.is_empty() => return Ok(source),
-        Some(file) => {
-            let file = std::path::absolute(file)?.display().to_string();
-            tables.insert("include".to_owned(), vec![file].into());
-        }
-        None => {}
+    if tables.is_empty() {
+        return Ok(source);
     }
-    Ok(source.with_text(text_of(&tables)?))
+    if let Some(file) = found.file() {
+        let file = std::path::absolute(file)?.display().to_string();
+        tables.insert("include".to_owned(), vec![file].into());
+    }
+    source.with_json(&serde_json::Value::Object(tables).to_string())
 }
 
 /// The handle of a configuration. Opening it starts and connects nothing.
@@ -113,7 +113,7 @@ pub struct Jarvis {
     left_behind: LeftBehind,
 }
 
-/// What lies in memory needs no runtime.
+/// A store in memory needs no runtime.
 fn place(scheme: &str) -> Place {
     if scheme == "memory" { Place::Here } else { Place::Runtime }
 }
@@ -132,7 +132,7 @@ impl Jarvis {
         let left_behind = LeftBehind::new();
         let registry = backends.registry(bridge, &left_behind);
         let source = source(options).map_err(thrown)?;
-        // A bus on a server is made of the runtime.
+        // A bus on a server needs the runtime when it is made.
         let _entered = match Config::inspect(&source).0 {
             Some(config) if place(config.store.bus.scheme()) == Place::Runtime => {
                 Some(crate::runtime::get().map_err(thrown)?.enter())
@@ -165,13 +165,13 @@ impl Jarvis {
         Events::new(&self.jarvis, self.bridge.clone(), place)
     }
 
-    /// What is well.
+    /// The state of the services.
     #[napi]
     pub fn health(&self) -> Health {
         Health::new(self.jarvis.clone(), self.bridge.clone())
     }
 
-    /// What a person asks for.
+    /// The commands of a person.
     #[napi]
     pub fn operator(&self) -> Operator {
         Operator::new(self.jarvis.clone(), self.bridge.clone())
@@ -183,7 +183,7 @@ impl Jarvis {
         self.jarvis.config().file().map(|file| file.display().to_string())
     }
 
-    /// How many calls of JavaScript objects nobody waits for any more that have not ended.
+    /// How many calls of JavaScript objects go on although their deadline has passed.
     #[napi(getter)]
     pub fn left_behind(&self) -> u32 {
         u32::try_from(self.left_behind.count()).unwrap_or(u32::MAX)
@@ -202,13 +202,13 @@ impl Jarvis {
         })
     }
 
-    /// Ends `run`, which resolves when all is in order.
+    /// Ends `run`, which resolves when everything is written and closed.
     #[napi]
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Ends what goes on behind the stores.
+    /// Ends the background work of the stores.
     #[napi(ts_return_type = "null | number")]
     pub fn close(&self) -> Result<Answer, Thrown> {
         let jarvis = self.jarvis.clone();

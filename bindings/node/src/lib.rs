@@ -1,22 +1,28 @@
-//! `jarvis-core` for Node.js. This crate converts, and decides nothing; `lib/*.js` makes classes
-//! and promises of what it gives, and `index.d.ts` is what people read.
+//! `jarvis-core` for Node.js. This crate only converts; `lib/*.js` wraps it in classes and promises,
+//! and `index.d.ts` documents the package.
 
 pub mod bridge;
 pub mod cache;
+mod calls;
 pub mod convert;
+mod delivery;
+#[cfg(feature = "echo")]
+pub mod echo;
 pub mod error;
 pub mod events;
 mod foreign;
 pub mod health;
 pub mod hosted;
+mod inbox;
 pub mod jarvis;
-pub mod log;
+mod lazy;
 pub mod operator;
+mod packed;
 mod runtime;
 pub mod session;
-pub mod trial;
+pub mod stream;
 
-/// What JavaScript's thread allocates is freed by the runtime's, and the other way round. That is what
-/// this allocator is good at, and what the system's takes locks for.
+/// JavaScript's thread frees what the runtime allocates, and the reverse. This allocator is built for
+/// that; the system's takes locks.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

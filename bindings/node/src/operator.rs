@@ -1,20 +1,58 @@
-//! The operator: what a person asks of it.
+//! [`Operator`]: the commands of a person.
 
-use jarvis_core::jarvis::{ActionAnswer, Attached};
+use jarvis_core::Result;
+use jarvis_core::events::TopicPattern;
+use jarvis_core::jarvis::{Attached, EventsQuery};
 use jarvis_core::operator::Command;
 use jarvis_core::vocabulary::ServiceId;
-use jarvis_core::{Error, Result};
 use napi_derive::napi;
 
 use crate::bridge::{Bridge, Place};
 use crate::convert::{Answer, Value, json, millis};
+use crate::delivery;
 use crate::error::{Failure, Thrown, thrown};
-use crate::log::{Log, LogQuery};
+use crate::stream::Stream;
 
-/// Who asks, in the records.
+/// Who asks, for the record, where `by` is absent.
 const BY: &str = "node";
 
-/// The operator of a state directory: the loop that runs there, else what it left behind.
+fn by(by: Option<String>) -> String {
+    by.unwrap_or_else(|| BY.to_owned())
+}
+
+/// Which events of the log are wanted.
+#[napi(object)]
+#[derive(Debug, Default)]
+pub struct LogQuery {
+    /// Only topics that one of these patterns matches.
+    pub topics: Option<Vec<String>>,
+    /// Only of this service.
+    pub service: Option<String>,
+    /// Retained events from then on, RFC 3339.
+    pub since: Option<String>,
+    /// At most this many retained events, the newest.
+    pub limit: Option<u32>,
+    /// Go on with new events.
+    pub follow: Option<bool>,
+    /// Also what other instances publish.
+    pub everywhere: Option<bool>,
+}
+
+impl LogQuery {
+    fn read(self) -> Result<EventsQuery> {
+        let topics = self.topics.unwrap_or_default();
+        Ok(EventsQuery {
+            topics: topics.iter().map(TopicPattern::new).collect::<Result<_>>()?,
+            service: self.service.map(ServiceId::new).transpose()?,
+            since: self.since.map(|since| since.parse()).transpose()?,
+            limit: self.limit.and_then(|limit| usize::try_from(limit).ok()),
+            follow: self.follow == Some(true),
+            everywhere: self.everywhere == Some(true),
+        })
+    }
+}
+
+/// The operator of a state directory: the loop that runs there, else what the last loop left behind.
 #[napi]
 #[derive(Debug)]
 pub struct Operator {
@@ -40,20 +78,16 @@ impl Operator {
 
     fn act(
         &self,
-        service: String,
         wait: bool,
-        command: impl FnOnce(ServiceId) -> Command + Send + 'static,
+        command: impl FnOnce() -> Result<Command> + Send + 'static,
     ) -> Result<Answer, Thrown> {
-        self.ask(move |attached| async move {
-            let command = command(ServiceId::new(service)?);
-            json(&attached.act(command, wait).await?)
-        })
+        self.ask(move |attached| async move { json(&attached.act(command()?, wait).await?) })
     }
 }
 
 #[napi]
 impl Operator {
-    /// What the services are and what is done about them, as JSON.
+    /// The state of each service and what is done about it, as JSON.
     #[napi(ts_return_type = "string | number")]
     pub fn status(&self) -> Result<Answer, Thrown> {
         self.ask(|attached| async move { json(&attached.status().await?) })
@@ -61,29 +95,38 @@ impl Operator {
 
     /// Restarts a service; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
-    pub fn restart(&self, service: String, wait: bool) -> Result<Answer, Thrown> {
-        self.act(service, wait, |service| Command::Restart { service, by: BY.to_owned() })
+    pub fn restart(
+        &self,
+        service: String,
+        wait: bool,
+        by: Option<String>,
+    ) -> Result<Answer, Thrown> {
+        let by = self::by(by);
+        self.act(wait, || Ok(Command::Restart { service: ServiceId::new(service)?, by }))
     }
 
     /// Stops a service; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
-    pub fn stop(&self, service: String, wait: bool) -> Result<Answer, Thrown> {
-        self.act(service, wait, |service| Command::Stop { service, by: BY.to_owned() })
+    pub fn stop(&self, service: String, wait: bool, by: Option<String>) -> Result<Answer, Thrown> {
+        let by = self::by(by);
+        self.act(wait, || Ok(Command::Stop { service: ServiceId::new(service)?, by }))
     }
 
     /// Starts a service; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
-    pub fn start(&self, service: String, wait: bool) -> Result<Answer, Thrown> {
-        self.act(service, wait, |service| Command::Start { service, by: BY.to_owned() })
+    pub fn start(&self, service: String, wait: bool, by: Option<String>) -> Result<Answer, Thrown> {
+        let by = self::by(by);
+        self.act(wait, || Ok(Command::Start { service: ServiceId::new(service)?, by }))
     }
 
     /// Clears the budgets, the breaker and the backoff of a service; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
-    pub fn reset(&self, service: String) -> Result<Answer, Thrown> {
-        self.act(service, false, |service| Command::Reset { service, by: BY.to_owned() })
+    pub fn reset(&self, service: String, by: Option<String>) -> Result<Answer, Thrown> {
+        let by = self::by(by);
+        self.act(false, || Ok(Command::Reset { service: ServiceId::new(service)?, by }))
     }
 
-    /// Holds every action; the answer as JSON.
+    /// Pauses all actions; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
     pub fn pause(&self, reason: String, lasting: Option<f64>) -> Result<Answer, Thrown> {
         self.ask(move |attached| async move {
@@ -93,8 +136,9 @@ impl Operator {
 
     /// Acts again; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
-    pub fn resume(&self) -> Result<Answer, Thrown> {
-        self.command(|| Ok(Command::Resume { by: BY.to_owned() }))
+    pub fn resume(&self, by: Option<String>) -> Result<Answer, Thrown> {
+        let by = self::by(by);
+        self.act(false, || Ok(Command::Resume { by }))
     }
 
     /// Opens a maintenance window; the answer as JSON.
@@ -104,30 +148,35 @@ impl Operator {
         services: Vec<String>,
         duration: f64,
         reason: String,
+        by: Option<String>,
     ) -> Result<Answer, Thrown> {
-        self.command(move || {
-            Ok(Command::Maintain {
-                services,
-                duration: millis(duration)?,
-                by: BY.to_owned(),
-                reason,
-            })
+        let by = self::by(by);
+        self.act(false, move || {
+            Ok(Command::Maintain { services, duration: millis(duration)?, by, reason })
         })
     }
 
-    /// Closes a maintenance window, or each; the answer as JSON.
+    /// Closes a maintenance window, or all; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
-    pub fn end_maintenance(&self, window: Option<u32>) -> Result<Answer, Thrown> {
-        self.command(move || {
-            Ok(Command::EndMaintenance { window: window.map(u64::from), by: BY.to_owned() })
-        })
+    pub fn end_maintenance(
+        &self,
+        window: Option<u32>,
+        by: Option<String>,
+    ) -> Result<Answer, Thrown> {
+        let by = self::by(by);
+        self.act(false, move || Ok(Command::EndMaintenance { window: window.map(u64::from), by }))
     }
 
-    /// What happened, and with `follow` what happens.
+    /// The retained events, and with `follow` those that come.
     #[napi]
-    pub fn events(&self, query: Option<LogQuery>) -> Result<Log, Thrown> {
-        let (jarvis, bridge) = (self.jarvis.clone(), self.bridge.clone());
-        Log::new(jarvis, query.unwrap_or_default(), bridge).map_err(thrown)
+    pub fn events(&self, query: Option<LogQuery>) -> Result<Stream, Thrown> {
+        let query = query.unwrap_or_default().read().map_err(thrown)?;
+        let jarvis = self.jarvis.clone();
+        let opening =
+            Box::pin(
+                async move { Ok(delivery::of_log(jarvis.attach().await.events(query).await?)) },
+            );
+        Ok(Stream::new(self.bridge.clone(), Place::Runtime, opening))
     }
 
     /// Makes the loop read its configuration again; what changed, as JSON.
@@ -136,21 +185,9 @@ impl Operator {
         self.ask(|attached| async move { json(&attached.reload().await?) })
     }
 
-    /// Sends a test alert to a sink, or to each; how each took it, as JSON.
+    /// Sends a test alert to a sink, or to each; what each answered, as JSON.
     #[napi(ts_return_type = "string | number")]
     pub fn test_alert(&self, sink: Option<String>) -> Result<Answer, Thrown> {
         self.ask(|attached| async move { json(&attached.alert_test(sink).await?) })
-    }
-}
-
-impl Operator {
-    fn command(
-        &self,
-        command: impl FnOnce() -> Result<Command> + Send + 'static,
-    ) -> Result<Answer, Thrown> {
-        self.ask(|attached| async move {
-            let answer: Result<ActionAnswer, Error> = attached.act(command()?, false).await;
-            json(&answer?)
-        })
     }
 }

@@ -1,10 +1,8 @@
-//! Sessions.
+//! [`Sessions`]: the sessions.
 
 #![expect(clippy::too_many_arguments, reason = "`save` has its fields as arguments")]
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jarvis_core::session::{
@@ -19,8 +17,10 @@ use serde::Serialize;
 use crate::bridge::{Bridge, Place, now};
 use crate::convert::{Answer, Value, json, millis};
 use crate::error::{Failure, Thrown, thrown};
+use crate::lazy::Lazy;
+use crate::packed::head;
 
-/// A session as it is given.
+/// A session from JavaScript.
 #[napi(object)]
 #[derive(Debug)]
 pub struct SessionInput {
@@ -30,7 +30,7 @@ pub struct SessionInput {
     pub user: Option<String>,
     /// Its data, as JSON text.
     pub data: String,
-    /// The version that is changed; 0 for one that was never stored.
+    /// The version that it changes; 0 for a session that was never stored.
     pub version: Option<f64>,
     /// How long it lives, in milliseconds.
     pub ttl: Option<f64>,
@@ -38,16 +38,23 @@ pub struct SessionInput {
     pub ip: Option<String>,
     /// The visitor's browser.
     pub user_agent: Option<String>,
-    /// Over whatever is stored.
+    /// The prefix of the store that made it.
+    pub prefix: Option<String>,
+    /// Overwrite whatever is stored.
     pub force: Option<bool>,
 }
 
-fn meta(ip: Option<String>, user_agent: Option<String>) -> Result<SessionMeta> {
+fn meta(
+    ip: Option<String>,
+    user_agent: Option<String>,
+    prefix: Option<String>,
+) -> Result<SessionMeta> {
     let mut meta = SessionMeta::new();
+    meta.prefix = prefix;
     if let Some(ip) = ip {
-        let address: IpAddr = ip
-            .parse()
-            .map_err(|_| Error::new(ErrorKind::InvalidInput, format!("{ip:?} is no IP address")))?;
+        let address: IpAddr = ip.parse().map_err(|_| {
+            Error::new(ErrorKind::InvalidInput, format!("invalid IP address {ip:?}"))
+        })?;
         meta = meta.with_ip(address);
     }
     if let Some(user_agent) = user_agent {
@@ -56,13 +63,16 @@ fn meta(ip: Option<String>, user_agent: Option<String>) -> Result<SessionMeta> {
     Ok(meta)
 }
 
-/// A version as JavaScript counts.
+/// A version, which is a number in JavaScript.
 fn version(number: f64) -> Result<u64> {
     let whole = number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
     let version = number as u64;
     whole.then_some(version).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidInput, format!("{number} is no version of a session"))
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("invalid session version {number}: give a whole number"),
+        )
     })
 }
 
@@ -72,92 +82,37 @@ impl SessionInput {
         new.id = self.id.map(SessionId::new).transpose()?;
         new.user = self.user.map(UserId::new).transpose()?;
         new.ttl = self.ttl.map(millis).transpose()?;
-        new.meta = meta(self.ip, self.user_agent)?;
+        new.meta = meta(self.ip, self.user_agent, self.prefix)?;
         Ok(new)
     }
 
     fn into_save(self) -> Result<Save> {
         let id =
-            self.id.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "a session has an id"))?;
+            self.id.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the session has no id"))?;
         let ttl = millis(self.ttl.unwrap_or_default())?;
         let mut session = Session::new(SessionId::new(id)?, ttl);
         session.user = self.user.map(UserId::new).transpose()?;
         session.data = SessionData::parse(self.data)?;
         session.version = version(self.version.unwrap_or_default())?;
-        session.meta = meta(self.ip, self.user_agent)?;
+        session.meta = meta(self.ip, self.user_agent, self.prefix)?;
         Ok(if self.force == Some(true) { Save::forced(session) } else { Save::new(session) })
     }
 }
 
-/// All of a session but its data: a JSON array of id, version, creation, last save, expiry, time
-/// to live (all in milliseconds), user, address and browser.
-fn head(session: &Session) -> String {
-    let numbers = (
-        session.id.expose(),
-        session.version,
-        session.created_at.millis(),
-        session.updated_at.millis(),
-        session.expires_at.millis(),
-        session.ttl.as_millis(),
-    );
-    let mut head = String::with_capacity(256 + session.data.as_str().len());
-    let (id, version, created, updated, expires, ttl) = numbers;
-    head.push('[');
-    quoted(&mut head, Some(id));
-    // Writing to a String does not fail.
-    let _ = write!(head, ",{version},{created},{updated},{expires},{ttl},");
-    quoted(&mut head, session.user.as_ref().map(UserId::as_str));
-    head.push(',');
-    let ip = session.meta.ip.map(|ip| ip.to_string());
-    quoted(&mut head, ip.as_deref());
-    head.push(',');
-    quoted(&mut head, session.meta.user_agent.as_deref());
-    head.push(']');
-    head
-}
-
-fn quoted(to: &mut String, text: Option<&str>) {
-    match text {
-        None => to.push_str("null"),
-        Some(text) if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') => {
-            to.push('"');
-            to.push_str(text);
-            to.push('"');
-        }
-        // A text always has a form in JSON.
-        Some(text) => to.push_str(&serde_json::to_string(text).unwrap_or_default()),
-    }
-}
-
-/// A session as one text: its [`head`], a line break, its data. JavaScript reads each part when it
-/// is asked for.
-pub(crate) fn packed(session: &Session) -> String {
-    let mut packed = head(session);
-    packed.push('\n');
-    packed.push_str(session.data.as_str());
-    packed
-}
-
-impl From<Session> for Value {
-    fn from(session: Session) -> Self {
-        Self::Text(packed(&session))
-    }
-}
-
-/// What was saved, without the data: who saved it has that.
+/// The head of what was saved; the caller has the data.
 fn saved(outcome: SaveOutcome) -> Result<Value, Failure> {
     let failed = |kind, message| Error::new(kind, message).with_operation("session.save");
     match outcome {
         SaveOutcome::Saved(session) => Ok(Value::Text(head(&session))),
         SaveOutcome::Conflict(current) => {
-            let message = "somebody else saved this session first; load it, or take `current`";
+            let message = "somebody else saved this session first; load it again, or use `current`";
             Err(Failure::conflict(failed(ErrorKind::Conflict, message), current))
         }
         _ => Err(failed(ErrorKind::NotFound, "this session expired or was deleted").into()),
     }
 }
 
-/// Names a session: by its id, or by the handle that a listing gave.
+/// The name of a session: its id, or the handle from a listing.
 fn reference(name: &str, is_handle: bool) -> Result<SessionRef> {
     if is_handle {
         SessionHandle::new(name).map(Into::into)
@@ -166,40 +121,24 @@ fn reference(name: &str, is_handle: bool) -> Result<SessionRef> {
     }
 }
 
-/// Where the sessions are kept. Text that these give is a packed session unless said otherwise.
+/// The sessions. A text that a method gives is a packed session unless its doc says otherwise.
 #[napi]
 #[derive(Debug)]
 pub struct Sessions {
-    store: Store,
+    store: Lazy<dyn SessionStore>,
     bridge: Bridge,
     place: Place,
 }
 
-#[derive(Debug, Clone)]
-struct Store {
-    jarvis: jarvis_core::Jarvis,
-    opened: Arc<OnceLock<Arc<dyn SessionStore>>>,
-}
-
-impl Store {
-    /// Opens it at its first use.
-    async fn get(&self) -> Result<&dyn SessionStore> {
-        if let Some(store) = self.opened.get() {
-            return Ok(&**store);
-        }
-        let store = self.jarvis.sessions().await?;
-        Ok(&**self.opened.get_or_init(|| store))
-    }
-}
-
 impl Sessions {
     pub(crate) fn new(jarvis: jarvis_core::Jarvis, bridge: Bridge, place: Place) -> Self {
-        Self { store: Store { jarvis, opened: Arc::default() }, bridge, place }
+        let store = Lazy::new(jarvis, |jarvis| Box::pin(jarvis.sessions()));
+        Self { store, bridge, place }
     }
 
     fn answer<F, T, Fut>(&self, work: F) -> Result<Answer, Thrown>
     where
-        F: FnOnce(Store) -> Fut,
+        F: FnOnce(Lazy<dyn SessionStore>) -> Fut,
         Fut: Future<Output = Result<T, Failure>> + Send + 'static,
         T: Into<Value>,
     {
@@ -221,14 +160,13 @@ impl Sessions {
     #[napi(ts_return_type = "string | null | number")]
     pub fn load(&self, id: String) -> Result<Answer, Thrown> {
         let id = SessionId::new(id).map_err(thrown)?;
-        let opened = self.store.opened.get();
-        let known = now(|| Some(opened?.load_now(&id)?.map_err(Failure::from)));
+        let known = now(|| Some(self.store.opened()?.load_now(&id)?.map_err(Failure::from)));
         known.unwrap_or_else(|| {
             self.answer(|store| async move { Ok(store.get().await?.load(&id).await?) })
         })
     }
 
-    /// Loads a session and lets it live on, in one trip.
+    /// Loads a session and extends it, in one trip.
     #[napi(ts_return_type = "string | null | number")]
     pub fn load_and_extend(&self, id: String, ttl: Option<f64>) -> Result<Answer, Thrown> {
         self.answer(|store| async move {
@@ -237,8 +175,8 @@ impl Sessions {
         })
     }
 
-    /// Saves a session, given as the fields of `SessionInput`; its head alone. Reading an object would
-    /// take as long as the rest.
+    /// Saves a session; its head. The arguments are the fields of `SessionInput`: reading an object
+    /// would take as long as the rest of the call.
     #[napi(ts_return_type = "string | number")]
     pub fn save(
         &self,
@@ -250,9 +188,10 @@ impl Sessions {
         user: Option<String>,
         ip: Option<String>,
         user_agent: Option<String>,
+        prefix: Option<String>,
     ) -> Result<Answer, Thrown> {
         let (id, version, ttl, force) = (Some(id), Some(version), Some(ttl), Some(force));
-        let session = SessionInput { id, user, data, version, ttl, ip, user_agent, force };
+        let session = SessionInput { id, user, data, version, ttl, ip, user_agent, prefix, force };
         self.answer(
             |store| async move { saved(store.get().await?.save(session.into_save()?).await?) },
         )
@@ -266,7 +205,7 @@ impl Sessions {
         })
     }
 
-    /// Lets a session live on; until when, in milliseconds since 1970.
+    /// Extends a session; its new expiry, in milliseconds since 1970.
     #[napi(ts_return_type = "string | null | number")]
     pub fn extend(
         &self,

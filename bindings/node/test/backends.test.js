@@ -82,7 +82,7 @@ describe('a probe in JavaScript', () => {
       [{ verdict: 'pass', colour: 'red' }, /an observation such as/],
       [{ verdict: 'fail', kind: 'tired' }, /an observation such as/],
       [circle, /circular/i],
-      [() => {}, /no form in JSON/],
+      [() => {}, /no JSON form/],
       [{ verdict: 'pass', facts: { n: 1n } }, /BigInt/],
     ]) {
       const { verdict, message } = await checked(probing(t, () => answer));
@@ -105,7 +105,7 @@ describe('a probe in JavaScript', () => {
     const jarvis = probing(t, probe, { timeout: '50ms', interval: '10s' });
     const first = await checked(jarvis);
     assert.deepEqual([first.verdict, first.kind], ['fail', 'timeout']);
-    assert.ok(first.latency_ms >= 50 && first.latency_ms < 5_000);
+    assert.ok(first.latencyMs >= 50 && first.latencyMs < 5_000);
     await isAborted;
     assert.equal(jarvis.leftBehind, 1);
     const second = await checked(jarvis);
@@ -249,17 +249,22 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
   for await (const { state } of jarvis.health.watch()) if (state === 'healthy') break;
   const status = await jarvis.operator.status();
   assert.equal(status.platform.state, 'healthy');
+  const { source, operator } = await jarvis.health.status();
+  assert.deepEqual([source.type, operator.services[0].service], ['live', 'coach']);
+  assert.equal(typeof operator.services[0].lifecycle.phase, 'string');
+  const { loopStats, services } = jarvis.health.snapshot();
+  assert.ok(loopStats.running && loopStats.latenessP99Ms >= 0 && services[0].checks[0].consecutiveFailures === 0);
   assert.match((await jarvis.operator.pause({ reason: 'a show', lasting: 60_000 })).message, /./);
   assert.match((await jarvis.operator.resume()).message, /./);
   const { maintenance } = await jarvis.operator.maintain({ services: ['coach'], duration: 60_000, reason: 'a show' });
   assert.deepEqual(maintenance.services, ['coach']);
   assert.match((await jarvis.operator.endMaintenance()).message, /./);
   assert.match((await jarvis.operator.reset('coach')).message, /./);
-  const { intent } = await jarvis.operator.restart('coach', { wait: true });
+  const { intent } = await jarvis.operator.restart('coach', { by: 'ada' });
   assert.equal(typeof intent, 'string');
   assert.equal(coach.done.length, 2);
   await assert.rejects(jarvis.operator.stop('nobody'), { kind: 'not_found' });
-  await assert.rejects(jarvis.operator.stop('coach', { wait: true }), JarvisError);
+  await assert.rejects(jarvis.operator.stop('coach'), JarvisError);
   assert.ok((await jarvis.health.uptime({ window: 3_600_000 })).services.length === 1);
   assert.match(await jarvis.health.metrics(), /jarvis_/);
   assert.deepEqual(await jarvis.operator.reload(), ['nothing changed']);
@@ -267,9 +272,12 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
   const retained = [];
   for await (const { event, at } of jarvis.operator.events({ since, service: 'coach' })) {
     assert.ok(at >= since);
-    retained.push(event.type);
+    retained.push(event);
   }
-  assert.ok(retained.includes('incident_opened') && retained.includes('incident_recovered'), retained.join());
+  const ofType = (type) => retained.find((event) => event.type === type);
+  assert.equal(typeof ofType('incident_recovered').afterMs, 'number');
+  assert.ok(retained.some(({ type, trigger }) => type === 'action_started' && trigger.type === 'manual'));
+  assert.deepEqual(Object.keys(ofType('incident_opened')).sort(), ['cause', 'incident', 'service', 'type']);
   // What is closed, or read to its end, holds no connection, whether or not it is collected.
   const closed = [];
   for (let n = 0; n < 70; n += 1) {

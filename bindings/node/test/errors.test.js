@@ -1,33 +1,67 @@
 'use strict';
 
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const path = require('node:path');
 const { test } = require('node:test');
 const { Jarvis, JarvisError } = require('..');
-const { bridge, native, run } = require('../lib/bridge.js');
+const { bridge, native, offer, run } = require('../lib/bridge.js');
+const { open } = require('./stores.js');
 
-test('every kind crosses, at once and late', async () => {
-  const kinds = native.trialKinds();
+const { kinds } = JSON.parse(fs.readFileSync(path.join(__dirname, '../../../tests/fixtures/parity/errors.json'), 'utf8'));
+
+test('every kind crosses to the core and back', async (t) => {
+  const handle = native.Jarvis.open(bridge, { config: '{}', cache: 'memory:' });
+  t.after(() => run(() => handle.close()));
+  const cache = handle.cache();
   assert.equal(kinds.length, 16);
-  for (const kind of kinds) {
-    for (const late of [false, true]) {
-      const error = await run(() => native.trialFail(bridge, kind, late)).then(assert.fail, (error) => error);
-      assert.ok(error instanceof JarvisError && error instanceof Error);
-      assert.deepEqual([error.name, error.kind, error.code], ['JarvisError', kind, `ERR_JARVIS_${kind.toUpperCase()}`]);
-      assert.equal(error.message, 'as the trial asked (trial.fail; service: coach)');
-      assert.equal(error.operation, 'trial.fail');
-      assert.deepEqual(error.context, { service: 'coach' });
-      assert.equal(error.cause.message, 'the cause');
-      assert.equal(error.retryable, kind === 'unavailable' || kind === 'rate_limited');
-      assert.equal(error.retry, { timeout: 'indeterminate' }[kind] ?? (error.retryable ? 'safe' : 'never'));
-    }
+  for (const { kind, code } of kinds) {
+    const retry = { timeout: 'indeterminate', unavailable: 'safe', rate_limited: 'safe' }[kind] ?? 'never';
+    const failing = offer(() => {
+      throw new JarvisError('as the test asked', { kind, retry, retryAfter: retry === 'safe' ? 1_500 : undefined });
+    });
+    const error = await run(() => cache.getOrLoad('k', { store: {} }, failing)).then(assert.fail, (error) => error);
+    assert.ok(error instanceof JarvisError && error instanceof Error);
+    assert.deepEqual([error.name, error.kind, error.code], ['JarvisError', kind, code]);
+    assert.match(error.message, /as the test asked/);
+    assert.deepEqual([error.retry, error.retryable], [retry, retry === 'safe']);
+    assert.equal(error.retryAfter, retry === 'safe' ? 1_500 : undefined);
+    const causes = [];
+    for (let { cause } = error; cause !== undefined; { cause } = cause) causes.push(cause.message);
+    assert.match(causes.at(-1), /errors\.test\.js/, 'the stack of what was thrown is the last cause');
   }
 });
 
-test('a panic is an error, at once and late', async () => {
-  for (const late of [false, true]) {
-    const panic = run(() => native.trialPanic(bridge, late));
-    await assert.rejects(panic, { code: 'ERR_JARVIS_INTERNAL', message: /as the trial asked/ });
+test('an error says what failed, and where', async (t) => {
+  const { sessions, operator } = open(t, {}, { sessions: 'memory:' });
+  const made = await sessions.create();
+  const atOnce = await sessions.create({ id: made.id }).then(assert.fail, (error) => error);
+  assert.deepEqual([atOnce.kind, atOnce.operation], ['conflict', 'session.memory.create']);
+  const late = await operator.testAlert({ sink: 'nobody' }).then(assert.fail, (error) => error);
+  assert.ok(late instanceof JarvisError);
+  assert.equal(late.kind, 'not_found');
+});
+
+test('whatever is thrown becomes an error, and ends nothing', async (t) => {
+  const handle = native.Jarvis.open(bridge, { config: '{}', cache: 'memory:' });
+  t.after(() => run(() => handle.close()));
+  const cache = handle.cache();
+  const hostile = Object.defineProperty({}, 'message', {
+    get() {
+      throw new Error('no message');
+    },
+  });
+  for (const thrown of [null, undefined, 7, 'a text', Object.create(null), hostile]) {
+    const failing = offer(() => {
+      throw thrown;
+    });
+    await assert.rejects(run(() => cache.getOrLoad('k', { store: {} }, failing)), { kind: 'internal' });
   }
+});
+
+test('the addon has no function that is only for tests', () => {
+  const classes = ['Bridge', 'Cache', 'Events', 'Health', 'Jarvis', 'Operator', 'Sessions', 'Stream'];
+  assert.deepEqual(Object.keys(native).sort(), [...classes, 'escapePattern'].sort());
 });
 
 test('a wrong configuration is told with all its mistakes', () => {
@@ -39,7 +73,9 @@ test('a wrong configuration is told with all its mistakes', () => {
     return true;
   });
   assert.throws(() => Jarvis.open('/nowhere/jarvis.toml'), { kind: 'config_invalid' });
-  assert.throws(() => Jarvis.open({ a: null }), { kind: 'config_invalid' });
+  assert.throws(() => Jarvis.open({ a: 1 }), { kind: 'config_invalid' });
+  assert.throws(() => Jarvis.open({ store: 'memory:' }), { kind: 'config_invalid' });
+  assert.throws(() => Jarvis.open({ store: [null] }), { kind: 'invalid_input' });
   assert.throws(() => Jarvis.open(7), { kind: 'invalid_input' });
   assert.throws(() => Jarvis.open({}, { sessions: 7 }), { kind: 'invalid_input' });
 });

@@ -77,10 +77,14 @@ test('a call under way keeps it until it is answered', () => {
 
 test('exit with calls in flight is in order', () => {
   run(`
-    const { bridge, native, run } = require(${JSON.stringify(path.join(root, 'lib', 'bridge.js'))});
-    for (let n = 0; n < 100; n += 1) void run(() => native.trialHang(bridge));
-    for (let n = 0; n < 100; n += 1) void run(() => native.trialLate(bridge, 'x'));
-    setImmediate(() => process.exit(0));`);
+    const { Jarvis } = jarvis;
+    const handle = Jarvis.open({}, { sessions: ${JSON.stringify(redisUrl())}, cache: 'memory:' });
+    let loads = 0;
+    const hang = () => new Promise(() => { loads += 1; if (loads === 100) process.exit(0); });
+    for (let n = 0; n < 100; n += 1) {
+      void handle.cache.getOrLoad('k' + n, hang);
+      void handle.sessions.load('nobody' + n);
+    }`);
 });
 
 test('worker threads have it too, end with calls in flight, and harm nobody', () => {
@@ -89,9 +93,8 @@ test('worker threads have it too, end with calls in flight, and harm nobody', ()
     const body = \`
       const { parentPort } = require('node:worker_threads');
       const { Jarvis } = require(process.env.JARVIS_TEST_ROOT);
-      const { bridge, native, run } = require(process.env.JARVIS_TEST_ROOT + '/lib/bridge.js');
       const handle = Jarvis.open({}, { sessions: process.env.JARVIS_TEST_REDIS_URL });
-      void run(() => native.trialHang(bridge));
+      void handle.events.subscribe({ topics: ['nothing'] }).next();
       handle.cache.getOrLoad('k', () => new Promise(() => {}));
       handle.sessions.create({ data: { from: 'worker' } }).then((made) => parentPort.postMessage(made.data.from));
     \`;

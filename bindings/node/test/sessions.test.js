@@ -22,7 +22,7 @@ for (const store of sessionStores) {
       const loaded = await sessions.load(made.id);
       assert.deepEqual(loaded.toJSON(), made.toJSON());
       assert.deepEqual([loaded.user, loaded.version, loaded.ttl], ['ada', 1, 60_000]);
-      assert.deepEqual(loaded.meta, { ip: '::1', userAgent: 'a "b"\n' });
+      assert.deepEqual(loaded.meta, { ip: '::1', userAgent: 'a "b"\n', prefix: null });
       assert.equal(loaded.json, '{"cart":[1]}');
 
       loaded.data.cart.push('ü');

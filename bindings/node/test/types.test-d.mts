@@ -1,5 +1,5 @@
 // Compiled, not run: what the types allow and refuse.
-import jarvisDefault, { Jarvis, JarvisError, type Session, type HealthProbe } from 'jarvis-core';
+import jarvisDefault, { Jarvis, JarvisError, type HealthProbe, type Running, type ServiceState, type Session } from 'jarvis-core';
 
 interface Cart {
   cart: number[];
@@ -31,15 +31,30 @@ await jarvis.cache.set('k', loaded?.data ?? found, { ttl: Infinity, tags: ['a'],
 const cart: Cart = await jarvis.cache.getOrLoad('k', async (signal) => ({ cart: [Number(signal.aborted)] }));
 await jarvis.cache.setMany({ a: cart });
 
-for await (const { payload, at } of jarvis.events.subscribe({ patterns: ['a.*'], signal: AbortSignal.timeout(1) })) {
-  console.log(payload, at.getTime());
+for await (const { payload, at } of jarvis.events.subscribe<Cart>({ patterns: ['a.*'], signal: AbortSignal.timeout(1) })) {
+  console.log(payload?.cart.length, at.getTime());
 }
-for await (const change of jarvis.health.watch()) console.log(change.state);
-const { took_ms: took } = await jarvis.health.check({ services: ['coach'] });
-console.log(took.toFixed(1));
+for await (const { event } of jarvis.operator.events({ follow: true })) {
+  if (event.type === 'incident_recovered') console.log(event.afterMs.toFixed(), event.attempts);
+  if (event.type === 'action_started' && typeof event.action === 'object') console.log(event.action.rollBack.to);
+  // @ts-expect-error names are camelCase
+  if (event.type === 'incident_resolved') console.log(event.after_ms);
+}
+for await (const change of jarvis.health.watch()) console.log(change.state, change.cause?.kind, change.at.getTime());
+const { tookMs, services } = await jarvis.health.check({ services: ['coach'] });
+const latency: number | undefined = services[0]?.checks[0]?.observation.latencyMs;
+console.log(tookMs.toFixed(1), latency);
+const status = await jarvis.health.status();
+const phase: string | undefined = status.operator?.services[0]?.lifecycle.phase;
+const state: ServiceState | undefined = status.health?.services[0]?.checks[0]?.state;
+console.log(phase, state, jarvis.health.snapshot().loopStats.lagMs);
+// @ts-expect-error there is no such field
+console.log(status.operator?.anything);
+const running: Running = { state: 'running', startedAt: '2026-11-21T09:30:00Z' };
+console.log(running);
 
 try {
-  await jarvis.operator.restart('coach', { wait: true });
+  await jarvis.operator.restart('coach', { wait: false, by: 'ada' });
 } catch (error) {
   if (error instanceof JarvisError && error.code === 'ERR_JARVIS_CONFLICT') console.log(error.current?.id, error.retryAfter);
   // @ts-expect-error there is no such code

@@ -1,6 +1,6 @@
 'use strict';
 
-// What index.d.ts says is there, is; and what is there, it says.
+// The types declare exactly what is there.
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const path = require('node:path');
@@ -8,17 +8,19 @@ const { test } = require('node:test');
 const ts = require('typescript');
 const jarvis = require('..');
 
-/** Used by subclasses, and by nobody else. */
+/** For subclasses only. */
 const INTERNAL = new Set(['constructor', 'convert']);
 
-const file = path.join(__dirname, '..', 'index.d.ts');
-const source = ts.createSourceFile(file, fs.readFileSync(file, 'utf8'), ts.ScriptTarget.Latest);
+const root = path.join(__dirname, '..');
+const folder = path.join(root, 'types');
+const files = [path.join(root, 'index.d.ts'), ...fs.readdirSync(folder).map((name) => path.join(folder, name))];
+const statements = files.flatMap((file) => ts.createSourceFile(file, fs.readFileSync(file, 'utf8'), ts.ScriptTarget.Latest).statements);
 const isExported = (node) => ts.canHaveModifiers(node) && ts.getModifiers(node)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword);
 const isStatic = (member) => ts.getModifiers(member)?.some(({ kind }) => kind === ts.SyntaxKind.StaticKeyword) ?? false;
 
 const classes = new Map();
 const values = [];
-for (const node of source.statements.filter(isExported)) {
+for (const node of statements.filter(isExported)) {
   if (ts.isClassDeclaration(node)) classes.set(node.name.text, node);
   if (ts.isClassDeclaration(node) || ts.isFunctionDeclaration(node)) values.push(node.name.text);
   if (ts.isVariableStatement(node)) values.push(...node.declarationList.declarations.map(({ name }) => name.text));

@@ -4,8 +4,10 @@
 const { once } = require('node:events');
 const { createServer } = require('node:http');
 const session = require('express-session');
-const { JarvisStore, errorHandler } = require('../../express');
+const { errorHandler, jarvisStore } = require('../../express');
 const { address, open } = require('../stores.js');
+
+const JarvisStore = jarvisStore(session);
 
 const expresses = [
   ['Express 4', require('express4')],
@@ -87,4 +89,4 @@ function gate() {
   };
 }
 
-module.exports = { Visitor, application, expresses, gate, serve, storeOn };
+module.exports = { JarvisStore, Visitor, application, expresses, gate, serve, storeOn };

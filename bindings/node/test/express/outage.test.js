@@ -3,9 +3,8 @@
 const assert = require('node:assert/strict');
 const { describe, test } = require('node:test');
 const { once } = require('node:events');
-const { JarvisStore } = require('../../express');
 const { open } = require('../stores.js');
-const { Visitor, application, expresses } = require('./apps.js');
+const { JarvisStore, Visitor, application, expresses } = require('./apps.js');
 const { redisServer } = require('./redis.js');
 
 const routes = (app) => {

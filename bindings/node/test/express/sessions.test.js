@@ -2,14 +2,14 @@
 
 const assert = require('node:assert/strict');
 const { describe, test } = require('node:test');
-const { VERSION } = require('../../express');
+const { versionOf } = require('../../express');
 const { sessionStores } = require('../stores.js');
 const { Visitor, application, expresses, gate, storeOn } = require('./apps.js');
 
 /** What the applications of these tests do. */
 function routes(door) {
   return (app) => {
-    app.get('/', (req, res) => res.json({ user: req.session.user ?? null, version: req.session[VERSION] ?? null }));
+    app.get('/', (req, res) => res.json({ user: req.session.user ?? null, version: versionOf(req.session) ?? null }));
     app.post('/login', (req, res, next) => {
       req.session.regenerate((error) => {
         if (error) return next(error);
@@ -32,7 +32,7 @@ function routes(door) {
       req.session.save((error) => {
         if (error) return next(error);
         req.session.second = true;
-        res.json({ version: req.session[VERSION] });
+        res.json({ version: versionOf(req.session) });
       });
     });
     app.post('/reload', (req, res, next) => {
@@ -128,8 +128,8 @@ for (const [name, express] of expresses) {
         const session = { rolling: true, cookie: { maxAge: 60_000 } };
         const { jarvis, visitor } = await applicationOn(t, { session });
         await visitor.ask('/login', { method: 'POST' });
-        const stored = () => jarvis.sessions.load(visitor.sid);
-        await jarvis.sessions.extend(visitor.sid, { ttl: 30_000 });
+        const stored = () => jarvis.sessions.load(`sess:${visitor.sid}`);
+        await jarvis.sessions.extend(`sess:${visitor.sid}`, { ttl: 30_000 });
         const before = await stored();
         const { headers } = await visitor.ask('/');
         const after = await stored();

@@ -5,9 +5,11 @@ const { AsyncLocalStorage } = require('node:async_hooks');
 const { describe, test } = require('node:test');
 const session = require('express-session');
 const { JarvisError } = require('../..');
-const { JarvisStore, VERSION } = require('../../express');
+const { jarvisStore, versionOf } = require('../../express');
 const { sessionStores } = require('../stores.js');
 const apps = require('./apps.js');
+
+const { JarvisStore } = apps;
 
 const refused = (kind) => (error) => error instanceof JarvisError && error.kind === kind;
 const lasting = (millis) => ({ originalMaxAge: null, expires: new Date(Date.now() + millis) });
@@ -25,7 +27,7 @@ for (const storage of sessionStores) {
   describe(`a store of express-session on ${storage}`, () => {
     test('does what connect-redis says that it does', async (t) => {
       const { jarvis, store } = storeOn(t, storage, plain);
-      const endOf = async (sid) => (await jarvis.sessions.load(sid)).expiresAt - Date.now();
+      const endOf = async (sid) => (await jarvis.sessions.load(`sess:${sid}`)).expiresAt - Date.now();
       assert.ok(store instanceof session.Store);
       await store.clear();
 
@@ -171,8 +173,8 @@ for (const storage of sessionStores) {
       for (; one.n < 10; one.n += 1) done.push(store.set('a', one));
       await Promise.all(done);
       assert.equal((await store.get('a')).n, 9);
-      assert.equal(one[VERSION], 10);
-      assert.equal((await store.get('a'))[VERSION], 10);
+      assert.equal(versionOf(one), 10);
+      assert.equal(versionOf(await store.get('a')), 10);
     });
 
     test('creates, and else takes the place, without a loaded version', async (t) => {
@@ -194,15 +196,15 @@ for (const storage of sessionStores) {
       const loaded = await store.get('a');
       assert.deepEqual(Object.keys(loaded), ['x', 'cookie']);
       assert.equal(JSON.stringify(loaded), '{"x":1,"cookie":{"originalMaxAge":null}}');
-      assert.equal(loaded[VERSION], 1);
-      assert.equal({ ...loaded }[VERSION], undefined);
+      assert.equal(versionOf(loaded), 1);
+      assert.equal(versionOf({ ...loaded }), undefined);
     });
 
     test('lets sessions live as long as the cookie, the option or the policy says', async (t) => {
       const lifeOf = async (options, stored) => {
         const { jarvis, store } = storeOn(t, storage, options);
         await store.set('a', stored);
-        const { ttl, expiresAt } = await jarvis.sessions.load('a');
+        const { ttl, expiresAt } = await jarvis.sessions.load('sess:a');
         await store.destroy('a');
         assert.ok(Math.abs(expiresAt - Date.now() - ttl) < 5_000);
         return ttl;
@@ -224,7 +226,7 @@ for (const storage of sessionStores) {
       await store.set('a', { cookie });
       assert.equal((await store.get('a')).cookie.expires, cookie.expires.toISOString());
       await store.touch('a', { cookie: lasting(600_000) });
-      const { expiresAt, version } = await jarvis.sessions.load('a');
+      const { expiresAt, version } = await jarvis.sessions.load('sess:a');
       assert.ok(expiresAt - cookie.expires > 500_000);
       assert.equal(version, 1);
       await store.touch('a', { cookie: lasting(-1) });
@@ -234,11 +236,11 @@ for (const storage of sessionStores) {
 
       const still = storeOn(t, storage, { disableTouch: true });
       await still.store.set('a', { cookie });
-      const before = (await still.jarvis.sessions.load('a')).expiresAt;
+      const before = (await still.jarvis.sessions.load('sess:a')).expiresAt;
       await still.store.touch('a', { cookie: lasting(600_000) });
       assert.equal((await still.store.get('a')).cookie.expires, cookie.expires.toISOString());
-      assert.deepEqual((await still.jarvis.sessions.load('a')).expiresAt, before);
-      const until = await still.jarvis.sessions.extend('a', { ttl: 600_000 });
+      assert.deepEqual((await still.jarvis.sessions.load('sess:a')).expiresAt, before);
+      const until = await still.jarvis.sessions.extend('sess:a', { ttl: 600_000 });
       assert.equal((await still.store.get('a')).cookie.expires, until.toISOString());
     });
 
@@ -254,9 +256,9 @@ for (const storage of sessionStores) {
       const watched = new JarvisStore({ sessions });
       for (const cookie of [lasting(600_000), { originalMaxAge: null }]) {
         await store.set('a', { cookie });
-        await jarvis.sessions.extend('a', { ttl: 30_000 });
+        await jarvis.sessions.extend('sess:a', { ttl: 30_000 });
         const loaded = await watched.get('a');
-        const { expiresAt, ttl } = await jarvis.sessions.load('a');
+        const { expiresAt, ttl } = await jarvis.sessions.load('sess:a');
         assert.ok(Math.abs(expiresAt - Date.now() - ttl) < 5_000, 'the load prolongs it');
         loaded.cookie.expires = cookie.expires && new Date(Date.now() + ttl);
         await watched.touch('a', loaded);
@@ -274,11 +276,55 @@ for (const storage of sessionStores) {
       const one = await store.get('a');
       await store.set('a', Object.assign(one, { userId: 'ada' }));
       await store.set('b', { userId: 'ada', cookie: {} });
-      assert.equal(await jarvis.sessions.count('ada'), 2);
+      assert.equal(await jarvis.sessions.count({ user: 'ada' }), 2);
       await store.set('a', Object.assign(one, { userId: null }));
       assert.equal((await jarvis.sessions.list('ada')).length, 1);
       assert.equal(await jarvis.sessions.clear('ada'), 1);
       assert.equal(await store.get('b'), null);
+    });
+
+    for (const [how, config] of [
+      ['hashed', {}],
+      ['plain', { session: { hash_ids: false } }],
+    ]) {
+      test(`sees the sessions with its prefix alone, where ids are ${how}`, async (t) => {
+        const { jarvis, store } = storeOn(t, storage, { config });
+        const other = new JarvisStore({ sessions: jarvis.sessions, prefix: 'other:' });
+        const whole = new JarvisStore({ sessions: jarvis.sessions, prefix: '' });
+        const { id } = await jarvis.sessions.create({ data: { of: 'no store' } });
+        await store.set('a', { by: 'store', cookie: {} });
+        await store.set('b', { cookie: {} });
+        await other.set('a', { by: 'other', cookie: {} });
+        assert.deepEqual([(await store.get('a')).by, (await other.get('a')).by, await whole.get('a')], ['store', 'other', null]);
+        // A session that was saved again still belongs to its store.
+        const again = await store.get('a');
+        await store.set('a', Object.assign(again, { again: true }));
+        assert.deepEqual([await store.length(), await other.length(), await whole.length()], [2, 1, 4]);
+        if (how === 'plain') {
+          assert.deepEqual((await store.ids()).sort(), ['a', 'b']);
+          assert.deepEqual(await other.all(), [{ by: 'other', cookie: {}, id: 'a' }]);
+        } else {
+          await assert.rejects(other.ids(), refused('unsupported'));
+        }
+        await store.clear();
+        assert.deepEqual([await store.length(), await other.length()], [0, 1]);
+        assert.equal((await other.get('a')).by, 'other');
+        assert.equal((await jarvis.sessions.load(id)).data.of, 'no store');
+        await whole.clear();
+        assert.equal(await jarvis.sessions.count(), 0);
+      });
+    }
+
+    test('files a session under the id of its user, and refuses an object', async (t) => {
+      const { jarvis, store } = storeOn(t, storage, { user: (stored) => stored.user });
+      await store.set('a', { user: 5, cookie: {} });
+      await store.set('b', { user: null, cookie: {} });
+      assert.equal(await jarvis.sessions.count({ user: '5' }), 1);
+      assert.equal(await store.length(), 2);
+      await assert.rejects(store.set('c', { user: { id: 5 }, cookie: {} }), refused('invalid_input'));
+      const one = await store.get('a');
+      await store.set('a', Object.assign(one, { user: null }));
+      assert.equal(await jarvis.sessions.count({ user: '5' }), 0);
     });
 
     test('says why ids can not be listed', async (t) => {
@@ -295,13 +341,13 @@ for (const storage of sessionStores) {
 
     test('gives express-session what others stored', async (t) => {
       const { jarvis, store } = storeOn(t, storage);
-      await jarvis.sessions.create({ id: 'a', data: { by: 'another' } });
+      await jarvis.sessions.create({ id: 'sess:a', data: { by: 'another' } });
       const loaded = await new Promise((resolve, reject) =>
         store.load('a', (error, found) => (error ? reject(error) : resolve(found))),
       );
       assert.ok(loaded instanceof session.Session);
       assert.equal(loaded.by, 'another');
-      assert.equal(loaded[VERSION], 1);
+      assert.equal(versionOf(loaded), 1);
       assert.ok(loaded.cookie instanceof session.Cookie);
     });
 
@@ -319,5 +365,17 @@ test('a store is made with what it needs, or not at all', () => {
   assert.throws(() => new JarvisStore(), refused('invalid_input'));
   assert.throws(() => new JarvisStore({ sessions, conflict: 'merged' }), refused('invalid_input'));
   assert.throws(() => new JarvisStore({ sessions, whenDown: 'wait' }), refused('invalid_input'));
-  assert.ok(new JarvisStore({ sessions, session }) instanceof session.Store);
+  assert.throws(() => new JarvisStore({ sessions, prefix: 7 }), refused('invalid_input'));
+  for (const given of [undefined, {}, session.Store]) assert.throws(() => jarvisStore(given), refused('invalid_input'));
+  assert.ok(new JarvisStore({ sessions }) instanceof session.Store);
+});
+
+test('a store extends the Store that it was made for, and changes no other', () => {
+  class Store {}
+  const sessions = { load: async () => null };
+  const Other = jarvisStore({ Store });
+  assert.ok(new Other({ sessions }) instanceof Store);
+  assert.ok(!(new Other({ sessions }) instanceof session.Store));
+  assert.ok(!(new JarvisStore({ sessions }) instanceof Store));
+  assert.equal(Object.getPrototypeOf(JarvisStore), session.Store);
 });

@@ -2,7 +2,7 @@
 import express = require('express');
 import session = require('express-session');
 import { Jarvis, JarvisError } from 'jarvis-core';
-import { JarvisStore, RequestsSummary, VERSION, errorHandler, health, healthz, statusOf, track } from 'jarvis-core/express';
+import { JarvisStore, RequestsSummary, errorHandler, health, healthz, jarvisStore, statusOf, track, versionOf } from 'jarvis-core/express';
 
 declare module 'express-session' {
   interface SessionData {
@@ -12,15 +12,17 @@ declare module 'express-session' {
 }
 
 const jarvis = Jarvis.open();
-const store = new JarvisStore({
+const Store = jarvisStore(session);
+const store = new Store({
   sessions: jarvis.sessions,
-  session,
+  prefix: 'daw:',
   user: ({ user }) => user,
   ttl: ({ views }) => (views > 10 ? 60_000 : undefined),
   conflict: 'merge',
   whenDown: 'skip',
 });
 const base: session.Store = store;
+const named: JarvisStore<session.Store> = store;
 base.on('disconnect', () => {});
 
 const requests = track({ jarvis, service: 'daw', every: 1_000, route: (req: express.Request) => req.path });
@@ -32,9 +34,7 @@ app.get('/healthz', healthz(jarvis));
 app.get('/metrics', requests.metrics);
 app.get('/', (req, res) => {
   req.session.views = (req.session.views ?? 0) + 1;
-  const version: number | undefined = req.session[VERSION];
-  // @ts-expect-error: nobody sets the version.
-  req.session[VERSION] = 1;
+  const version: number | undefined = versionOf(req.session);
   res.json({ version, views: req.session.views });
 });
 app.use(errorHandler({ log: (error, req) => console.error(req.url, error) }));
@@ -60,12 +60,16 @@ async function directly(): Promise<void> {
     const payload = given as RequestsSummary;
     console.log(payload.service, payload.routes[0]?.max_ms);
   }
-  console.log(ids, all, length, status, active, routes[0]?.route, text, published);
+  console.log(named, ids, all, length, status, active, routes[0]?.route, text, published);
 }
 
-// @ts-expect-error: it needs a store of sessions.
-new JarvisStore({});
+// @ts-expect-error: it needs a session store.
+new Store({});
+// @ts-expect-error: the data has no such key.
+new Store({ sessions: jarvis.sessions, user: ({ name }) => name });
+// @ts-expect-error: this is not express-session.
+jarvisStore(express);
 // @ts-expect-error: one of three.
-new JarvisStore({ sessions: jarvis.sessions, conflict: 'last' });
+new Store({ sessions: jarvis.sessions, conflict: 'last' });
 
 void directly();

@@ -149,8 +149,9 @@ impl SessionPolicy {
 
     /// Refuses what is too large or too deep; says how many bytes it is.
     pub(super) fn admit(&self, data: &SessionData, meta: &SessionMeta) -> Result<u64> {
-        let agent = meta.user_agent.as_ref().map_or(0, String::len);
-        let bytes = u64::try_from(data.as_str().len() + agent).unwrap_or(u64::MAX);
+        let [agent, prefix] =
+            [&meta.user_agent, &meta.prefix].map(|text| text.as_ref().map_or(0, String::len));
+        let bytes = u64::try_from(data.as_str().len() + agent + prefix).unwrap_or(u64::MAX);
         if bytes > self.max_bytes {
             return Err(Error::new(
                 ErrorKind::TooLarge,

@@ -21,6 +21,10 @@ pub struct SessionMeta {
     /// The browser, as it calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
+    /// The prefix that a framework's store puts before its ids: it tells the sessions of several
+    /// applications in one storage apart where ids are hashed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
 }
 
 impl SessionMeta {
@@ -41,6 +45,13 @@ impl SessionMeta {
     #[must_use]
     pub fn with_user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = Some(user_agent.into());
+        self
+    }
+
+    /// Made by the store with this prefix.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
         self
     }
 }
