@@ -9,6 +9,7 @@
 //! ([`LeftBehind`]), and the same method of the same object is not called again before it returns.
 
 #[cfg(any(test, feature = "testkit"))]
+#[doc(hidden)]
 pub mod scripted;
 
 use std::collections::HashMap;
@@ -148,6 +149,7 @@ impl Drop for Waiting {
 
 /// An object as the traits' implementations call it.
 #[derive(Debug, Clone)]
+#[doc(hidden)]
 pub struct Hosted {
     object: Arc<dyn HostedObject>,
     counts: Arc<Counts>,

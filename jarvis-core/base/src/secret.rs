@@ -100,6 +100,7 @@ pub fn redact_url(url: &str) -> String {
 
 /// Serialises a URL as [`redact_url`] shows it.
 #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
+#[doc(hidden)]
 pub fn serialize_redacted<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&redact_url(url))
 }

@@ -4,7 +4,7 @@
 //! version that it changes, so that two requests at once can't lose each other's work, and a
 //! request that outlives a logout can't bring the session back. Where the original's names went
 //! (`saveSession`, `getUserSessions`, …) is told in the
-//! [guide](crate::docs::guide#coming-from-the-original).
+//! [guide](https://docs.rs/jarvis-core/latest/jarvis_core/docs/guide/index.html#coming-from-the-original).
 
 mod data;
 mod deadline;

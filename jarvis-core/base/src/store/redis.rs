@@ -67,8 +67,10 @@ use redis::{FromRedisValue, Value};
 
 pub use board::{State, StateChanges};
 use command::Told;
+#[doc(hidden)]
 pub use command::{Command, Effect, Script};
 pub use options::Options;
+#[doc(hidden)]
 pub use pubsub::{Event, Subscription};
 
 use crate::clock::{SharedClock, WallTime};
@@ -182,6 +184,7 @@ impl Redis {
     }
 
     /// Sends a command to where its first key is. `operation` names what the caller does.
+    #[doc(hidden)]
     pub fn query<T: FromRedisValue>(
         &self,
         operation: &'static str,
@@ -194,6 +197,7 @@ impl Redis {
 
     /// [`query`](Self::query), and whether the answer is the one to a second sending, after the one
     /// to the first was lost with its connection.
+    #[doc(hidden)]
     pub fn query_told<T: FromRedisValue>(
         &self,
         operation: &'static str,
@@ -213,6 +217,7 @@ impl Redis {
 
     /// Sends commands at once, grouped by the node that has their keys, and gives the answers in
     /// their order. It is no transaction: some may fail.
+    #[doc(hidden)]
     pub async fn pipeline<T: FromRedisValue>(
         &self,
         operation: &'static str,
@@ -235,6 +240,7 @@ impl Redis {
         not(feature = "testkit"),
         expect(dead_code, reason = "the cases of the client ask it")
     )]
+    #[doc(hidden)]
     pub async fn now(&self, operation: &'static str) -> Result<WallTime> {
         let time = self.query(operation, Command::new("TIME"), Effect::Read);
         let (seconds, micros): (i64, i64) = time.await?;
@@ -243,6 +249,7 @@ impl Redis {
 
     /// Messages on these channels, and on those that match these patterns (`news.*`), from the
     /// moment of [`Event::Restored`] on. Needs a tokio runtime.
+    #[doc(hidden)]
     pub fn subscribe(
         &self,
         channels: &[String],
@@ -254,11 +261,13 @@ impl Redis {
     }
 
     /// How long a call waits for its answer.
+    #[doc(hidden)]
     pub const fn longest_call(&self) -> Duration {
         self.deadline
     }
 
     /// Do keys lie in slots, so that one script does not reach all?
+    #[doc(hidden)]
     pub fn has_slots(&self) -> bool {
         matches!(self.shared.servers, Servers::Cluster(_))
     }

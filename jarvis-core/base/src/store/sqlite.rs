@@ -32,7 +32,9 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{OnceCell, oneshot};
 
+#[doc(hidden)]
 pub use failure::SqlResult;
+#[doc(hidden)]
 pub use schema::Schema;
 
 use crate::sync::Mutex;
@@ -182,6 +184,7 @@ impl Sqlite {
     }
 
     /// Brings the tables of one component to the version that this program knows.
+    #[doc(hidden)]
     pub async fn migrate(&self, schema: &'static Schema) -> Result<()> {
         self.write("store.sqlite.migrate", |tx| schema.apply(tx)).await
     }
@@ -190,6 +193,7 @@ impl Sqlite {
     ///
     /// An `Err` or a panic of `work` undoes what it wrote, and nothing else. Once polled it is
     /// carried out, whether the caller stays or not. `work` must not take long: others wait.
+    #[doc(hidden)]
     pub async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -203,6 +207,7 @@ impl Sqlite {
     }
 
     /// Runs `work` on a snapshot of the last commit, on a reader thread.
+    #[doc(hidden)]
     pub async fn read<T, F>(&self, operation: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -226,6 +231,7 @@ impl Sqlite {
     }
 
     /// The part of the file that one component owns. Its tables are made at the first use.
+    #[doc(hidden)]
     pub fn tables(&self, schema: &'static Schema) -> Tables {
         Tables { sqlite: self.clone(), schema, ready: Arc::new(OnceCell::new()) }
     }
@@ -260,6 +266,7 @@ fn forked(path: &Path) -> Error {
 
 /// One component's tables in a file: [`Sqlite::write`] and [`Sqlite::read`] once they are there.
 #[derive(Debug, Clone)]
+#[doc(hidden)]
 pub struct Tables {
     sqlite: Sqlite,
     schema: &'static Schema,

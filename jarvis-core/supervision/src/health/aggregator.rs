@@ -51,6 +51,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 pub use changes::{Change, Changes, Round, Rounds};
+#[doc(hidden)]
 pub use policy::validate_services;
 pub use policy::{CheckPolicy, CheckSpec, ServiceSpec};
 pub use snapshot::{
@@ -59,6 +60,7 @@ pub use snapshot::{
 };
 
 #[cfg(feature = "metrics")]
+#[doc(hidden)]
 pub use views::{CheckReading, ServiceReading};
 
 use crate::health::uptime::{History, UptimeReport};

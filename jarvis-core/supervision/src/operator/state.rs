@@ -51,6 +51,7 @@ impl StateStore {
     /// In `operator.db`, which other processes of this machine may use too.
     #[cfg(feature = "sqlite")]
     #[must_use]
+    #[doc(hidden)]
     pub fn sqlite(sqlite: &base::store::sqlite::Sqlite) -> Self {
         Self(Arc::new(sqlite::SqliteJournal::new(sqlite)))
     }

@@ -18,6 +18,7 @@ pub struct Master(Arc<Link>);
 
 impl Redis {
     /// The servers that together hold all keys.
+    #[doc(hidden)]
     pub async fn masters(&self, operation: &'static str) -> Result<Vec<Master>> {
         self.check_process()?;
         match &self.shared.servers {
@@ -31,6 +32,7 @@ impl Redis {
     }
 
     /// Sends a command to this server, wherever its keys are.
+    #[doc(hidden)]
     pub async fn query_at<T: FromRedisValue>(
         &self,
         master: &Master,
@@ -47,6 +49,7 @@ impl Redis {
 
     /// Some keys of this server that match a pattern (`jarvis:*`), and where to go on; from
     /// cursor 0 until it is 0 again. About `count` keys are looked at. A key may come twice.
+    #[doc(hidden)]
     pub async fn scan(
         &self,
         master: &Master,
@@ -61,6 +64,7 @@ impl Redis {
 
     /// Removes keys wherever they are, in batches, without blocking the server; how many were
     /// there.
+    #[doc(hidden)]
     pub async fn unlink<K: AsRef<[u8]>>(&self, operation: &'static str, keys: &[K]) -> Result<u64> {
         let mut removed = 0;
         for batch in keys.chunks(BATCH) {
@@ -87,6 +91,7 @@ impl Redis {
         not(feature = "testkit"),
         expect(dead_code, reason = "the cases of the client ask it")
     )]
+    #[doc(hidden)]
     pub async fn version(&self, operation: &'static str) -> Result<String> {
         let info = Command::new("INFO").arg("server");
         let info: Value = self.query(operation, info, Effect::Read).await?;

@@ -38,6 +38,7 @@ pub struct CheckReading {
 
 impl Aggregator {
     /// The numbers of every service: a tenth of what a [`snapshot`](Self::snapshot) takes.
+    #[doc(hidden)]
     pub fn readings(&self) -> Vec<ServiceReading> {
         let of_service = |service: &Service| {
             let state = service.state();
