@@ -175,7 +175,9 @@ fn hello_as(uid: u32, path: &Path) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_is_refused_even_where_the_file_lets_him_through() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can become another user");
+        jarvis_tests::skip(
+            "another user's commands are refused: only root can become another user",
+        );
         return;
     }
     let bench = Bench::start(ServerOptions::default()).await;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jarvis_core::clock::{Clock, ClockExt, SystemClock};
 use jarvis_core::registry::Registry;
+use jarvis_core::sync::Mutex;
 use jarvis_core::testkit::Case;
 use jarvis_core::{Error, ErrorKind, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -53,7 +54,7 @@ impl Suite {
         F: Future<Output = Result<B>> + Send + 'static,
     {
         let group = format!("{of}::{backend}");
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), 0);
+        self.passed.lock().insert(group.clone(), 0);
         for case in cases {
             let (make, group, passed) = (make.clone(), group.clone(), Arc::clone(&self.passed));
             self.trials.push(Trial::test(format!("{group}::{}", case.name()), move || {
@@ -61,7 +62,7 @@ impl Suite {
                     let env = make().await?;
                     case.run(erase(&env)).await
                 })?;
-                let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut passed = passed.lock();
                 *passed.entry(group).or_default() += 1;
                 Ok(())
             }));
@@ -85,8 +86,10 @@ impl Suite {
             "unix" => "redis".to_owned(),
             scheme => scheme.replace("rediss", "redis"),
         };
+        wanted.extend(registry.sessions().map(|scheme| ("session", plain(scheme))));
+        wanted.extend(registry.caches().map(|scheme| ("cache", plain(scheme))));
         wanted.extend(registry.buses().map(|scheme| ("bus", plain(scheme))));
-        let added = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let added = self.passed.lock();
         let added: Vec<String> = added.keys().cloned().collect();
         let missing: Vec<String> = wanted
             .iter()
@@ -125,7 +128,7 @@ impl Suite {
         if arguments.list {
             return ExitCode::SUCCESS;
         }
-        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = self.passed.lock();
         for (group, count) in passed.iter().filter(|(_, count)| whole || **count > 0) {
             println!("{group}: {count} cases passed");
         }
