@@ -1,20 +1,27 @@
 //! The command line as types. Parsing does nothing else.
 
+mod events;
+mod global;
+mod operate;
+mod since;
 mod stores;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use jarvis_core::events::{TopicName, TopicPattern};
-use jarvis_core::units::parse_duration;
 use jarvis_core::vocabulary::{CheckName, ServiceId};
 
-pub(crate) use stores::{CacheCommand, CacheSetArgs, SessionCommand, SessionSetArgs};
+pub(crate) use events::{EventsArgs, EventsCommand, PublishArgs};
+pub(crate) use global::{Color, Format, Global, LogFormat};
+pub(crate) use operate::{ActionArgs, MaintenanceCommand, PauseArgs};
+pub(crate) use since::Since;
+pub(crate) use stores::{CacheCommand, CacheSetArgs, DeleteArgs, SessionCommand, SessionSetArgs};
 
-/// Watches services, heals them, and proves that they are well again.
+/// Watches services, restarts those that fail and verifies that they are healthy again.
 #[derive(Debug, Parser)]
 #[command(
     name = "jarvis",
@@ -22,16 +29,17 @@ pub(crate) use stores::{CacheCommand, CacheSetArgs, SessionCommand, SessionSetAr
     arg_required_else_help = true,
     subcommand_required = true,
     after_help = "Exit codes:
-  0  done, or healthy
-  1  a check failed: degraded, down, not found, refused by a gate
-  2  wrong usage or configuration
-  3  could not tell: a dependency is unavailable, or nothing is known
+  0    success; all services healthy
+  1    failure: a service is degraded or down, not found, or an action was refused
+  2    invalid usage or configuration
+  3    unknown: a dependency is unavailable, or nothing has been recorded yet
+  130  interrupted by Ctrl-C
 
-Start here:
-  jarvis demo                     see it heal and give up, on this machine, in under a minute
-  jarvis check                    probe AI DAWG's services on 127.0.0.1 once
-  jarvis config init              write a jarvis.toml to point it at your own services
-  jarvis up                       watch, heal, call a person"
+Getting started:
+  jarvis demo           see JARVIS detect, restart and escalate, on this machine
+  jarvis check          probe AI DAWG's services on 127.0.0.1 once
+  jarvis config init    write a jarvis.toml to edit for your own services
+  jarvis up             run the supervision loop"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -40,59 +48,21 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command takes.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Global {
-    /// The configuration file
-    ///
-    /// Without it: $JARVIS_CONFIG, then jarvis.toml in this folder or one above it, then
-    /// $XDG_CONFIG_HOME/jarvis/jarvis.toml, then /etc/jarvis/jarvis.toml, then the built-in map
-    /// of AI DAWG on 127.0.0.1, under which nothing is restarted.
-    #[arg(long, short, global = true, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// Where the running loop keeps its state, whatever the configuration says
-    #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-
-    /// How to print: a table, one JSON document, or a JSON document a line
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
-    pub(crate) output: Format,
-
-    /// When to colour
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
-    pub(crate) color: Color,
-
-    /// Log more on stderr; twice for everything
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Text,
-    Json,
-    Jsonl,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Watch the services, heal them, call a person when that fails
-    #[command(after_help = "Examples:
+    /// Run the supervision loop: watch the services, restart those that fail, send alerts
+    #[command(
+        after_help = "Ctrl-C stops the loop and the processes that it started, unless their `on_exit` says otherwise. \
+SIGTERM stops the loop and leaves them running; the next `jarvis up` adopts them. The \
+configuration is reloaded on SIGHUP and when the file is saved; an invalid one is rejected, and the \
+current one stays in force.
+
+Examples:
   jarvis up
   jarvis up --dry-run
-  jarvis up --http 127.0.0.1:9464       serves /healthz, /status and /metrics
-
-Stops on Ctrl-C (owned processes are stopped too, unless on_exit says otherwise) and on SIGTERM
-(they are left running and adopted by the next start). SIGHUP, or saving the file, reloads the
-configuration; an invalid one is refused and the old one stays.")]
+  jarvis up --http 127.0.0.1:9464
+  jarvis up --output jsonl --log-format json"
+    )]
     Up(UpArgs),
 
     /// Probe every service once, now
@@ -106,98 +76,98 @@ configuration; an invalid one is refused and the old one stays.")]
         services: Vec<ServiceId>,
     },
 
-    /// What the running `jarvis up` knows, or what was last known
+    /// Show the state of the services, as `jarvis up` sees them or last saw them
+    #[command(after_help = "Examples:
+  jarvis status
+  jarvis status vocal-coach")]
     Status {
-        /// Only this service, with its checks
+        /// Show this service and its checks in detail
         #[arg(value_name = "SERVICE")]
         service: Option<ServiceId>,
     },
 
-    /// How much of the time the services were up
+    /// Show how much of the time the services were up
+    #[command(after_help = "Examples:
+  jarvis uptime
+  jarvis uptime vocal-coach --since 7d
+  jarvis uptime --since 2026-11-01")]
     Uptime {
         /// Only these services
         #[arg(value_name = "SERVICE")]
         services: Vec<ServiceId>,
-        /// Look back this far
-        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
-        window: Duration,
+        /// Start of the time range: a duration ago (24h, 7d), or a date with or without a time
+        #[arg(long, value_name = "TIME", default_value = "24h", alias = "window")]
+        since: Since,
     },
 
-    /// What happened
-    #[command(after_help = "Examples:
-  jarvis events --since 2h
-  jarvis events incident --follow --output jsonl
-  jarvis events 'project.*.chat' --follow
-  jarvis events publish project.42.chat '{\"text\": \"take two\"}'
-
-JARVIS's own topics, which are retained: health, incident, action, operator, alert. Messages of the
-application are shown as they come, with --follow; where some are missing, that is told in their
-place.")]
+    /// Show past events, or follow them live
+    #[command(after_help = events::HELP)]
     Events(EventsArgs),
 
-    /// Restart a service now
-    #[command(
-        after_help = "A restart by hand overrides budget, cooldown, flapping and maintenance, never the kill switch
-or the lease. Services that JARVIS owns as processes need a running `jarvis up`."
-    )]
+    /// Publish a message on the event bus
+    #[command(after_help = events::PUBLISH_HELP)]
+    Publish(PublishArgs),
+
+    /// Restart a service and verify that it is healthy
+    #[command(after_help = operate::HELP)]
     Restart(ActionArgs),
 
     /// Stop a service and keep it stopped
+    #[command(after_help = operate::HELP)]
     Stop(ActionArgs),
 
-    /// Start a service that was stopped
+    /// Start a stopped service and verify that it is healthy
+    #[command(after_help = operate::HELP)]
     Start(ActionArgs),
 
-    /// Hold every action until `jarvis resume`; watching and alerts go on
-    Pause {
-        /// Resume by itself after this long
-        #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
-        duration: Option<Duration>,
-        /// Why, for whoever asks later
-        #[arg(long, default_value = "paused by hand", value_name = "TEXT")]
-        reason: String,
-    },
+    /// Hold all actions until `jarvis resume`; checks and alerts continue
+    #[command(after_help = "Examples:
+  jarvis pause --reason 'database migration'
+  jarvis pause --for 1h")]
+    Pause(PauseArgs),
 
-    /// Act again after a pause
+    /// Allow actions again after `jarvis pause`
     Resume,
-
-    /// Planned work: windows in which nothing is acted on and no alert begins
-    #[command(subcommand)]
-    Maintenance(MaintenanceCommand),
 
     /// Clear the restart budget, backoff and cooldown of a service
     Reset {
+        /// The service to reset
         #[arg(value_name = "SERVICE")]
         service: ServiceId,
     },
 
-    /// Sessions: what is remembered of a visitor between requests
+    /// Manage maintenance windows, during which nothing is restarted and no new alert is sent
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
+
+    /// Manage sessions
     #[command(subcommand, after_help = stores::SESSION_HELP)]
     Session(SessionCommand),
 
-    /// The cache: what may be forgotten
+    /// Manage the cache
     #[command(subcommand, after_help = stores::CACHE_HELP)]
     Cache(CacheCommand),
 
-    /// Alerts
+    /// Test the alert sinks
     #[command(subcommand)]
     Alert(AlertCommand),
 
-    /// The configuration
+    /// Write, check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
 
-    /// Print a shell's completion script
+    /// Print a completion script for a shell
     #[command(after_help = "Example:
   jarvis completions bash > /etc/bash_completion.d/jarvis")]
     Completions {
+        /// The shell to complete for
         #[arg(value_enum)]
         shell: Shell,
     },
 
-    /// See it work: real processes are killed, healed and given up on, in under a minute
+    /// See JARVIS work: it restarts real processes on this machine, in about half a minute
     Demo {
-        /// Go on watching at the end, until Ctrl-C
+        /// Keep running at the end, until Ctrl-C
         #[arg(long)]
         keep: bool,
     },
@@ -207,114 +177,38 @@ or the lease. Services that JARVIS owns as processes need a running `jarvis up`.
     StandIn(StandInArgs),
 }
 
+impl Command {
+    /// Whether the command handles Ctrl-C and SIGTERM itself, instead of being cut short by them.
+    pub(crate) const fn handles_signals(&self) -> bool {
+        match self {
+            Self::Up(_) | Self::Demo { .. } | Self::StandIn(_) => true,
+            Self::Events(args) => args.follow,
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// Serve /healthz, /status and /metrics on this address
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDRESS")]
     pub(crate) http: Option<SocketAddr>,
-    /// Decide and say what would be done, do nothing
+    /// Report the actions that would be taken, and take none
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Print log lines even on a terminal
+    /// Print a line for each event, even on a terminal, instead of the live table
     #[arg(long)]
     pub(crate) plain: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct EventsArgs {
-    #[command(subcommand)]
-    pub(crate) command: Option<EventsCommand>,
-    /// Only this topic; * stands for anything within a segment, ** for anything at all
-    #[arg(value_name = "TOPIC")]
-    pub(crate) topic: Option<TopicPattern>,
-    /// Go on as events happen, and show the messages of the application
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-    /// Also what the JARVIS of other instances on the bus says
-    #[arg(long, requires = "follow")]
-    pub(crate) everywhere: bool,
-    /// Only of this service
-    #[arg(long, value_name = "SERVICE")]
-    pub(crate) service: Option<ServiceId>,
-    /// Look back this far
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
-    pub(crate) since: Duration,
-    /// At most this many, the newest
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub(crate) limit: usize,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EventsCommand {
-    /// Publish a message of the application
-    #[command(after_help = "Examples:
-  jarvis events publish user_activity '{\"action\": \"voice_command\"}'
-  jq -c . message.json | jarvis events publish project.42.chat -
-
-It goes through a running `jarvis up`, else straight to the bus of [store] bus. A payload has at
-most 64 KiB.")]
-    Publish {
-        /// The topic: segments of letters, digits, '-', '_' and ':', joined by '.'
-        #[arg(value_name = "TOPIC")]
-        topic: TopicName,
-        /// The payload; - reads it from standard input
-        #[arg(value_name = "JSON", allow_hyphen_values = true)]
-        payload: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ActionArgs {
-    #[arg(value_name = "SERVICE")]
-    pub(crate) service: ServiceId,
-    /// Return as soon as the action is accepted, without waiting for its verification
-    #[arg(long)]
-    pub(crate) no_wait: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MaintenanceCommand {
-    /// Open a window now
-    #[command(after_help = "Examples:
-  jarvis maintenance add vocal-coach --for 30m --reason 'new model'
-  jarvis maintenance add 'db-*' api --for 2h
-  jarvis maintenance add --all --for 1h
-
-Checks go on, and alerts that were told still end. The window closes by itself; it survives a
-restart of JARVIS. Windows that return belong into the configuration, as [[maintenance]].")]
-    Add {
-        /// Names of services, or patterns such as 'model-*'
-        #[arg(value_name = "SERVICE", required_unless_present = "all")]
-        services: Vec<String>,
-        /// Every service
-        #[arg(long, conflicts_with = "services")]
-        all: bool,
-        /// How long it stays open
-        #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
-        duration: Duration,
-        /// Why, for whoever asks later
-        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-        reason: String,
-    },
-    /// The windows that were opened by hand and are open
-    List,
-    /// Close a window before its time
-    Remove {
-        /// Its number, as `add` and `list` say
-        #[arg(value_name = "WINDOW", required_unless_present = "all")]
-        window: Option<u64>,
-        /// Each of them
-        #[arg(long, conflicts_with = "window")]
-        all: bool,
-    },
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum AlertCommand {
-    /// Send a test alert and say what the receiver answered
+    /// Send a test alert and report whether each sink delivered it
+    #[command(after_help = "Examples:
+  jarvis alert test
+  jarvis alert test ops")]
     Test {
-        /// Only through this sink
+        /// Only through this sink: the NAME of its [alert.NAME] section
         #[arg(value_name = "NAME")]
         sink: Option<CheckName>,
     },
@@ -325,28 +219,37 @@ pub(crate) enum ConfigCommand {
     /// Write a commented jarvis.toml
     #[command(after_help = "Examples:
   jarvis config init
-  jarvis config init --from-docker /etc/jarvis/jarvis.toml")]
+  jarvis config init --from-docker /etc/jarvis/jarvis.toml
+  jarvis config init - | less")]
     Init {
-        /// Where to; - for standard output
+        /// The file to write; - for standard output
         #[arg(value_name = "FILE", default_value = "jarvis.toml")]
         path: PathBuf,
-        /// Write the containers that run now, with their published ports and restart sections
+        /// Write a service for each running container, with its published ports
         #[arg(long)]
         from_docker: bool,
-        /// The engine to ask, for --from-docker
+        /// The Docker Engine to ask, with --from-docker; by default $DOCKER_HOST or the local one
         #[arg(long, value_name = "URL", requires = "from_docker")]
         docker_host: Option<String>,
-        /// Overwrite the file
+        /// Overwrite an existing file
         #[arg(long)]
         force: bool,
     },
-    /// Explain every error and doubt in the configuration
+    /// Report every error and warning in the configuration
+    #[command(after_help = "Exit codes: 0 valid, 1 --deep found something missing, 2 invalid.
+
+Examples:
+  jarvis config check
+  jarvis config check --deep
+  jarvis config check --config staging.toml")]
     Check {
-        /// Also look whether all that it names is there and may be used; changes and sends nothing
+        /// Also check that what it names exists: containers, targets, programs, the state directory
+        ///
+        /// Connects to targets, but sends nothing and changes nothing.
         #[arg(long)]
         deep: bool,
     },
-    /// Print the configuration in force, and where each value comes from
+    /// Print the configuration in force and the origin of each value
     Show,
 }
 
@@ -367,7 +270,7 @@ pub(crate) struct StandInArgs {
     /// Exit as soon as this process is gone
     #[arg(long)]
     pub(crate) exit_with: Option<i32>,
-    /// The demo's folder: removed then
+    /// The demo's directory, removed on that exit
     #[arg(long)]
     pub(crate) folder: Option<PathBuf>,
 }
@@ -377,15 +280,4 @@ pub(crate) enum Protocol {
     Http,
     Redis,
     Postgres,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
 }

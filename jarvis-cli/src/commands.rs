@@ -1,4 +1,4 @@
-//! One file a command. Each asks the library and hands the answer to the printer.
+//! One file per command. Each asks the library and hands the answer to the printer.
 
 pub(crate) mod act;
 pub(crate) mod alert;
@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod events;
 pub(crate) mod maintenance;
+pub(crate) mod publish;
 pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod up;
@@ -29,11 +30,8 @@ use crate::logging::LogOutput;
 use crate::printer::{Live, Printer};
 use crate::text::problems;
 
-/// What is quicker than this shows no progress.
+/// An answer that takes longer than this shows progress.
 const QUICK: Duration = Duration::from_secs(1);
-
-/// Overrides `state_dir`, as any key of `[jarvis]`.
-const STATE_DIR: &str = "JARVIS_JARVIS__STATE_DIR";
 
 /// What every command has.
 #[derive(Debug)]
@@ -47,10 +45,11 @@ impl Context {
     /// Where the configuration comes from.
     pub(crate) fn source(&self) -> Source {
         let mut source = Source::from_environment();
-        if let Some(folder) = &self.global.state_dir {
-            // As the environment would say it; relative to where we are, not to the file.
-            let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-            source = source.with_variable(STATE_DIR, folder.to_string_lossy());
+        if let Some(directory) = &self.global.state_dir {
+            // Relative to the working directory, not to the configuration file.
+            let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+            source =
+                source.with_setting("jarvis.state_dir", directory.to_string_lossy(), "--state-dir");
         }
         match &self.global.config {
             Some(file) => source.with_file(file),
@@ -58,67 +57,73 @@ impl Context {
         }
     }
 
-    /// The running loop, else what the last one left behind. A configuration that is broken by
-    /// now is told, and keeps nobody from asking a loop that goes on with the old one.
+    /// The running loop, or else what the last one left behind. If the configuration has become
+    /// invalid while a loop runs, its problems are warnings and the loop is asked all the same.
     pub(crate) async fn attach(&self) -> Result<Attached> {
         let attached = Attached::open(self.source()).await.inspect_err(|error| {
             if Config::state_dir(&self.source()).is_none() && Report::of(error).is_some() {
-                note("if `jarvis up` runs on an older version of this configuration, --state-dir DIR asks it all the same");
+                self.warn("if `jarvis up` is running with an earlier version of this configuration, use --state-dir DIR to reach it");
             }
         })?;
         if let Some(trouble) = attached.trouble() {
             let problems = Report::of(trouble);
-            let told =
+            let text =
                 problems.map_or_else(|| format!("{trouble}\n"), |it| problems::list(it, false));
-            for line in told.lines() {
-                note(line);
+            for line in text.lines() {
+                self.warn(line);
             }
-            note("`jarvis up` goes on with the configuration it has, and answers by that one");
+            self.warn("this answer is from the running `jarvis up`, which keeps its last valid configuration");
         }
         Ok(attached)
     }
 
-    /// The handle on that configuration, where a command needs it to be right.
+    /// The handle on the configuration, for a command that needs it to be valid.
     pub(crate) fn open(&self) -> Result<Jarvis> {
         Jarvis::open(self.source())
     }
 
-    /// How wide a table may be; as wide as it is when it does not go to a terminal.
+    /// How wide a table may be. Unlimited when it does not go to a terminal.
     pub(crate) fn width(&self) -> Option<usize> {
         std::io::stdout().is_terminal().then(|| Live::size().0)
     }
+
+    /// Waits for an answer. After a second, a spinner on stderr says what it waits for.
+    pub(crate) async fn wait_for<T>(&self, what: &str, answer: impl Future<Output = T>) -> T {
+        if self.printer.is_quiet() {
+            return answer.await;
+        }
+        let mut answer = Box::pin(answer);
+        tokio::select! {
+            answer = &mut answer => return answer,
+            () = SystemClock::new().sleep(QUICK) => {}
+        }
+        // Drawn on stderr, and only if that is a terminal.
+        let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        let answer = answer.await;
+        spinner.finish_and_clear();
+        answer
+    }
+
+    /// A line on stderr beside the answer on stdout.
+    #[expect(clippy::print_stderr, reason = "a warning beside the answer on stdout")]
+    fn warn(&self, line: &str) {
+        if !self.printer.is_quiet() {
+            eprintln!("warning: {line}");
+        }
+    }
 }
 
-/// Refuses a store that only its own process can see.
+/// Refuses a store that only its own process can read.
 pub(crate) fn shared_store(url: &StoreUrl, key: &str, what: &str) -> Result<()> {
     if url.scheme() != "memory" {
         return Ok(());
     }
-    let file = if key == "session" { "sqlite: or " } else { "" };
+    let example =
+        if key == "session" { "sqlite: or redis://HOST:PORT" } else { "redis://HOST:PORT" };
+    let variable = key.to_ascii_uppercase();
     let message = format!(
-        "{what} are in the memory of the process that made them ([store] {key} = \"memory:\"), where no command can see them; name a store that is shared: {file}redis://HOST:PORT, in jarvis.toml or as JARVIS_STORE__{}",
-        key.to_ascii_uppercase()
+        "no command can read {what} in memory ([store] {key} = \"memory:\"): they are inside the process that uses them. Set [store] {key} or JARVIS_STORE__{variable} to a shared store, such as {example}"
     );
     Err(Error::new(ErrorKind::InvalidInput, message))
-}
-
-/// A line on stderr beside the answer.
-#[expect(clippy::print_stderr, reason = "a warning beside the answer on stdout")]
-fn note(line: &str) {
-    eprintln!("warning: {line}");
-}
-
-/// Waits for an answer; after a second a spinner on stderr says for what.
-pub(crate) async fn with_progress<T>(what: &str, answer: impl Future<Output = T>) -> T {
-    let mut answer = Box::pin(answer);
-    tokio::select! {
-        answer = &mut answer => return answer,
-        () = SystemClock::new().sleep(QUICK) => {}
-    }
-    // Drawn on stderr, and only when that is a terminal.
-    let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    let answer = answer.await;
-    spinner.finish_and_clear();
-    answer
 }

@@ -1,7 +1,7 @@
 //! What `up` and `demo` show while they run: events as they come, on a terminal with a table below.
 //!
-//! It has a thread of its own. A terminal that was stopped (Ctrl-S) or a reader that does not read
-//! blocks that thread, and nothing else: the services are watched on.
+//! It has a thread of its own. A stopped terminal (Ctrl-S) or a reader that does not read blocks
+//! only that thread; the services are still watched.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,7 +14,9 @@ use jarvis_core::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::logging::LogOutput;
-use crate::printer::{Live, Printer, Style, paint, wrap};
+use crate::printer::{Live, Printer, Style, paint};
+use crate::text::table::wrap;
+use crate::text::time::short_duration;
 use crate::text::{event, status};
 
 /// How often the table is redrawn when nothing happens.
@@ -159,7 +161,7 @@ impl Screen {
                 news.push(next);
             }
             if self.draw(&news).await.is_err() {
-                // Nobody reads. The services are watched on.
+                // Nobody reads. The services are still watched.
                 self.live = None;
                 self.printer = self.printer.muted();
             }
@@ -177,6 +179,7 @@ impl Screen {
         let mut above = String::new();
         for news in news {
             match news {
+                News::Said(_) if self.printer.is_quiet() => {}
                 News::Said(line) => {
                     let _ = writeln!(above, "{line}");
                 }
@@ -191,6 +194,7 @@ impl Screen {
     /// Without a table.
     fn line(&self, news: &News) -> std::io::Result<()> {
         match news {
+            News::Said(_) if self.printer.is_quiet() => Ok(()),
             News::Said(line) if self.printer.is_text() => self.printer.raw(&format!("{line}\n")),
             News::Said(line) => {
                 tracing::info!("{line}");
@@ -202,7 +206,7 @@ impl Screen {
             News::Event(Delivery::Event(envelope)) => self.printer.item(&**envelope, event::line),
             News::Event(Delivery::Missed(count)) => {
                 tracing::warn!(
-                    "{count} events came too fast to be shown; `jarvis events` has them"
+                    "{count} events were not shown because they came too fast; `jarvis events` lists them"
                 );
                 Ok(())
             }
@@ -215,7 +219,9 @@ impl Screen {
         let colored = self.printer.colored();
         let envelope = match delivery {
             Delivery::Event(envelope) => envelope,
-            Delivery::Missed(count) => return format!("… {count} events not shown …\n"),
+            Delivery::Missed(count) => {
+                return format!("… {count} events not shown; `jarvis events` lists them …\n");
+            }
             _ => return String::new(),
         };
         if !event::is_noteworthy(&envelope.event) {
@@ -254,11 +260,7 @@ impl Screen {
         let mut block = format!(
             "\n{}  {}\n",
             status::headline(&answer.platform, colored),
-            paint(
-                &format!("· running for {}", crate::printer::short_duration(passed)),
-                Style::Faint,
-                colored
-            )
+            paint(&format!("· running for {}", short_duration(passed)), Style::Faint, colored)
         );
         if let Some(operator) = &answer.operator {
             block.push_str(&status::holds(operator, colored, Some(columns)));

@@ -1,4 +1,4 @@
-//! The exit codes, and which error means which.
+//! The exit codes, and which error has which.
 
 use std::process::ExitCode;
 
@@ -12,14 +12,18 @@ pub(crate) enum ExitStatus {
     Done,
     /// A check failed.
     Failed,
-    /// Wrong usage or configuration.
+    /// Invalid usage or configuration.
     Usage,
-    /// Could not tell.
+    /// The answer is not known.
     Unknown,
+    /// Ctrl-C (SIGINT) cut it short.
+    Interrupted,
+    /// SIGTERM cut it short.
+    Terminated,
 }
 
 impl ExitStatus {
-    /// What the state of a service or of the platform means to a script.
+    /// The status for the state of a service or of the platform.
     pub(crate) const fn of_state(state: ServiceState) -> Self {
         match state {
             ServiceState::Healthy => Self::Done,
@@ -28,7 +32,7 @@ impl ExitStatus {
         }
     }
 
-    /// What an error means to a script.
+    /// The status for an error.
     pub(crate) fn of_error(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidInput | ErrorKind::ConfigInvalid | ErrorKind::Unsupported => {
@@ -52,6 +56,9 @@ impl From<ExitStatus> for ExitCode {
             ExitStatus::Failed => 1,
             ExitStatus::Usage => 2,
             ExitStatus::Unknown => 3,
+            // What a shell reports for a process that a signal ended: 128 and its number.
+            ExitStatus::Interrupted => 130,
+            ExitStatus::Terminated => 143,
         })
     }
 }

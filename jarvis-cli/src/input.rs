@@ -1,4 +1,4 @@
-//! What is given as it is, as `-` or as `@FILE`.
+//! Values that are given literally, as `-` (standard input) or as `@FILE`.
 
 use std::fmt;
 use std::fs::File;
@@ -45,17 +45,17 @@ impl Input {
     /// `TooLarge` over the limit, `InvalidInput` for a file that can't be read.
     pub(crate) fn bytes(&self, limit: u64) -> Result<Vec<u8>> {
         let (name, bytes) = match self {
-            Self::Text(text) => ("it".to_owned(), Ok(text.clone().into_bytes())),
+            Self::Text(text) => ("the value".to_owned(), Ok(text.clone().into_bytes())),
             Self::Stdin => ("standard input".to_owned(), read(std::io::stdin().lock(), limit)),
             Self::File(path) => {
                 (path.display().to_string(), File::open(path).and_then(|file| read(file, limit)))
             }
         };
         let bytes = bytes.map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, format!("{name} can't be read: {error}"))
+            Error::new(ErrorKind::InvalidInput, format!("can't read {name}: {error}"))
         })?;
         if bytes.len() as u64 > limit {
-            let message = format!("{name} is over {limit} bytes, which is the configured limit");
+            let message = format!("{name} is larger than the limit of {limit} bytes");
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         Ok(bytes)
@@ -64,14 +64,14 @@ impl Input {
     /// As text.
     ///
     /// # Errors
-    /// As [`Input::bytes`], and `InvalidInput` for what is no UTF-8.
+    /// As [`Input::bytes`], and `InvalidInput` if they are not UTF-8.
     pub(crate) fn text(&self, limit: u64) -> Result<String> {
         String::from_utf8(self.bytes(limit)?)
-            .map_err(|_| Error::new(ErrorKind::InvalidInput, "that is no text in UTF-8"))
+            .map_err(|_| Error::new(ErrorKind::InvalidInput, "the value is not valid UTF-8"))
     }
 }
 
-/// One byte over the limit is enough to see that it is over.
+/// Reads one byte more than the limit, to see whether there is more.
 fn read(from: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -83,7 +83,7 @@ pub(crate) fn at_most_one_from_stdin<'a>(
     inputs: impl IntoIterator<Item = &'a Input>,
 ) -> Result<()> {
     if inputs.into_iter().filter(|input| **input == Input::Stdin).count() > 1 {
-        let message = "only one value can come from standard input (-); give the other as @FILE";
+        let message = "only one value can be read from standard input (-); use @FILE for the other";
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     Ok(())

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use jarvis_core::sync::{Mutex, MutexGuard};
 
 use tokio::sync::mpsc::UnboundedSender;
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::args::{Global, LogFormat};
+use crate::printer::wants_color;
 
 /// Where log lines go at present.
 #[derive(Debug, Clone, Default)]
@@ -56,25 +60,58 @@ impl<'a> MakeWriter<'a> for LogOutput {
     }
 }
 
-/// Starts the log. `$RUST_LOG` says what is logged; without it `usual`, more with `--verbose`.
-pub(crate) fn start(verbose: u8, usual: &str) -> LogOutput {
-    let usual = match verbose {
-        0 => usual,
-        1 => "warn,jarvis=info,jarvis_core=info",
-        2 => "info,jarvis=debug,jarvis_core=debug",
-        _ => "trace",
-    };
-    let wanted = std::env::var("RUST_LOG").ok().filter(|wanted| !wanted.is_empty());
-    let filter = EnvFilter::builder().parse_lossy(wanted.as_deref().unwrap_or(usual));
+/// Starts the log. `usual` is what a command logs by default.
+pub(crate) fn start(global: &Global, usual: &str) -> LogOutput {
+    let from_environment = std::env::var("RUST_LOG").ok();
+    let directives = directives(from_environment.as_deref(), global.quiet, global.verbose, usual);
     let output = LogOutput::default();
-    let colored = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colored)
-        .with_target(verbose > 0)
-        .with_writer(output.clone())
-        .finish();
-    // Only a second subscriber could make this fail, and there is none.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::builder().parse_lossy(directives))
+        .with_ansi(wants_color(global.color, io::stderr().is_terminal()))
+        .with_target(global.verbose > 0)
+        .with_writer(output.clone());
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match global.log_format {
+        LogFormat::Text => Box::new(builder.finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_target(true).finish()),
+    };
+    // This only fails if a subscriber is already set; none is.
     let _ = tracing::subscriber::set_global_default(subscriber);
     output
+}
+
+/// What is logged: `$RUST_LOG` if it is set, else what the flags say.
+fn directives<'a>(
+    from_environment: Option<&'a str>,
+    quiet: bool,
+    verbose: u8,
+    usual: &'a str,
+) -> &'a str {
+    // `jarvis` also covers the library's crates, `jarvis_core` and those below it.
+    let by_flags = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => usual,
+        (false, 1) => "warn,jarvis=info",
+        (false, 2) => "info,jarvis=debug",
+        (false, _) => "trace",
+    };
+    from_environment.filter(|directives| !directives.is_empty()).unwrap_or(by_flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_choose_the_level_and_rust_log_overrides_them() {
+        let flags = |quiet, verbose| directives(None, quiet, verbose, "warn");
+        assert_eq!(flags(false, 0), "warn");
+        assert_eq!(flags(false, 1), "warn,jarvis=info");
+        assert_eq!(flags(false, 2), "info,jarvis=debug");
+        assert_eq!(flags(false, 3), "trace");
+        assert_eq!(flags(true, 0), "error");
+        for (quiet, verbose) in [(true, 0), (false, 0), (false, 3)] {
+            assert_eq!(directives(Some("hyper=debug"), quiet, verbose, "warn"), "hyper=debug");
+        }
+        assert_eq!(directives(Some(""), false, 1, "warn"), "warn,jarvis=info");
+    }
 }

@@ -1,5 +1,5 @@
-//! JSON merge patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)) on text, so that what the
-//! patch does not name stays as it was written: a number of another language's keeps its digits.
+//! JSON merge patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)) on text. Values that the
+//! patch does not name keep their text, so that a number of another language keeps its digits.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ type Fields = BTreeMap<String, Box<RawValue>>;
 /// `target` with `patch` merged into it.
 ///
 /// # Errors
-/// `InvalidInput` when either is no JSON, or the patch is nested deeper than `max_depth`.
+/// `InvalidInput` if either is not JSON, or the patch is nested deeper than `max_depth`.
 pub(crate) fn merge(target: &str, patch: &str, max_depth: u32) -> Result<String> {
     let parse = |text| serde_json::from_str::<&RawValue>(text).map_err(|error| refused(&error));
     Ok(merged(Some(parse(target)?), parse(patch)?, max_depth)?.get().to_owned())
@@ -22,7 +22,7 @@ fn merged(target: Option<&RawValue>, patch: &RawValue, depth: u32) -> Result<Box
         return Ok(patch.to_owned());
     }
     let Some(depth) = depth.checked_sub(1) else {
-        return Err(Error::new(ErrorKind::InvalidInput, "the patch is nested too deep"));
+        return Err(Error::new(ErrorKind::InvalidInput, "the data is nested too deeply"));
     };
     let mut fields = match target.filter(|target| is_object(target)) {
         Some(target) => fields(target)?,
@@ -49,7 +49,7 @@ fn fields(object: &RawValue) -> Result<Fields> {
 
 fn refused(error: &serde_json::Error) -> Error {
     let (line, column) = (error.line(), error.column());
-    let message = format!("that is no JSON (line {line}, column {column})");
+    let message = format!("the data is not JSON (line {line}, column {column})");
     Error::new(ErrorKind::InvalidInput, message)
 }
 

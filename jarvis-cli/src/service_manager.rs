@@ -1,4 +1,4 @@
-//! What systemd is told (`Type=notify`). Without it every call does nothing.
+//! Notifications to systemd (`Type=notify`). Without it every call does nothing.
 
 use std::time::Duration;
 
@@ -6,33 +6,33 @@ use jarvis_core::clock::{ClockExt, SharedClock};
 use jarvis_core::jarvis::Jarvis;
 use sd_notify::NotifyState;
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager could not be told");
+        tracing::warn!(%error, "could not notify the service manager");
     }
 }
 
 /// The loop runs.
 pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
 /// The configuration is being read again. Followed by [`ready`], whatever comes of it.
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
     }
 }
 
 /// The end has begun.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
 /// The line that `systemctl status` shows.
 pub(crate) fn status(line: &str) {
-    tell(&[NotifyState::Status(line)]);
+    notify(&[NotifyState::Status(line)]);
 }
 
 /// How often a watchdog that allows `limit` is pinged.
@@ -40,17 +40,16 @@ fn ping_every(limit: Duration) -> Duration {
     (limit / 3).max(Duration::from_millis(10))
 }
 
-/// Pings the watchdog for as long as the loop goes round. A loop that hangs, lags or makes no more
-/// rounds is not covered for: systemd restarts it then.
+/// Pings the watchdog while the loop makes progress. If it hangs or lags, systemd restarts it.
 pub(crate) async fn watchdog(jarvis: Jarvis, clock: SharedClock) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut silent = false;
     loop {
         let health = jarvis.healthz();
         if health.alive {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         } else if !silent {
-            tracing::error!(reason = %health.reason, "the watchdog is not told that all is well");
+            tracing::error!(reason = %health.reason, "the watchdog is no longer notified");
         }
         silent = !health.alive;
         clock.sleep(ping_every(limit)).await;

@@ -1,5 +1,4 @@
-//! The demo's services: small real servers in processes of their own, so that what the demo
-//! shows is what happens.
+//! The demo's services: small real servers in processes of their own.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::args::{Protocol, StandInArgs};
 use crate::exit::ExitStatus;
 
-/// How the name of a demo's folder begins.
+/// How the name of a demo's directory begins.
 pub(crate) const FOLDER_PREFIX: &str = "jarvis-demo.";
 
 /// Longer requests are not answered.
@@ -56,7 +55,7 @@ fn exit_with(pid: Pid, folder: Option<&Path>) {
     std::process::exit(0);
 }
 
-/// All stand-ins of a demo do this at once: whose turn fails because another was faster tries again.
+/// All stand-ins of a demo do this at once; one that fails because another was faster tries again.
 fn remove(folder: &Path) {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !name.starts_with(FOLDER_PREFIX) {
@@ -93,8 +92,8 @@ async fn answer(mut stream: TcpStream, protocol: Protocol) -> io::Result<()> {
     Ok(())
 }
 
-/// What the real service would say that is well, once a request is complete: how long the request
-/// is, the answer, and whether it is the last one.
+/// The answer of a healthy service, once a request is complete: the length of the request, the
+/// answer, and whether it is the last one.
 fn respond(protocol: Protocol, request: &[u8]) -> Option<(usize, &'static [u8], bool)> {
     match protocol {
         Protocol::Http => http(request),
@@ -105,9 +104,9 @@ fn respond(protocol: Protocol, request: &[u8]) -> Option<(usize, &'static [u8], 
 
 /// A health route as FastAPI and Express have them.
 fn http(request: &[u8]) -> Option<(usize, &'static [u8], bool)> {
-    const WELL: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\nconnection: close\r\n\r\n{\"status\":\"ok\"}";
+    const HEALTHY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\nconnection: close\r\n\r\n{\"status\":\"ok\"}";
     let end = request.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-    Some((end, WELL, true))
+    Some((end, HEALTHY, true))
 }
 
 /// One command of a pipeline: `*1\r\n$4\r\nPING\r\n`.

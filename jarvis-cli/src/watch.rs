@@ -1,7 +1,7 @@
 //! Notices that the configuration changed on disk.
 //!
-//! Editors replace files, so the folders are watched, not the files; and where the kernel's notices
-//! don't come (network file systems, too many watches), the files are looked at now and then.
+//! Editors replace files, so their directories are watched, not the files. Where the kernel sends no
+//! notices (network file systems, too many watches), the files are polled.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -12,10 +12,10 @@ use jarvis_core::clock::{ClockExt, SharedClock};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-/// Between the first notice and the look: an editor writes more than once.
+/// The time between the first notice and the check: an editor writes more than once.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// How often the files are looked at without a notice.
+/// How often the files are checked without a notice.
 const POLL: Duration = Duration::from_secs(30);
 
 /// What makes one state of a file differ from another.
@@ -99,7 +99,7 @@ fn watcher(folders: &BTreeSet<PathBuf>, sender: mpsc::Sender<()>) -> Option<Reco
     });
     watched
         .inspect_err(|error| {
-            tracing::warn!(%error, "no notice of changed files; they are looked at every 30 s");
+            tracing::warn!(%error, "can't watch the configuration files; they are checked every 30 s instead");
         })
         .ok()
 }

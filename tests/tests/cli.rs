@@ -16,6 +16,8 @@ mod caches;
 mod containers;
 #[path = "cli/demo.rs"]
 mod demo;
+#[path = "cli/habits.rs"]
+mod habits;
 #[path = "cli/leaving.rs"]
 mod leaving;
 #[path = "cli/messages.rs"]

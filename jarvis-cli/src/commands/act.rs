@@ -1,17 +1,15 @@
 //! What a person asks the operator for: restart, stop, start, pause, resume, reset.
 
-use std::time::Duration;
-
 use jarvis_core::Result;
 use jarvis_core::jarvis::ActionAnswer;
 use jarvis_core::operator::Command;
 use jarvis_core::vocabulary::ServiceId;
 
-use super::{Context, with_progress};
-use crate::args::ActionArgs;
+use super::Context;
+use crate::args::{ActionArgs, PauseArgs};
 use crate::exit::ExitStatus;
 
-/// Who asks, for the record. A running loop asks the kernel instead.
+/// Who asks, for the record. A running loop takes the user from the socket instead.
 pub(crate) fn by() -> String {
     std::env::var("USER")
         .ok()
@@ -34,13 +32,9 @@ pub(crate) async fn start(context: &Context, args: ActionArgs) -> Result<ExitSta
     act(context, Command::Start { service: args.service, by: by() }, !args.no_wait, &what).await
 }
 
-pub(crate) async fn pause(
-    context: &Context,
-    lasting: Option<Duration>,
-    reason: String,
-) -> Result<ExitStatus> {
-    let answer = context.attach().await?.pause(&reason, lasting).await?;
-    say(context, &answer)
+pub(crate) async fn pause(context: &Context, args: PauseArgs) -> Result<ExitStatus> {
+    let answer = context.attach().await?.pause(&args.reason, args.duration).await?;
+    confirm(context, &answer)
 }
 
 pub(crate) async fn resume(context: &Context) -> Result<ExitStatus> {
@@ -58,11 +52,11 @@ pub(crate) async fn act(
     what: &str,
 ) -> Result<ExitStatus> {
     let attached = context.attach().await?;
-    let answer = with_progress(what, attached.act(command, wait)).await?;
-    say(context, &answer)
+    let answer = context.wait_for(what, attached.act(command, wait)).await?;
+    confirm(context, &answer)
 }
 
-fn say(context: &Context, answer: &ActionAnswer) -> Result<ExitStatus> {
-    context.printer.print(answer, |answer, _| format!("{}\n", answer.message))?;
+fn confirm(context: &Context, answer: &ActionAnswer) -> Result<ExitStatus> {
+    context.printer.confirm(answer, |answer| format!("{}\n", answer.message))?;
     Ok(ExitStatus::Done)
 }

@@ -1,4 +1,4 @@
-//! `jarvis cache`: what may be forgotten.
+//! `jarvis cache`: reads and changes the cache.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -11,60 +11,65 @@ use jarvis_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Context, shared_store, with_progress};
+use super::{Context, shared_store};
 use crate::args::{CacheCommand, CacheSetArgs};
 use crate::exit::ExitStatus;
 use crate::text::{self, counted};
 
 pub(crate) async fn run(context: &Context, command: CacheCommand) -> Result<ExitStatus> {
-    // A miss and a server that is gone are two answers here.
+    // Strict: a server that is down is an error here, not a miss.
     let jarvis = Jarvis::builder().with_source(context.source()).with_strict_cache().open()?;
     let config = jarvis.config();
     shared_store(&config.store.cache, "cache", "cached values")?;
-    let room = Room { context, jarvis: &jarvis, config: &config, cache: jarvis.cache().await? };
-    let status = with_progress("asking the cache", room.run(command)).await?;
+    let commands =
+        Commands { context, jarvis: &jarvis, config: &config, cache: jarvis.cache().await? };
+    let status = context.wait_for("asking the cache", commands.run(command)).await?;
     jarvis.close().await?;
     Ok(status)
 }
 
-struct Room<'a> {
+/// What every one of these commands needs.
+struct Commands<'a> {
     context: &'a Context,
     jarvis: &'a Jarvis,
     config: &'a Config,
     cache: Arc<dyn Cache>,
 }
 
-impl Room<'_> {
+impl Commands<'_> {
     async fn run(&self, command: CacheCommand) -> Result<ExitStatus> {
         match command {
             CacheCommand::Get { key } => self.get(&key).await,
             CacheCommand::Set(args) => self.set(args).await,
-            CacheCommand::Del { keys } => self.delete(keys).await,
+            CacheCommand::Delete { keys } => self.delete(keys).await,
             CacheCommand::Invalidate { tag: Some(tag), .. } => {
                 self.cache.invalidate_tag(&tag).await?;
-                self.say(&json!({ "tag": tag }), &format!("all with the tag {tag:?} is gone"))
+                let line = format!("all keys with tag {tag:?} deleted");
+                self.confirm(&json!({ "tag": tag }), &line)
             }
             CacheCommand::Invalidate { pattern: Some(pattern), .. } => {
                 let deleted = self.cache.invalidate_pattern(&pattern).await?;
                 let answer = json!({ "pattern": pattern, "deleted": deleted });
-                self.say(&answer, &format!("{} deleted", counted(deleted, "key")))
+                self.confirm(&answer, &format!("{} deleted", counted(deleted, "key")))
             }
             CacheCommand::Invalidate { .. } => {
                 self.cache.flush().await?;
                 let namespace = &self.config.cache.namespace;
                 let answer = json!({ "namespace": namespace });
-                self.say(&answer, &format!("all in the namespace {namespace:?} is gone"))
+                self.confirm(&answer, &format!("all keys in namespace {namespace:?} deleted"))
             }
             CacheCommand::Stats => self.stats().await,
             CacheCommand::Incr { key, by, ttl } => {
                 let sum = self.cache.increment(&key, by, ttl.map(Lifetime::For)).await?;
-                self.say(&json!({ "key": key, "value": sum }), &sum.to_string())
+                let answer = json!({ "key": key, "value": sum });
+                self.context.printer.print(&answer, |_, _| format!("{sum}\n"))?;
+                Ok(ExitStatus::Done)
             }
         }
     }
 
-    fn say(&self, answer: &impl Serialize, line: &str) -> Result<ExitStatus> {
-        self.context.printer.print(answer, |_, _| format!("{line}\n"))?;
+    fn confirm(&self, answer: &impl Serialize, line: &str) -> Result<ExitStatus> {
+        self.context.printer.confirm(answer, |_| format!("{line}\n"))?;
         Ok(ExitStatus::Done)
     }
 
@@ -88,8 +93,8 @@ impl Room<'_> {
     async fn set(&self, args: CacheSetArgs) -> Result<ExitStatus> {
         let value = args.value.bytes(self.config.cache.max_value_bytes)?;
         let (condition, unmet) = match (args.nx, args.xx) {
-            (true, _) => (Condition::IfAbsent, "there already"),
-            (_, true) => (Condition::IfPresent, "not there"),
+            (true, _) => (Condition::IfAbsent, "already exists"),
+            (_, true) => (Condition::IfPresent, "does not exist"),
             _ => (Condition::Always, ""),
         };
         let mut options = SetOptions::new().with_condition(condition);
@@ -99,10 +104,10 @@ impl Room<'_> {
         };
         options.tags = args.tags;
         if !self.cache.set(&args.key, value.into(), options).await? {
-            let message = format!("{:?} is {unmet}; nothing was stored", args.key);
+            let message = format!("key {:?} {unmet}; nothing was stored", args.key);
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        self.say(&json!({ "key": args.key, "stored": true }), "stored")
+        self.confirm(&json!({ "key": args.key, "stored": true }), "stored")
     }
 
     async fn delete(&self, mut keys: Vec<String>) -> Result<ExitStatus> {
@@ -110,16 +115,16 @@ impl Room<'_> {
         keys.dedup();
         let deleted = self.cache.delete(&keys).await?;
         let missing = (keys.len() as u64).saturating_sub(deleted);
-        let rest = if missing > 0 { format!("; {missing} not there") } else { String::new() };
+        let rest = if missing > 0 { format!(", {missing} not found") } else { String::new() };
         let line = format!("{} deleted{rest}", counted(deleted, "key"));
-        self.say(&json!({ "deleted": deleted, "missing": missing }), &line)?;
+        self.confirm(&json!({ "deleted": deleted, "missing": missing }), &line)?;
         Ok(if missing > 0 { ExitStatus::Failed } else { ExitStatus::Done })
     }
 
-    /// This process has seen nothing yet: what there is to know, the server knows.
+    /// This process has not used the cache yet, so the statistics are the server's.
     async fn stats(&self) -> Result<ExitStatus> {
         let Some(server) = self.jarvis.cache_server().await? else {
-            let message = "the server of this cache tells nothing of itself";
+            let message = "this cache has no server that keeps statistics";
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
         let namespace = &self.config.cache.namespace;
@@ -139,7 +144,7 @@ struct Stats<'a> {
 }
 
 fn no_such(key: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no {key:?} in the cache"))
+    Error::new(ErrorKind::NotFound, format!("key {key:?} not found"))
 }
 
 /// The answer to `cache get` for a program.
@@ -150,7 +155,7 @@ struct Found<'a> {
     value: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_base64: Option<String>,
-    /// Absent when it has no end.
+    /// Absent for a value without a time to live.
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_ms: Option<u128>,
 }

@@ -1,4 +1,4 @@
-//! `jarvis config`: write, explain and print the configuration.
+//! `jarvis config`: writes, checks and prints the configuration.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -7,23 +7,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jarvis_core::clock::{SharedClock, SystemClock};
-use jarvis_core::config::{self, Config, Container, Problem, Report, Weight};
+use jarvis_core::config::{self, Config, Container, Report, Weight};
 use jarvis_core::registry::{Registry, examine};
 use jarvis_core::restart::docker::discover;
 use jarvis_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use super::{Context, with_progress};
+use super::Context;
 use crate::args::ConfigCommand;
 use crate::exit::ExitStatus;
-use crate::printer::{Cell, Style, Table, paint};
-use crate::text::{self, problems};
+use crate::text::config::{Checked, values};
 
 pub(crate) async fn run(context: &Context, command: ConfigCommand) -> Result<ExitStatus> {
     match command {
         ConfigCommand::Init { path, from_docker, docker_host, force } => {
             let text = if from_docker {
-                containers(docker_host.as_deref()).await?
+                containers(context, docker_host.as_deref()).await?
             } else {
                 config::ai_dawg()
             };
@@ -34,9 +33,9 @@ pub(crate) async fn run(context: &Context, command: ConfigCommand) -> Result<Exi
     }
 }
 
-async fn containers(host: Option<&str>) -> Result<String> {
+async fn containers(context: &Context, host: Option<&str>) -> Result<String> {
     let clock: SharedClock = Arc::new(SystemClock::new());
-    let found = with_progress("asking the container engine", discover(host, clock)).await?;
+    let found = context.wait_for("asking the Docker Engine", discover(host, clock)).await?;
     let containers: Vec<Container> = found
         .into_iter()
         .map(|found| {
@@ -65,24 +64,29 @@ fn init(context: &Context, path: &Path, text: &str, force: bool) -> Result<ExitS
         io::ErrorKind::AlreadyExists => Error::new(
             ErrorKind::Conflict,
             format!(
-                "{} is there already; --force overwrites it, - prints to standard output",
+                "{} already exists; use --force to overwrite it, or - to print to standard output",
                 path.display()
             ),
         ),
-        _ => Error::from(error).with_operation("config.init").with_context("path", path.display()),
+        _ => {
+            let message = format!("can't write {}: {error}", path.display());
+            Error::new(Error::from(error).kind(), message)
+        }
     })?;
     #[derive(Debug, Serialize)]
     struct Written<'a> {
         written: &'a Path,
     }
-    context.printer.print(&Written { written: path }, |written, _| {
+    context.printer.confirm(&Written { written: path }, |written| {
         let path = written.written.display();
-        format!("{path} is written. Next: `jarvis config check`, `jarvis check`, `jarvis up --dry-run`.\n")
+        format!(
+            "wrote {path}; next: `jarvis config check`, `jarvis check`, `jarvis up --dry-run`\n"
+        )
     })?;
     Ok(ExitStatus::Done)
 }
 
-/// Only its owner may read it: secrets will stand in it, or names of commands that run as root.
+/// Only its owner may read it: it may come to hold secrets, and it names commands to run.
 fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
@@ -115,8 +119,8 @@ async fn check(context: &Context, deep: bool) -> Result<ExitStatus> {
             restartable =
                 wiring.managed.iter().filter(|service| service.restarter.is_some()).count();
             if deep {
-                let what = "looking at what it names";
-                found = with_progress(what, examine(config, &wiring, &clock)).await;
+                let what = "checking what the configuration names";
+                found = context.wait_for(what, examine(config, &wiring, &clock)).await;
             }
         }
     }
@@ -137,56 +141,11 @@ async fn check(context: &Context, deep: bool) -> Result<ExitStatus> {
     })
 }
 
-/// The answer to `config check`.
-#[derive(Debug, Serialize)]
-struct Checked {
-    valid: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<String>,
-    services: usize,
-    restartable: usize,
-    #[serde(flatten)]
-    report: Report,
-    /// What `--deep` found on this machine.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    found: Vec<Problem>,
-}
-
-impl Checked {
-    fn text(&self, colored: bool) -> String {
-        let mut text = problems::list(&self.report, colored);
-        text.push_str(&problems::list(&Report::from(self.found.clone()), colored));
-        let count = problems::count(&self.report);
-        let count = if count.is_empty() { "nothing is wrong".to_owned() } else { count };
-        let file = self.file.as_deref().unwrap_or("the built-in map");
-        let (verdict, style) = if self.valid {
-            let Self { services, restartable, .. } = self;
-            (
-                format!(
-                    "{file}: {}, {restartable} of them may be restarted; {count}",
-                    text::services(*services)
-                ),
-                Style::Good,
-            )
-        } else {
-            (format!("The configuration is refused: {count}"), Style::Bad)
-        };
-        text.push_str(&paint(&verdict, style, colored));
-        text.push('\n');
-        text
-    }
-}
-
 fn show(context: &Context) -> Result<ExitStatus> {
     let config = Config::load(&context.source())?;
     let width = context.width();
-    context.printer.print(&config.effective(), |_, colored| {
-        let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
-        for shown in config.show() {
-            let value = Cell::new(shown.value.to_string());
-            table.row(vec![Cell::new(shown.key), value, Cell::styled(shown.origin, Style::Faint)]);
-        }
-        table.render(colored, width)
-    })?;
+    context
+        .printer
+        .print(&config.effective(), |_, colored| values(&config.show(), colored, width))?;
     Ok(ExitStatus::Done)
 }

@@ -1,4 +1,5 @@
-//! `jarvis demo`: the real loop on real processes. Nothing it shows is scripted; it only kills.
+//! `jarvis demo`: the real loop on real processes. The demo only kills them; what it shows is what
+//! the loop does.
 
 mod players;
 
@@ -22,36 +23,37 @@ use super::Context;
 use crate::args::Format;
 use crate::display::{Display, Look};
 use crate::exit::ExitStatus;
-use crate::printer::{Style, human_duration, paint};
-use crate::signals::Signals;
+use crate::printer::{Style, paint};
+use crate::signals::{Asked, Signals};
 use crate::text;
+use crate::text::time::human_duration;
 
-/// All that is shown is shown in this time, also on a slow machine.
+/// The demo is over within this time, also on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(35);
 
-/// Between two looks at what no event tells.
+/// The time between two looks at a state that has no event.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 const OPENING: &str = "\
-JARVIS demo. Seven stand-ins for AI DAWG's services, each a real process on a
-free port of this machine, and the real loop that watches and heals them.
+JARVIS demo: seven stand-ins for AI DAWG's services, each a real process on a
+free port of this machine, watched and restarted by the real supervision loop.
 
-Only the waits are shortened: a check every second instead of every 30, 1 s
-instead of 10 before it verifies, 4 s instead of 60 until it trusts again.
-Every line with a time is an event that really happened then.";
+Only the waiting times are shorter than usual: checks run every second instead
+of every 30, a restart is verified after 1 s instead of 10, and an incident is
+resolved after 4 s of health instead of 60. Each line with a time is an event.";
 
 const CLOSING: &str = "
-That was the real loop. Now yours:
+Next, on your own services:
 
-  jarvis check            probes AI DAWG's services on 127.0.0.1 once
-  jarvis config init      writes a jarvis.toml to point it at your own services
-  jarvis up --dry-run     says what it would do, and does nothing
-  jarvis up               watches, heals, calls a person
+  jarvis check            probe AI DAWG's services on 127.0.0.1 once
+  jarvis config init      write a jarvis.toml to edit for your own services
+  jarvis up --dry-run     report the actions that would be taken, and take none
+  jarvis up               run the supervision loop
 ";
 
 pub(crate) async fn run(context: &Context, keep: bool) -> Result<ExitStatus> {
     if context.global.output != Format::Text {
-        let message = "the demo is for people; it has no JSON form";
+        let message = "the demo has no JSON output; use --output text";
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     let mut signals = Signals::new()?;
@@ -78,31 +80,42 @@ pub(crate) async fn run(context: &Context, keep: bool) -> Result<ExitStatus> {
         events,
     };
     let told = tokio::select! {
-        told = story.tell(keep) => told.map(Some),
+        told = story.tell(keep) => told.map(Told::Whole),
         ended = &mut running => Err(broken(ended)),
-        _ = signals.next() => Ok(None),
+        asked = signals.next() => Ok(Told::CutShort(match asked {
+            Asked::Leave(Leaving::Interrupted) => ExitStatus::Interrupted,
+            _ => ExitStatus::Terminated,
+        })),
     };
     let told = match told {
-        Ok(Some(books)) if keep => {
-            display.say(books);
+        Ok(Told::Whole(report)) if keep => {
+            display.say(report);
             display.say(paint(&stage.invitation(), Style::Bold, context.printer.colored()));
             let _ = signals.next().await;
-            Ok(Some(String::new()))
+            Ok(Told::Whole(String::new()))
         }
         other => other,
     };
     display.stop().await;
-    if let Ok(Some(books)) = &told {
-        context.printer.raw(books)?;
+    if let Ok(Told::Whole(report)) = &told {
+        context.printer.raw(report)?;
     }
     let _ = leave.send(Leaving::Interrupted);
     let ended = running.await.map_err(|error| broken(Err(error)))?;
     ended?;
-    if told?.is_none() {
-        return Ok(ExitStatus::Failed);
+    if let Told::CutShort(status) = told? {
+        return Ok(status);
     }
-    context.printer.raw(CLOSING)?;
+    context.printer.hint(CLOSING)?;
     Ok(ExitStatus::Done)
+}
+
+/// How the story ended.
+enum Told {
+    /// To its end, with the uptime report.
+    Whole(String),
+    /// By a signal.
+    CutShort(ExitStatus),
 }
 
 fn broken(ended: Result<Result<()>, tokio::task::JoinError>) -> Error {
@@ -110,12 +123,12 @@ fn broken(ended: Result<Result<()>, tokio::task::JoinError>) -> Error {
         Ok(Err(error)) => error,
         Ok(Ok(())) => Error::new(ErrorKind::Internal, "the supervision loop ended by itself"),
         Err(error) => {
-            Error::new(ErrorKind::Internal, "the supervision loop broke down").with_source(error)
+            Error::new(ErrorKind::Internal, "the supervision loop crashed").with_source(error)
         }
     }
 }
 
-/// What is done to the services, and what is waited for.
+/// What the demo does to the services, and what it waits for.
 struct Story<'a> {
     jarvis: &'a Jarvis,
     clock: SharedClock,
@@ -128,9 +141,9 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
-    /// Gives the books at the end.
+    /// Returns the uptime report at the end.
     async fn tell(&mut self, keep: bool) -> Result<String> {
-        self.chapter("1. JARVIS starts the services, and watches them");
+        self.chapter("1. JARVIS starts the services and watches them");
         self.all_well().await?;
         let (heals, fails) = (ServiceId::new(HEALS)?, ServiceId::new(FAILS)?);
 
@@ -141,7 +154,7 @@ impl Story<'_> {
 
         let pid = self.pid_of(&fails).await?;
         self.chapter(&format!(
-            "3. {fails}'s model is damaged, then SIGKILL to pid {}",
+            "3. {fails} is damaged and killed: SIGKILL to pid {}",
             pid.as_raw_nonzero()
         ));
         self.stage.damage()?;
@@ -152,19 +165,15 @@ impl Story<'_> {
         )
         .await?;
         self.until("the alert", |event| matches!(event, Event::AlertDelivered { .. })).await?;
-        self.note("A restart does not mend this: it stopped trying and called a person.");
+        self.note("Restarts do not help here, so JARVIS stopped trying and sent an alert.");
 
-        if keep {
-            self.chapter("4. The books so far");
-        } else {
-            self.chapter("4. The books");
-        }
+        self.chapter(if keep { "4. The uptime so far" } else { "4. The uptime" });
         let passed = self.clock.monotonic().saturating_since(self.began);
         let uptime = self.jarvis.attach().await.uptime(&[], passed).await?;
         let page = text::uptime::report(&uptime, self.colored, None);
         let watched = human_duration(passed);
         Ok(format!(
-            "\n{page}\nThe books begin at the full minute; {watched} of it were observed. What nobody saw is\nunknown, never up.\n"
+            "\n{page}\nThe range begins at a full minute; JARVIS watched for {watched} of it. Time that\nwas not observed counts as unknown, not as up.\n"
         ))
     }
 
@@ -195,7 +204,7 @@ impl Story<'_> {
         found.ok_or_else(|| self.not_seen(what))
     }
 
-    /// Waits until every service is well and trusted. That ends without an event of its own.
+    /// Waits until every service is healthy and steady, for which there is no event.
     async fn all_well(&mut self) -> Result<()> {
         let operator = self.jarvis.operator().await?;
         loop {
@@ -207,7 +216,7 @@ impl Story<'_> {
                 return Ok(());
             }
             if self.clock.monotonic() >= self.deadline {
-                return Err(self.not_seen("all services well"));
+                return Err(self.not_seen("all services to be healthy"));
             }
             self.clock.sleep(LOOK_EVERY).await;
         }
@@ -215,8 +224,9 @@ impl Story<'_> {
 
     fn not_seen(&self, what: &str) -> Error {
         let patience = human_duration(PATIENCE);
-        let message =
-            format!("the demo did not see {what} within {patience}; is the machine very busy?");
+        let message = format!(
+            "the demo waited {patience} in vain for {what}; the machine may be too busy, try again"
+        );
         Error::new(ErrorKind::Timeout, message)
     }
 
@@ -252,7 +262,7 @@ impl Story<'_> {
             )
             .await?;
         self.note(&format!(
-            "Seen {} after the kill, verified {} after it.",
+            "Detected {} after the kill, verified {} after it.",
             human_duration(seen.at.saturating_since(killed)),
             human_duration(verified.at.saturating_since(killed))
         ));

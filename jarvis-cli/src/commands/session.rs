@@ -1,4 +1,4 @@
-//! `jarvis session`: what is remembered of visitors.
+//! `jarvis session`: reads and changes sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use jarvis_core::session::{
 use jarvis_core::vocabulary::UserId;
 use jarvis_core::{Error, ErrorKind, Result};
 
-use super::{Context, shared_store, with_progress};
-use crate::args::{Format, SessionCommand, SessionSetArgs};
+use super::{Context, shared_store};
+use crate::args::{DeleteArgs, Format, SessionCommand, SessionSetArgs};
 use crate::exit::ExitStatus;
 use crate::input::{Input, at_most_one_from_stdin};
 use crate::merge_patch::merge;
@@ -31,50 +31,53 @@ pub(crate) async fn run(context: &Context, command: SessionCommand) -> Result<Ex
     shared_store(&config.store.session, "session", "sessions")?;
     let creates = matches!(command, SessionCommand::Create { .. });
     if !creates && has_no_file(&config) {
-        return nothing_there(context, &command);
+        return without_file(context, &command);
     }
-    let room = Room { context, jarvis: &jarvis, config: &config, store: jarvis.sessions().await? };
-    with_progress("asking the session store", room.run(command)).await
+    let store = jarvis.sessions().await?;
+    let commands = Commands { context, jarvis: &jarvis, config: &config, store };
+    context.wait_for("asking the session store", commands.run(command)).await
 }
 
-/// Is the store a file that nobody has made yet? Asking must not make it.
+/// Is the store a file that does not exist yet? Reading must not create it.
 fn has_no_file(config: &Config) -> bool {
     let file = config.store.session.sqlite_file(&config.jarvis.state_dir);
     file.is_some_and(|file| !file.try_exists().unwrap_or(true))
 }
 
-fn nothing_there(context: &Context, command: &SessionCommand) -> Result<ExitStatus> {
+fn without_file(context: &Context, command: &SessionCommand) -> Result<ExitStatus> {
     match command {
         SessionCommand::List { .. } => list_of(context, &[], false),
-        SessionCommand::Clear { .. } => say_deleted(context, 0, 0),
+        SessionCommand::Clear { .. } | SessionCommand::Delete(DeleteArgs { user: Some(_), .. }) => {
+            confirm_deleted(context, 0, 0)
+        }
         _ => Err(no_such()),
     }
 }
 
 fn no_such() -> Error {
-    Error::new(ErrorKind::NotFound, "there is no such session: it expired, was ended, or never was")
+    Error::new(ErrorKind::NotFound, "session not found: it expired, was deleted, or never existed")
 }
 
-/// Nothing has this id, which may be no id at all.
+/// No session has this id. It may be a handle.
 fn none_of_id(id: &SessionId) -> Error {
     if SessionHandle::new(id.expose()).is_err() {
         return no_such();
     }
     Error::new(
         ErrorKind::NotFound,
-        "there is no session of that id; if it is a handle, it can end or prolong the session, not open it",
+        "no session has this id; if it is a handle, it can extend or delete the session, but not read it",
     )
 }
 
 /// What every one of these commands needs.
-struct Room<'a> {
+struct Commands<'a> {
     context: &'a Context,
     jarvis: &'a Jarvis,
     config: &'a Config,
     store: Arc<dyn SessionStore>,
 }
 
-impl Room<'_> {
+impl Commands<'_> {
     async fn run(&self, command: SessionCommand) -> Result<ExitStatus> {
         match command {
             SessionCommand::Create { data, user, ttl, id } => {
@@ -89,11 +92,14 @@ impl Room<'_> {
             SessionCommand::List { user, limit } => self.list(user.as_ref(), limit).await,
             SessionCommand::Extend { session, ttl } => self.extend(&session, ttl).await,
             SessionCommand::Regenerate { session, user } => self.regenerate(&session, user).await,
-            SessionCommand::Delete { sessions } => {
+            SessionCommand::Delete(DeleteArgs { user: Some(user), except, .. }) => {
+                self.clear(&user, except.as_ref()).await
+            }
+            SessionCommand::Delete(DeleteArgs { sessions, .. }) => {
                 at_most_one_from_stdin(&sessions)?;
                 self.delete(&sessions).await
             }
-            SessionCommand::Clear { user, except } => self.clear(&user, except.as_ref()).await,
+            SessionCommand::Clear(args) => self.clear(&args.user, args.except.as_ref()).await,
         }
     }
 
@@ -105,13 +111,16 @@ impl Room<'_> {
         id.handle(self.config.session.hash_ids)
     }
 
-    /// Shows a session, with its id only where it was just made.
+    /// Shows a session, with its id only if it was just created.
     fn show(&self, session: &Session, with_id: bool) -> Result<ExitStatus> {
         let shown = Shown::new(session, self.handle(&session.id), with_id).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, "what is stored is no JSON").with_source(error)
+            Error::new(ErrorKind::Corrupt, "the stored data is not JSON").with_source(error)
         })?;
         let now = self.jarvis.clock().wall();
         self.context.printer.print(&shown, |shown, colored| shown.text(now, colored))?;
+        if with_id {
+            self.context.printer.hint("The id is not shown again.\n")?;
+        }
         Ok(ExitStatus::Done)
     }
 
@@ -191,14 +200,14 @@ impl Room<'_> {
         list_of(self.context, &sessions, more)
     }
 
-    /// One more than `limit`, so that it can be told whether there are more.
+    /// One more than `limit`, to know whether there are more.
     async fn scan(&self, limit: usize) -> Result<Vec<SessionSummary>> {
         let mut found: Vec<SessionSummary> = Vec::new();
         let mut handles = std::collections::HashSet::new();
         let mut cursor: Option<String> = None;
         while found.len() <= limit {
             let page = self.store.scan(cursor.as_deref(), PAGE).await?;
-            // What moved while it was read may come twice.
+            // A session that moved during the scan may come twice.
             found.extend(
                 page.sessions.into_iter().filter(|session| handles.insert(session.handle.clone())),
             );
@@ -215,7 +224,7 @@ impl Room<'_> {
             if let Some(expires_at) = self.store.extend(&session, ttl).await? {
                 let now = self.jarvis.clock().wall();
                 let extended = Extended { expires_at };
-                self.context.printer.print(&extended, |extended, _| extended.text(now))?;
+                self.context.printer.confirm(&extended, |extended| extended.text(now))?;
                 return Ok(ExitStatus::Done);
             }
         }
@@ -231,7 +240,7 @@ impl Room<'_> {
             }
             if found { deleted += 1 } else { missing += 1 }
         }
-        say_deleted(self.context, deleted, missing)
+        confirm_deleted(self.context, deleted, missing)
     }
 
     async fn clear(&self, user: &UserId, except: Option<&Input>) -> Result<ExitStatus> {
@@ -240,10 +249,11 @@ impl Room<'_> {
             None => None,
         };
         let deleted = self.store.clear(user, kept.as_ref()).await?;
-        say_deleted(self.context, deleted, 0)
+        confirm_deleted(self.context, deleted, 0)
     }
 
-    /// A session of this user by its id or handle. A slip must not end the one that was to stay.
+    /// A session of this user by its id or handle. A mistyped one must not delete the session that
+    /// was to be kept.
     async fn one_of(&self, user: &UserId, text: &str) -> Result<SessionRef> {
         let theirs = self.store.list(user).await?;
         let hash_ids = self.config.session.hash_ids;
@@ -255,13 +265,15 @@ impl Room<'_> {
             theirs.iter().any(|session| session.handle == handle)
         });
         found.ok_or_else(|| {
-            let message = format!("the session to keep is none of {user}'s; nothing was ended");
+            let message = format!(
+                "the session given with --except does not belong to {user}; nothing was deleted"
+            );
             Error::new(ErrorKind::NotFound, message)
         })
     }
 }
 
-/// An id or a handle. A file ends with a line end that is no part of it.
+/// An id or a handle, without the line break at the end of a file.
 fn name(input: &Input) -> Result<String> {
     Ok(input.text(MAX_NAME)?.trim_end_matches(['\r', '\n']).to_owned())
 }
@@ -275,13 +287,13 @@ fn references(text: &str) -> Result<Vec<SessionRef>> {
 
 fn conflict(current: u64, expected: u64) -> Error {
     let message = format!(
-        "the session is at version {current}, not {expected}: somebody saved it; nothing was changed"
+        "the session is at version {current}, not {expected}: another program saved it; nothing was changed"
     );
     Error::new(ErrorKind::Conflict, message)
 }
 
 fn list_of(context: &Context, sessions: &[SessionSummary], more: bool) -> Result<ExitStatus> {
-    // An id, where the store knows it, is for the framework and not for a screen.
+    // Some stores know the ids, which are secrets.
     let shown: Vec<SessionSummary> = sessions
         .iter()
         .cloned()
@@ -301,7 +313,7 @@ fn list_of(context: &Context, sessions: &[SessionSummary], more: bool) -> Result
     Ok(ExitStatus::Done)
 }
 
-fn say_deleted(context: &Context, deleted: u64, missing: u64) -> Result<ExitStatus> {
-    context.printer.print(&Deleted { deleted, missing }, |answer, _| answer.text())?;
+fn confirm_deleted(context: &Context, deleted: u64, missing: u64) -> Result<ExitStatus> {
+    context.printer.confirm(&Deleted { deleted, missing }, Deleted::text)?;
     Ok(if missing > 0 { ExitStatus::Failed } else { ExitStatus::Done })
 }

@@ -1,4 +1,4 @@
-//! `jarvis status`: what the running loop knows, or what the last one left behind.
+//! `jarvis status`: the state of the services, from the running loop or as last recorded.
 
 use jarvis_core::health::aggregator::ServiceSnapshot;
 use jarvis_core::jarvis::{AnswerSource, StatusAnswer};
@@ -7,7 +7,7 @@ use jarvis_core::vocabulary::{ServiceId, ServiceState};
 use jarvis_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use super::{Context, with_progress};
+use super::Context;
 use crate::exit::ExitStatus;
 use crate::text;
 
@@ -22,7 +22,7 @@ struct One<'a> {
 
 pub(crate) async fn run(context: &Context, service: Option<&ServiceId>) -> Result<ExitStatus> {
     let attached = context.attach().await?;
-    let answer = with_progress("asking `jarvis up`", attached.status()).await?;
+    let answer = context.wait_for("asking `jarvis up`", attached.status()).await?;
     let state = match service {
         Some(service) => one(context, &answer, service)?,
         None => {
@@ -33,7 +33,7 @@ pub(crate) async fn run(context: &Context, service: Option<&ServiceId>) -> Resul
             answer.platform.state
         }
     };
-    // What was is not what is.
+    // A recorded state says nothing about the present.
     let live = answer.source == AnswerSource::Live;
     Ok(if live { ExitStatus::of_state(state) } else { ExitStatus::Unknown })
 }

@@ -1,4 +1,4 @@
-//! `jarvis up`: the supervision loop, until it is told to end.
+//! `jarvis up`: the supervision loop, until it is stopped.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::signals::{Asked, Signals};
 use crate::watch::ConfigWatch;
 use crate::{http, service_manager, text};
 
-/// How long the end may take: as long as the library says, and a moment for what hangs.
+/// How long the end may take: as long as the library says, and a moment more.
 const PATIENCE: Duration = Duration::from_secs(END_WITHIN.as_secs() + 1);
 
 /// How often the service manager's line is brought up to date.
@@ -30,7 +30,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<ExitStatus> {
     let mut source = context.source();
     if args.dry_run {
-        source = source.with_variable("JARVIS_JARVIS__MODE", "dry-run");
+        source = source.with_setting("jarvis.mode", "dry-run", "--dry-run");
     }
     let jarvis = Jarvis::open(source)?;
     let config = jarvis.config();
@@ -73,46 +73,43 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<ExitStatus> {
     result
 }
 
-/// The first line: what it may do, and how it is stopped.
+/// The first line: what it watches, what it may restart, and how it is stopped.
 fn opening(config: &Config) -> String {
-    let services = config.services.len();
-    let restartable = config.services.iter().filter(|service| service.restart.is_some()).count();
-    let owned = config.services.iter().filter_map(|service| service.restart.as_ref());
-    let owned = owned.filter(|restart| restart.via == "process").count();
-    let many = text::services(services);
+    let restarts = || config.services.iter().filter_map(|service| service.restart.as_ref());
+    let restartable = restarts().count();
+    let owned = restarts().filter(|restart| restart.via == "process").count();
+    let services = text::services(config.services.len());
     let file =
         config.file().map_or_else(|| "jarvis.toml".into(), |file| file.display().to_string());
     let what = match config.jarvis.mode {
         _ if config.is_built_in() => format!(
-            "no configuration file: nothing is restarted. Watches the {many} of AI DAWG on 127.0.0.1; `jarvis config init` writes a file"
+            "no configuration file, so it watches the {services} of AI DAWG on 127.0.0.1 and restarts none; `jarvis config init` writes a file"
         ),
         Mode::DryRun => format!(
-            "dry run: says what it would do and does nothing. Watches {many}, would restart {restartable} of them ({file})"
+            "dry run of {file}: watches {services}, reports the actions it would take and takes none ({restartable} restartable)"
         ),
-        Mode::Observe => format!("observes: nothing is restarted. Watches {many} ({file})"),
+        Mode::Observe => format!("{file}: watches {services}, restarts none (mode observe)"),
         Mode::Act if restartable == 0 => {
-            format!(
-                "nothing is restarted: no service has a restart section. Watches {many} ({file})"
-            )
+            format!("{file}: watches {services}, restarts none (none has a restart section)")
         }
-        Mode::Act => format!("watches {many}, may restart {restartable} of them ({file})"),
+        Mode::Act => format!("{file}: watches {services}, {restartable} of them restartable"),
     };
     let stop = match owned {
         0 => "Ctrl-C stops it".to_owned(),
-        1 => "Ctrl-C stops it and the process it owns".to_owned(),
-        owned => format!("Ctrl-C stops it and the {owned} processes it owns"),
+        1 => "Ctrl-C stops it and the process that it runs".to_owned(),
+        owned => format!("Ctrl-C stops it and the {owned} processes that it runs"),
     };
     format!("jarvis {}: {what}. {stop}.", env!("CARGO_PKG_VERSION"))
 }
 
-/// The loop, and what people ask of it from outside.
+/// The loop and its signals.
 struct Supervision<'a> {
     jarvis: Jarvis,
     clock: SharedClock,
     display: &'a Display,
     running: JoinHandle<Result<()>>,
     leave: Option<oneshot::Sender<Leaving>>,
-    /// How often it was asked to end.
+    /// How many signals asked it to end.
     asked: u32,
     deadline: Option<Monotonic>,
 }
@@ -144,7 +141,7 @@ impl Supervision<'_> {
                 () = watch.changed(), if self.leave.is_some() => self.reload(&mut watch).await,
                 () = too_late => {
                     let work = self.under_way().await;
-                    tracing::error!("not finished in time, left as it is: {work}");
+                    tracing::error!("stopped before this was finished: {work}");
                     return Ok(ExitStatus::Failed);
                 }
             }
@@ -155,29 +152,30 @@ impl Supervision<'_> {
         match ended {
             Ok(result) => result.map(|()| ExitStatus::Done),
             Err(error) => {
-                let message = "the supervision loop broke down; start it again, and report this";
+                let message =
+                    "the supervision loop crashed; please report this, and start it again";
                 Err(Error::new(ErrorKind::Internal, message).with_source(error))
             }
         }
     }
 
-    /// The first time the loop is told to end; the second time a person learns what he waits for;
-    /// the third time he has waited enough.
+    /// The first signal stops the loop, the second reports what is still being finished, and the
+    /// third ends at once (`true`).
     async fn leaving(&mut self, why: Leaving) -> bool {
         self.asked += 1;
         if let Some(leave) = self.leave.take() {
             service_manager::stopping();
             self.deadline = Some(self.clock.monotonic() + PATIENCE);
             let _ = leave.send(why);
-            self.display.say("stopping; what is under way is finished first");
+            self.display.say("stopping after the actions under way are finished");
             return false;
         }
         if self.asked == 2 {
             let work = self.under_way().await;
-            self.display.say(format!("still finishing: {work}; once more ends at once"));
+            self.display.say(format!("still finishing: {work}; press Ctrl-C again to end at once"));
             return false;
         }
-        self.display.say("ended at once; the next `jarvis up` takes up what was left");
+        self.display.say("ended at once; the next `jarvis up` continues where this one stopped");
         true
     }
 
@@ -195,7 +193,7 @@ impl Supervision<'_> {
             .map(|service| format!("{} is {}", service.service, service.lifecycle.as_str()))
             .collect();
         if names.is_empty() {
-            "owned processes are being let go of".to_owned()
+            "handing over the processes that it runs".to_owned()
         } else {
             names.join(", ")
         }
@@ -205,7 +203,7 @@ impl Supervision<'_> {
         service_manager::reloading();
         watch.look().await;
         if let Err(error) = self.jarvis.reload().await {
-            // The event names the first error; a person wants them all.
+            // The event has only the first error.
             if let Some(report) = Report::of(&error) {
                 for line in text::problems::list(report, false).lines() {
                     self.display.say(line);

@@ -1,4 +1,4 @@
-//! A block at the bottom of the terminal that is redrawn in place; what happens scrolls by above.
+//! A block at the bottom of the terminal that is redrawn in place; events scroll by above it.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -12,13 +12,13 @@ const SHOW_CURSOR: &str = "\x1b[?25h";
 const BEGIN_FRAME: &str = "\x1b[?2026h";
 const END_FRAME: &str = "\x1b[J\x1b[?2026l";
 
-/// What is assumed when the terminal does not say how large it is.
+/// The size to assume if the terminal does not report one.
 const USUAL_SIZE: (usize, usize) = (80, 24);
 
 /// The display. Shows the cursor again when it is dropped; the last block stays.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// How wide each line of the block is that stands there now.
+    /// The width of each line of the block on the screen.
     block: Vec<usize>,
 }
 
@@ -39,7 +39,7 @@ impl Live {
     pub(crate) fn frame(&mut self, above: &str, block: &str) -> io::Result<()> {
         let (columns, _) = Self::size();
         let mut frame = String::from(BEGIN_FRAME);
-        // A terminal that became narrower has broken the old lines.
+        // A terminal that became narrower wraps the old lines.
         let rows: usize =
             self.block.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
         if rows > 0 {
@@ -61,13 +61,13 @@ impl Drop for Live {
     }
 }
 
-/// How many columns a line takes; its colours take none.
+/// How many columns a line takes; its colors take none.
 fn visible_width(line: &str) -> usize {
     let mut width = 0;
     let mut characters = line.chars();
     while let Some(character) = characters.next() {
         if character == '\x1b' {
-            // The look of a text ends with `m`; nothing else is used in a block.
+            // A color sequence ends with `m`; a block has no other sequences.
             characters.by_ref().find(|character| *character == 'm');
         } else {
             width += character.width().unwrap_or(0);
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_take_no_columns() {
+    fn colors_take_no_columns() {
         assert_eq!(visible_width("\x1b[31mdown\x1b[0m  语"), 8);
     }
 }

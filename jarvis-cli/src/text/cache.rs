@@ -1,4 +1,4 @@
-//! The cache's server as a person sees it.
+//! The statistics of the cache's server, for people.
 
 use std::fmt::Write as _;
 
@@ -6,11 +6,11 @@ use jarvis_core::jarvis::CacheServer;
 
 use crate::printer::{Style, paint};
 
-/// What the server says of itself.
+/// The statistics, one per line.
 pub(crate) fn stats(namespace: &str, server: &CacheServer, colored: bool) -> String {
     let mut text = paint(
         &format!(
-            "{}, Redis {}, over all that use it since it was started\n\n",
+            "{}, Redis {}, all clients since the server started\n\n",
             server.url, server.version
         ),
         Style::Bold,
@@ -29,11 +29,11 @@ pub(crate) fn stats(namespace: &str, server: &CacheServer, colored: bool) -> Str
     if let Some(percent) = (server.hits * 100).checked_div(server.hits + server.misses) {
         line("hit rate", &format!("{percent} %"));
     }
-    line("ran out", &server.expired.to_string());
+    line("expired", &server.expired.to_string());
     line("evicted", &server.evicted.to_string());
     line("namespace", namespace);
     text.push_str(&paint(
-        "\nWhat one process sees of its own is in /metrics of that process.\n",
+        "\nEach process reports its own hits and misses in its /metrics.\n",
         Style::Faint,
         colored,
     ));
@@ -43,9 +43,9 @@ pub(crate) fn stats(namespace: &str, server: &CacheServer, colored: bool) -> Str
 fn memory(server: &CacheServer) -> String {
     let used = bytes(server.used_memory);
     match server.max_memory {
-        None => format!("{used}, without a limit"),
+        None => format!("{used}, no limit"),
         Some(limit) => {
-            format!("{used} of {}; when it is full: {}", bytes(limit), server.eviction_policy)
+            format!("{used} of {}, eviction policy {}", bytes(limit), server.eviction_policy)
         }
     }
 }

@@ -5,11 +5,13 @@ use jarvis_core::jarvis::{CheckAnswer, ServiceCheck};
 use jarvis_core::vocabulary::Verdict;
 
 use super::status::headline;
-use crate::printer::{Cell, Style, Table, human_duration};
+use super::table::{Cell, Table};
+use super::time::human_duration;
+use crate::printer::Style;
 
-/// The round, a line a check.
+/// A row for each check.
 pub(crate) fn round(answer: &CheckAnswer, colored: bool, width: Option<usize>) -> String {
-    let mut table = Table::new(&["SERVICE", "STATE", "CHECK", "TOOK", "WHAT IT SAW"]);
+    let mut table = Table::new(&["SERVICE", "STATE", "CHECK", "TOOK", "RESULT"]);
     for service in &answer.services {
         if service.checks.is_empty() {
             table.row(row(service, None, true));

@@ -4,23 +4,25 @@ use jarvis_core::events::{Delivery, Envelope, Event, Gap};
 use jarvis_core::vocabulary::{ActionOutcome, Cause, InstanceId, ServiceState, Severity, Trigger};
 
 use super::counted;
-use crate::printer::{Style, cut, human_duration, paint};
+use super::table::cut;
+use super::time::human_duration;
+use crate::printer::{Style, paint};
 
 /// How much of a payload is shown, in characters; `--output jsonl` has all of it.
 const PAYLOAD: usize = 240;
 
-/// An event, or that some are missing here, as a line of a log.
+/// An event, or a note that some are missing here, as a line of a log.
 pub(crate) fn delivered(delivery: &Delivery, colored: bool) -> String {
     let missing = match delivery {
         Delivery::Event(envelope) => return line(envelope, colored),
         Delivery::Missed(count) => format!("{} missing here", counted(*count, "event")),
         Delivery::Gap(Gap::StreamLost) => {
-            "events may be missing here: the bus's server lost what it held".to_owned()
+            "events may be missing here: the bus's Redis lost its data".to_owned()
         }
         Delivery::Gap(_) => {
-            "events may be missing here: the bus's server lost the newest that it held".to_owned()
+            "events may be missing here: the bus's Redis lost its newest data".to_owned()
         }
-        _ => "the end: too slow for these events".to_owned(),
+        _ => "disconnected: the events came faster than they were read".to_owned(),
     };
     paint(&missing, Style::Warn, colored) + "\n"
 }
@@ -41,7 +43,7 @@ pub(crate) fn subject(event: &Event) -> &str {
     event.service().map_or("jarvis", |service| service.as_str())
 }
 
-/// The line, without time and service, and its look.
+/// The text without time and service, and its style.
 pub(crate) fn describe(event: &Event) -> (String, Style) {
     match event {
         Event::ServiceChanged { from, to, cause, .. } => {
@@ -55,9 +57,9 @@ pub(crate) fn describe(event: &Event) -> (String, Style) {
             Style::of_state(to.state),
         ),
         Event::FlappingStarted { .. } => {
-            ("flapping: changes too often to be believed".into(), Style::Warn)
+            ("flapping: it changes state too often".into(), Style::Warn)
         }
-        Event::FlappingStopped { .. } => ("settled".into(), Style::Good),
+        Event::FlappingStopped { .. } => ("no longer flapping".into(), Style::Good),
         Event::IncidentOpened { .. }
         | Event::IncidentRecovered { .. }
         | Event::IncidentResolved { .. }
@@ -74,8 +76,7 @@ pub(crate) fn describe(event: &Event) -> (String, Style) {
         | Event::InstanceExited { .. } => action(event),
         Event::Message(message) => (cut(&message.payload().to_string(), PAYLOAD), Style::Plain),
         Event::Unknown(unknown) => {
-            let text =
-                format!("{}, which this version does not know: {}", unknown.kind(), unknown.body);
+            let text = format!("{} (unknown to this version): {}", unknown.kind(), unknown.body);
             (cut(&text, PAYLOAD), Style::Faint)
         }
         _ => operator(event),
@@ -89,9 +90,9 @@ fn because(cause: Option<&Cause>) -> String {
     })
 }
 
-/// A life as people name it: the start and the boot of a process, or all of a container's id, are
-/// for programs.
-fn life(instance: &InstanceId) -> String {
+/// An instance as people name it, without the start and boot of a process or the end of a
+/// container's id.
+fn short_name(instance: &InstanceId) -> String {
     let text = instance.as_str();
     match text.split_once(" started ") {
         Some((process, _)) => process.to_owned(),
@@ -101,7 +102,7 @@ fn life(instance: &InstanceId) -> String {
 
 fn attempts(count: u32) -> String {
     match count {
-        0 => "by itself".into(),
+        0 => "without an action".into(),
         1 => "after 1 attempt".into(),
         count => format!("after {count} attempts"),
     }
@@ -116,31 +117,27 @@ fn incident(event: &Event) -> (String, Style) {
         }
         Event::IncidentRecovered { after, attempts: count, .. } => (
             format!(
-                "recovered {} in {}; watching it for a while",
+                "recovered {} in {}; observing whether it stays healthy",
                 attempts(*count),
                 human_duration(*after)
             ),
             Style::Good,
         ),
         Event::IncidentResolved { after, attempts: count, .. } => (
-            format!(
-                "resolved {}, {} from first down to stable",
-                attempts(*count),
-                human_duration(*after)
-            ),
+            format!("resolved {}, {} after it went down", attempts(*count), human_duration(*after)),
             Style::Good,
         ),
         Event::Escalated { attempts: count, reason, last_log_lines, .. } => {
             let log = last_log_lines
                 .last()
-                .map_or_else(String::new, |line| format!("; its log ends: {line}"));
+                .map_or_else(String::new, |line| format!("; last log line: {line}"));
             (
-                format!("GIVEN UP {}: {reason}; a person is needed{log}", attempts(*count)),
+                format!("ESCALATED {}: {reason}; manual action needed{log}", attempts(*count)),
                 Style::Bad,
             )
         }
         Event::StoppedByPerson { evidence, .. } => {
-            (format!("stopped by a person ({evidence}); left alone"), Style::Faint)
+            (format!("stopped by a person ({evidence}); it is not restarted"), Style::Faint)
         }
         _ => operator(event),
     }
@@ -151,10 +148,10 @@ fn trigger(trigger: &Trigger) -> String {
         Trigger::Down { cause } => {
             cause.kind.map_or_else(|| "down".into(), |kind| kind.to_string())
         }
-        Trigger::Manual { by } => format!("asked for by {by}"),
+        Trigger::Manual { by } => format!("requested by {by}"),
         Trigger::Dependency { on } => format!("{on} was restarted"),
-        Trigger::HalfOpen => "one trial after the cooldown".into(),
-        Trigger::Reconcile => "JARVIS had stopped it before its own restart".into(),
+        Trigger::HalfOpen => "trial after the cooldown".into(),
+        Trigger::Reconcile => "JARVIS had stopped it before JARVIS itself restarted".into(),
         Trigger::FirstStart => "first start".into(),
         _ => "another reason".into(),
     }
@@ -163,14 +160,14 @@ fn trigger(trigger: &Trigger) -> String {
 fn action(event: &Event) -> (String, Style) {
     match event {
         Event::ActionHeld { action, hold, .. } => {
-            (format!("{action} held by {}: {}", hold.gate, hold.reason), Style::Warn)
+            (format!("{action} on hold ({}): {}", hold.gate, hold.reason), Style::Warn)
         }
         Event::ActionSimulated { action, trigger: why, .. } => {
             (format!("dry run: would {action} now ({})", trigger(why)), Style::Warn)
         }
         Event::ActionStarted { action, trigger: why, attempt, .. } => {
             let count = if *attempt > 0 { format!(", attempt {attempt}") } else { String::new() };
-            (format!("{action} begins ({}{count})", trigger(why)), Style::Bold)
+            (format!("{action} started ({}{count})", trigger(why)), Style::Bold)
         }
         Event::ActionFinished { outcome, took, message, .. } => {
             let (word, style) = match outcome {
@@ -181,28 +178,29 @@ fn action(event: &Event) -> (String, Style) {
             (format!("{word} in {}: {message}", human_duration(*took)), style)
         }
         Event::VerifyPassed { instance, proven, .. } => {
-            let life = match instance {
-                Some(instance) if *proven => format!("a new life, {}", life(instance)),
-                _ => "not proven that a new life began".into(),
+            let instance = match instance {
+                Some(instance) if *proven => format!("new instance, {}", short_name(instance)),
+                _ => "whether the instance is new is not known".into(),
             };
-            (format!("verified on fresh connections; {life}"), Style::Good)
+            (format!("verified on fresh connections: {instance}"), Style::Good)
         }
         Event::VerifyFailed { reason, .. } => {
             (format!("verification failed: {reason}"), Style::Bad)
         }
         Event::RolledBack { from, to, .. } => {
             let bad =
-                from.as_ref().map_or_else(String::new, |from| format!("; {from} is pinned as bad"));
+                from.as_ref().map_or_else(String::new, |from| format!("; {from} is marked as bad"));
             (format!("rolled back to {to}{bad}"), Style::Warn)
         }
-        Event::InstanceChanged { to, evidence, .. } => {
-            (format!("a new life that is not ours, {} ({evidence})", life(to)), Style::Faint)
-        }
+        Event::InstanceChanged { to, evidence, .. } => (
+            format!("new instance, not started by JARVIS: {} ({evidence})", short_name(to)),
+            Style::Faint,
+        ),
         Event::InstanceExited { instance, exit, .. } => {
-            let life = instance
+            let instance = instance
                 .as_ref()
-                .map_or_else(String::new, |instance| format!(" ({})", life(instance)));
-            (format!("exited: {exit}{life}"), Style::Bad)
+                .map_or_else(String::new, |instance| format!(" ({})", short_name(instance)));
+            (format!("exited: {exit}{instance}"), Style::Bad)
         }
         _ => operator(event),
     }
@@ -217,32 +215,32 @@ fn operator(event: &Event) -> (String, Style) {
                 .unwrap_or_default();
             let many = super::services(*services);
             (
-                format!("watching {many}, may restart {restartable} of them (mode {mode})"),
+                format!("watching {many}, {restartable} of them restartable (mode {mode})"),
                 Style::Bold,
             )
         }
         Event::OperatorStopped { reason } => (format!("stopped: {reason}"), Style::Bold),
         Event::LeaseAcquired { token, .. } => {
-            (format!("holds the lease (token {token}): may act"), Style::Faint)
+            (format!("acquired the lease (token {token}), actions are possible"), Style::Faint)
         }
         Event::LeaseLost { reason } => {
-            (format!("lost the lease: {reason}; watches only"), Style::Warn)
+            (format!("lost the lease: {reason}; only watching"), Style::Warn)
         }
         Event::ActingChanged { acting: true, reason } => {
-            (format!("acts again: {reason}"), Style::Good)
+            (format!("actions resumed: {reason}"), Style::Good)
         }
         Event::ActingChanged { acting: false, reason } => {
-            (format!("holds every action: {reason}"), Style::Warn)
+            (format!("all actions on hold: {reason}"), Style::Warn)
         }
         Event::MaintenanceChanged { open, services } => {
-            let word = if *open { "begins" } else { "is over" };
+            let word = if *open { "started" } else { "ended" };
             (format!("maintenance {word} for {}", services.join(", ")), Style::Faint)
         }
         Event::SelfSuspected { suspected: true, reason } => {
-            (format!("suspects itself: {reason}"), Style::Warn)
+            (format!("the cause may be this machine or its network: {reason}"), Style::Warn)
         }
         Event::SelfSuspected { suspected: false, reason } => {
-            (format!("trusts itself again: {reason}"), Style::Good)
+            (format!("this machine and its network look fine again: {reason}"), Style::Good)
         }
         Event::ServiceReset { by, .. } => {
             (format!("budget and cooldown cleared by {by}"), Style::Plain)
@@ -251,23 +249,25 @@ fn operator(event: &Event) -> (String, Style) {
             (format!("configuration reloaded: {}", changes.join("; ")), Style::Plain)
         }
         Event::ConfigRefused { reason } => {
-            (format!("configuration refused, the old one stays: {reason}"), Style::Bad)
+            (format!("configuration rejected, the current one stays: {reason}"), Style::Bad)
         }
         Event::OperatorTrouble { severity, message } => {
             let style = if *severity == Severity::Critical { Style::Bad } else { Style::Warn };
-            (format!("trouble: {message}"), style)
+            (format!("problem: {message}"), style)
         }
-        Event::AlertDelivered { sink, key } => (format!("{sink} was told of {key}"), Style::Warn),
+        Event::AlertDelivered { sink, key } => {
+            (format!("alert for {key} delivered through {sink}"), Style::Warn)
+        }
         Event::AlertFailed { sink, key, reason, given_up } => {
-            let word = if *given_up { "given up" } else { "not delivered yet" };
-            (format!("alert {key} {word} through {sink}: {reason}"), Style::Warn)
+            let next = if *given_up { "giving up" } else { "retrying" };
+            (format!("alert for {key} failed through {sink}, {next}: {reason}"), Style::Warn)
         }
         _ => (format!("{event:?}"), Style::Plain),
     }
 }
 
-/// Is the event worth a line beside a table that shows the states? What is known already, or said
-/// by the next event too, is left out.
+/// Is the event worth a line beside a table of the states? Not if the table or the next event says
+/// the same.
 pub(crate) const fn is_noteworthy(event: &Event) -> bool {
     !matches!(
         event,
@@ -308,9 +308,6 @@ mod tests {
             after: Duration::from_secs(75),
             attempts: 1,
         };
-        assert_eq!(
-            describe(&event).0,
-            "resolved after 1 attempt, 1 min 15 s from first down to stable"
-        );
+        assert_eq!(describe(&event).0, "resolved after 1 attempt, 1 min 15 s after it went down");
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration.
+//! The problems of a configuration.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use jarvis_core::config::{Report, Weight};
 use super::counted;
 use crate::printer::{Style, paint};
 
-/// Every problem on a line of its own: file, line, key, what is wrong, the nearest valid name.
+/// A line for each problem: file, line, key and message.
 pub(crate) fn list(report: &Report, colored: bool) -> String {
     let mut text = String::new();
     for problem in &report.problems {
@@ -20,7 +20,7 @@ pub(crate) fn list(report: &Report, colored: bool) -> String {
     text
 }
 
-/// `2 errors, 1 warning`; nothing when nothing is wrong.
+/// `2 errors, 1 warning`; empty if there are none.
 pub(crate) fn count(report: &Report) -> String {
     let counted = |count: usize, word: &str| (count > 0).then(|| counted(count as u64, word));
     let parts =

@@ -1,4 +1,4 @@
-//! Sessions as a person sees them.
+//! Sessions for people.
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::counted;
-use crate::printer::{Cell, Style, Table, human_duration, paint};
+use super::table::{Cell, Table};
+use super::time::human_duration;
+use crate::printer::{Style, paint};
 
-/// A session without its id, unless it was just made.
+/// A session, without its id unless it was just created.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,12 +64,9 @@ impl<'a> Shown<'a> {
         }
         line("version", &self.version.to_string());
         line("created", &self.created_at.to_string());
-        line("saved", &self.updated_at.to_string());
+        line("updated", &self.updated_at.to_string());
         line("expires", &expiry(self.expires_at, now));
         line("data", self.data.get());
-        if self.id.is_some() {
-            text.push_str(&paint("The id is not shown again.\n", Style::Faint, colored));
-        }
         text
     }
 }
@@ -88,7 +87,7 @@ impl Extended {
     }
 }
 
-/// How many sessions, or keys, were removed.
+/// How many sessions were deleted.
 #[derive(Debug, Serialize)]
 pub(crate) struct Deleted {
     pub(crate) deleted: u64,
@@ -97,15 +96,15 @@ pub(crate) struct Deleted {
 
 impl Deleted {
     pub(crate) fn text(&self) -> String {
-        let ended = format!("{} ended", counted(self.deleted, "session"));
+        let deleted = format!("{} deleted", counted(self.deleted, "session"));
         match self.missing {
-            0 => format!("{ended}\n"),
-            missing => format!("{ended}; {missing} not found\n"),
+            0 => format!("{deleted}\n"),
+            missing => format!("{deleted}, {missing} not found\n"),
         }
     }
 }
 
-/// A line a session.
+/// A row for each session.
 pub(crate) fn listing(
     sessions: &[SessionSummary],
     more: bool,
@@ -127,6 +126,6 @@ pub(crate) fn listing(
         text = table.render(colored, width) + "\n";
     }
     let count = counted(sessions.len() as u64, "session");
-    let tail = if more { "; there are more, --limit shows them" } else { "" };
+    let tail = if more { "; there are more, use a higher --limit" } else { "" };
     text + &paint(&format!("{count}{tail}\n"), Style::Faint, colored)
 }

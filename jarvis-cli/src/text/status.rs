@@ -8,8 +8,10 @@ use jarvis_core::jarvis::StatusAnswer;
 use jarvis_core::operator::{OperatorStatus, ServiceStatus};
 use jarvis_core::vocabulary::{Lifecycle, Platform, ServiceId, ServiceState, Verdict};
 
-use super::freshness;
-use crate::printer::{Cell, Style, Table, cut, human_duration, paint, short_duration};
+use super::table::{Cell, Table, cut};
+use super::time::{human_duration, short_duration};
+use super::{counted, freshness};
+use crate::printer::{Style, paint};
 
 /// The platform in one line.
 pub(crate) fn headline(platform: &Platform, colored: bool) -> String {
@@ -29,7 +31,7 @@ pub(crate) fn headline(platform: &Platform, colored: bool) -> String {
     format!("{state}  {}", counts.join(", "))
 }
 
-/// What `jarvis status` shows: how fresh it is, the platform, what holds back, the services.
+/// What `jarvis status` shows: how old it is, the platform, what holds actions back, the services.
 pub(crate) fn answer(answer: &StatusAnswer, colored: bool, width: Option<usize>) -> String {
     let mut text = freshness(&answer.source, colored);
     let Some(health) = &answer.health else { return text };
@@ -42,8 +44,8 @@ pub(crate) fn answer(answer: &StatusAnswer, colored: bool, width: Option<usize>)
     text
 }
 
-/// Every service in a line, at most `rows` of them: then those that need a look come first, and
-/// the rest is counted.
+/// A row for each service, at most `rows` of them. If there are more, the unhealthy ones come first
+/// and the rest is counted.
 pub(crate) fn services(
     health: &PlatformSnapshot,
     operator: Option<&OperatorStatus>,
@@ -87,8 +89,8 @@ impl Layout {
 
     const fn header(self) -> &'static [&'static str] {
         match self {
-            Self::Narrow => &["SERVICE", "STATE", "FOR", "LAST 10", "LOOP", "WHY"],
-            Self::Wide => &["SERVICE", "STATE", "FOR", "P95", "LAST 20", "LOOP", "WHY"],
+            Self::Narrow => &["SERVICE", "STATE", "FOR", "LAST 10", "OPERATOR", "DETAIL"],
+            Self::Wide => &["SERVICE", "STATE", "FOR", "P95", "LAST 20", "OPERATOR", "DETAIL"],
         }
     }
 
@@ -119,7 +121,7 @@ impl Layout {
         cells.extend([
             Cell::new(strip(service, results)),
             lifecycle(acting),
-            Cell::new(why(service, acting)),
+            Cell::new(detail(service, acting)),
         ]);
         cells
     }
@@ -146,7 +148,7 @@ fn strip(service: &ServiceSnapshot, length: usize) -> String {
         .collect()
 }
 
-/// Has it no restart section? Then no gate is worth a word.
+/// Has it no restart section? Then the gates do not matter.
 const fn is_only_watched(status: &ServiceStatus) -> bool {
     !status.restartable && matches!(status.lifecycle, Lifecycle::Steady | Lifecycle::Held { .. })
 }
@@ -162,7 +164,7 @@ fn lifecycle(acting: Option<&ServiceStatus>) -> Cell {
         _ => Style::Bold,
     };
     let word = match &status.lifecycle {
-        _ if is_only_watched(status) => "watched".to_owned(),
+        _ if is_only_watched(status) => "watch only".to_owned(),
         Lifecycle::Held { hold } => format!("held: {}", hold.gate),
         Lifecycle::Steady if status.maintenance_until.is_some() => "maintenance".to_owned(),
         other => other.as_str().replace('_', " "),
@@ -171,21 +173,21 @@ fn lifecycle(acting: Option<&ServiceStatus>) -> Cell {
 }
 
 fn attempts(count: u32) -> String {
-    if count == 1 { "1 attempt".to_owned() } else { format!("{count} attempts") }
+    counted(u64::from(count), "attempt")
 }
 
-fn why(service: &ServiceSnapshot, acting: Option<&ServiceStatus>) -> String {
+fn detail(service: &ServiceSnapshot, acting: Option<&ServiceStatus>) -> String {
     let mut text = match &service.cause {
         Some(cause) => cause.message.clone(),
-        None if service.checks.is_empty() => "no check".into(),
+        None if service.checks.is_empty() => "no check is configured".into(),
         None => String::new(),
     };
     if let Some(incident) = acting.and_then(|status| status.incident.as_ref())
         && incident.attempts > 0
     {
-        // What is most worth knowing first: the column may be narrow.
-        let called = if incident.escalated { "given up, a person was called, " } else { "" };
-        text = format!("{called}{}; {text}", attempts(incident.attempts));
+        // The most important first: the column may be cut.
+        let escalated = if incident.escalated { "escalated after " } else { "" };
+        text = format!("{escalated}{}; {text}", attempts(incident.attempts));
         text.truncate(text.trim_end_matches([';', ' ']).len());
     }
     if let Some(status) = acting
@@ -197,17 +199,18 @@ fn why(service: &ServiceSnapshot, acting: Option<&ServiceStatus>) -> String {
     text
 }
 
-/// What holds services back, a line each; empty when nothing does.
+/// What holds actions back, a line each; empty when nothing does.
 pub(crate) fn holds(operator: &OperatorStatus, colored: bool, width: Option<usize>) -> String {
     let hold = operator.hold.as_ref();
-    let hold = hold.map(|hold| format!("Nothing is acted on: {} ({})", hold.reason, hold.gate));
+    let hold = hold.map(|hold| format!("All actions are on hold: {} ({})", hold.reason, hold.gate));
     let suspected = operator.suspected.as_ref();
-    let suspected = suspected.map(|reason| format!("JARVIS suspects itself: {reason}"));
+    let suspected =
+        suspected.map(|reason| format!("The cause may be this machine or its network: {reason}"));
     let mut text = String::new();
     let windows = operator.maintenance.iter().map(|window| {
         let why = if window.reason.is_empty() { "" } else { ": " };
         format!(
-            "Maintenance {} of {} until {}, by {}{why}{}",
+            "Maintenance window {} for {} until {}, by {}{why}{}",
             window.window,
             window.services.join(", "),
             window.until,
@@ -222,7 +225,7 @@ pub(crate) fn holds(operator: &OperatorStatus, colored: bool, width: Option<usiz
     text
 }
 
-/// One service, with everything about it.
+/// One service in detail.
 pub(crate) fn service(
     health: &ServiceSnapshot,
     acting: Option<&ServiceStatus>,
@@ -235,10 +238,10 @@ pub(crate) fn service(
     let since = human_duration(now.saturating_since(health.since));
     let _ = writeln!(text, "{}  {state} for {since}", health.service);
     if let Some(cause) = &health.cause {
-        let _ = writeln!(text, "  because  {} (check {})", cause.message, cause.check);
+        let _ = writeln!(text, "  cause        {} (check {})", cause.message, cause.check);
     }
     if let Some(status) = acting {
-        loop_lines(&mut text, status);
+        operator_lines(&mut text, status);
     }
     text.push('\n');
     let mut table = Table::new(&["CHECK", "STATE", "P50", "P95", "PROBES", "FAILED", "LAST"]);
@@ -268,31 +271,31 @@ pub(crate) fn service(
     text
 }
 
-fn loop_lines(text: &mut String, status: &ServiceStatus) {
-    let _ = writeln!(text, "  loop     {}", lifecycle_words(status));
+fn operator_lines(text: &mut String, status: &ServiceStatus) {
+    let _ = writeln!(text, "  operator     {}", lifecycle_words(status));
     if let Some(incident) = &status.incident {
-        let called = if incident.escalated { ", a person was called" } else { "" };
+        let escalated = if incident.escalated { ", escalated" } else { "" };
         let _ = writeln!(
             text,
-            "  incident {} since {}, {}{called}",
+            "  incident     {} since {}, {}{escalated}",
             incident.id,
             incident.opened_at,
             attempts(incident.attempts)
         );
     }
     if let Some(instance) = &status.instance {
-        let _ = writeln!(text, "  instance {instance}");
+        let _ = writeln!(text, "  instance     {instance}");
     }
     if let Some(version) = &status.version {
-        let _ = writeln!(text, "  version  {version}");
+        let _ = writeln!(text, "  version      {version}");
     }
     if let Some(until) = status.maintenance_until {
-        let _ = writeln!(text, "  planned  a maintenance window is open until {until}");
+        let _ = writeln!(text, "  maintenance  a window is open until {until}");
     }
     for usage in &status.budget {
         let _ = writeln!(
             text,
-            "  budget   {} of {} restarts used in {}",
+            "  budget       {} of {} restarts used in {}",
             usage.used,
             usage.limit.max,
             human_duration(usage.limit.window)
@@ -302,13 +305,13 @@ fn loop_lines(text: &mut String, status: &ServiceStatus) {
 
 fn lifecycle_words(status: &ServiceStatus) -> String {
     match &status.lifecycle {
-        _ if is_only_watched(status) => "watched only".into(),
+        _ if is_only_watched(status) => "watch only: no restart section".into(),
         Lifecycle::Held { hold } => format!("held by {}: {}", hold.gate, hold.reason),
         other => other.as_str().replace('_', " "),
     }
 }
 
-/// How much a state asks for a look.
+/// The order in which services are shown when there is not room for all.
 const fn rank(state: ServiceState) -> u8 {
     match state {
         ServiceState::Healthy => 0,
@@ -316,10 +319,4 @@ const fn rank(state: ServiceState) -> u8 {
         ServiceState::Degraded => 2,
         ServiceState::Down => 3,
     }
-}
-
-/// What several states mean to a script: failed when one is degraded or down, else unknown when
-/// one is.
-pub(crate) fn worst(states: impl IntoIterator<Item = ServiceState>) -> ServiceState {
-    states.into_iter().max_by_key(|state| rank(*state)).unwrap_or_default()
 }

@@ -1,12 +1,14 @@
-//! The uptime as a table.
+//! Uptime as a table.
 
 use jarvis_core::health::uptime::Uptime;
 use jarvis_core::jarvis::UptimeAnswer;
 
 use super::freshness;
-use crate::printer::{Cell, Style, Table, human_duration, paint, short_duration};
+use super::table::{Cell, Table};
+use super::time::{human_duration, short_duration};
+use crate::printer::{Style, paint};
 
-/// Every service in a line, the whole in the last.
+/// A row for each service, and a last one for all together.
 pub(crate) fn report(answer: &UptimeAnswer, colored: bool, width: Option<usize>) -> String {
     let report = &answer.report;
     let mut table =
@@ -17,7 +19,7 @@ pub(crate) fn report(answer: &UptimeAnswer, colored: bool, width: Option<usize>)
     if report.services.len() > 1 {
         table.row(row("all", &report.overall));
     }
-    // It begins where the books begin: at a full minute, hour or day.
+    // The history is kept in full minutes, hours and days, so the range may begin a little earlier.
     let span = report.to.saturating_since(report.from);
     let title = format!("The last {}", human_duration(span));
     format!(

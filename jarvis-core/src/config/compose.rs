@@ -9,13 +9,13 @@ use globset::{GlobBuilder, GlobMatcher};
 use super::interpolate::Scope;
 use super::node::{Entry, Node, Table, Text, Value, join, recover};
 use super::problem::{Origin, Problem, Report};
-use super::source::{Located, Source};
+use super::source::{Located, Setting, Source};
 
 /// How many files one configuration may have, and how deep includes and folders may go.
 const MAX_FILES: usize = 1_000;
 const MAX_DEPTH: usize = 16;
 
-/// The sections that environment variables may set.
+/// The sections that environment variables and settings may set.
 const OVERRIDABLE: &[&str] = &["jarvis", "limits", "store"];
 
 /// One tree out of all files.
@@ -77,7 +77,7 @@ fn read(source: &Source, start: &Start<'_>, salvage: bool) -> Composed {
         .map(|file| file.parent().map_or_else(PathBuf::new, Path::to_owned))
         .collect();
     let Reader { files, mut root, mut report, incomplete, .. } = reader;
-    override_from_environment(source, &mut root, &mut report);
+    override_values(source, &mut root, &mut report);
     expand_services(&mut root, &mut report);
     interpolate(source, &folders, &mut root, &mut report);
     Composed { root, files, folders, report, incomplete }
@@ -241,8 +241,9 @@ fn merge(into: &mut Table, from: Table, path: &str, report: &mut Report) {
     }
 }
 
-/// `JARVIS_LIMITS__WINDOW=5m` and the like.
-fn override_from_environment(source: &Source, root: &mut Table, report: &mut Report) {
+/// Overrides what the files say: `JARVIS_LIMITS__WINDOW=5m` and the like, and above them the settings
+/// of [`Source::with_setting`].
+fn override_values(source: &Source, root: &mut Table, report: &mut Report) {
     for (name, value) in source.variables() {
         let Some((section, key)) =
             name.strip_prefix("JARVIS_").and_then(|rest| rest.split_once("__"))
@@ -251,19 +252,36 @@ fn override_from_environment(source: &Source, root: &mut Table, report: &mut Rep
         };
         let origin = Origin::named(&format!("environment variable {name}"));
         let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
-        if !OVERRIDABLE.contains(&section.as_str()) {
+        if OVERRIDABLE.contains(&section.as_str()) {
+            set(root, section, key, value, &origin);
+        } else {
             let what = "section that the environment may set";
             report.push(Problem::unknown(&origin, "", what, &section, OVERRIDABLE));
-            continue;
         }
-        let table = root.entry(section).or_insert_with(|| Entry {
-            key: origin.clone(),
-            node: Node::table(Table::new(), origin.clone()),
-        });
-        if let Some(table) = table.node.as_table_mut() {
-            let node = Node::text(value, origin.clone());
-            table.insert(key, Entry { key: origin, node });
+    }
+    for Setting { key, value, origin } in source.settings() {
+        let origin = Origin::named(origin);
+        match key.split_once('.') {
+            Some((section, key)) if OVERRIDABLE.contains(&section) => {
+                set(root, section.to_owned(), key.to_owned(), value, &origin);
+            }
+            _ => {
+                let sections = OVERRIDABLE.join(", ");
+                let message = format!("this key can't be set here; the sections are {sections}");
+                report.push(Problem::error(&origin, key, message));
+            }
         }
+    }
+}
+
+fn set(root: &mut Table, section: String, key: String, value: &str, origin: &Origin) {
+    let table = root.entry(section).or_insert_with(|| Entry {
+        key: origin.clone(),
+        node: Node::table(Table::new(), origin.clone()),
+    });
+    if let Some(table) = table.node.as_table_mut() {
+        let node = Node::text(value, origin.clone());
+        table.insert(key, Entry { key: origin.clone(), node });
     }
 }
 

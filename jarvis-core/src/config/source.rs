@@ -26,6 +26,7 @@ pub struct Source {
     inline: Option<String>,
     fallback: Option<String>,
     environment: BTreeMap<String, String>,
+    settings: Vec<Setting>,
     directory: PathBuf,
     system_directory: PathBuf,
     privileged: bool,
@@ -39,6 +40,16 @@ impl fmt::Debug for Source {
             .field("privileged", &self.privileged)
             .finish_non_exhaustive()
     }
+}
+
+/// One key that was set from outside the files.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    /// `jarvis.mode`.
+    pub(crate) key: String,
+    pub(crate) value: String,
+    /// What set it, such as `--dry-run`.
+    pub(crate) origin: String,
 }
 
 /// The file that is used, and how it was found.
@@ -58,6 +69,7 @@ impl Source {
             inline: None,
             fallback: None,
             environment: BTreeMap::new(),
+            settings: Vec::new(),
             directory: PathBuf::from("/"),
             system_directory: PathBuf::new(),
             privileged: false,
@@ -75,6 +87,7 @@ impl Source {
             inline: None,
             fallback: None,
             environment,
+            settings: Vec::new(),
             directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             system_directory: PathBuf::from("/etc/jarvis"),
             privileged: rustix::process::geteuid().is_root(),
@@ -123,11 +136,29 @@ impl Source {
     /// but for a `sqlite:` file, which can't hold them, the cache and the bus too.
     #[must_use]
     pub fn with_store(self, url: &str) -> Self {
-        let source = self.with_variable("JARVIS_STORE__SESSION", url);
+        let set = |source: Self, key| source.with_setting(key, url, "store URL");
+        let source = set(self, "store.session");
         if url.starts_with("sqlite:") {
             return source;
         }
-        source.with_variable("JARVIS_STORE__CACHE", url).with_variable("JARVIS_STORE__BUS", url)
+        set(set(source, "store.cache"), "store.bus")
+    }
+
+    /// Sets one key of `[jarvis]`, `[limits]` or `[store]`, such as `jarvis.mode`, above the files
+    /// and the environment. `origin` names what set it in errors and in [`Config::show`]: for an
+    /// option of a command, the option.
+    ///
+    /// [`Config::show`]: super::Config::show
+    #[must_use]
+    pub fn with_setting(
+        mut self,
+        key: impl Into<String>,
+        value: impl Into<String>,
+        origin: impl Into<String>,
+    ) -> Self {
+        let setting = Setting { key: key.into(), value: value.into(), origin: origin.into() };
+        self.settings.push(setting);
+        self
     }
 
     /// Sets an environment variable for this configuration alone.
@@ -173,6 +204,10 @@ impl Source {
 
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub(crate) fn settings(&self) -> &[Setting] {
+        &self.settings
     }
 
     /// The file to read: `--config`, `$JARVIS_CONFIG`, `jarvis.toml` upward from the working

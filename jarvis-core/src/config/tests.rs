@@ -180,6 +180,25 @@ fn the_environment_overrides_what_it_may_and_no_more() {
 }
 
 #[test]
+fn a_setting_overrides_the_environment_and_is_named_by_what_set_it() {
+    let source = Source::empty()
+        .with_text("[jarvis]\nmode = \"act\"\n[service.a.check]\ntype = \"tcp\"\n")
+        .with_variable("JARVIS_JARVIS__MODE", "observe")
+        .with_setting("jarvis.mode", "dry-run", "--dry-run");
+    let config = Config::load(&source).unwrap();
+    assert_eq!(config.jarvis.mode, crate::vocabulary::Mode::DryRun);
+    let shown = config.show().into_iter().find(|shown| shown.key == "jarvis.mode").unwrap();
+    assert_eq!(shown.origin, "--dry-run");
+    let wrong = source.clone().with_setting("limits.max_restarts", "many", "--limit");
+    let error = Config::load(&wrong).unwrap_err();
+    assert!(error.message().starts_with("--limit: limits.max_restarts"), "{error}");
+    for key in ["service.a", "mode"] {
+        let error = Config::load(&source.clone().with_setting(key, "x", "--x")).unwrap_err();
+        assert!(error.message().contains("jarvis, limits, store"), "{error}");
+    }
+}
+
+#[test]
 fn a_secret_is_in_no_message_no_debug_and_no_listing() {
     let source = Source::empty()
         .with_variable("DB", "postgres://u:hunter2@h/db")

@@ -8,7 +8,7 @@ use super::Jarvis;
 use super::answers::{AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source, UptimeAnswer};
 use base::vocabulary::{ServiceId, ServiceState, Verdict};
 use base::{Error, ErrorKind, Result};
-use supervision::health::aggregator::{CheckResult, ServiceSpec, platform_of};
+use supervision::health::aggregator::{CheckResult, ServiceSpec, platform_of, service_of};
 
 /// A loop whose tick is later than this does not answer for anything.
 const MAX_LAG: Duration = Duration::from_secs(5);
@@ -143,22 +143,15 @@ impl Jarvis {
     }
 }
 
-/// What one round alone says of a service: the worst of its critical checks, and at most degraded
-/// for the others.
+/// The state of a service by one round alone: no threshold applies.
 fn state_of(checks: &[CheckResult]) -> ServiceState {
-    let state = |result: &CheckResult| match (result.observation.verdict, result.critical) {
-        (Verdict::Pass, _) => ServiceState::Healthy,
-        (Verdict::Warn, _) | (Verdict::Fail, false) => ServiceState::Degraded,
-        (Verdict::Fail, true) => ServiceState::Down,
-        (Verdict::Unknown, _) => ServiceState::Unknown,
+    let state = |result: &CheckResult| match result.observation.verdict {
+        Verdict::Pass => ServiceState::Healthy,
+        Verdict::Warn => ServiceState::Degraded,
+        Verdict::Fail => ServiceState::Down,
+        Verdict::Unknown => ServiceState::Unknown,
     };
-    let rank = |state: &ServiceState| match state {
-        ServiceState::Healthy => 0,
-        ServiceState::Degraded => 1,
-        ServiceState::Unknown => 2,
-        ServiceState::Down => 3,
-    };
-    checks.iter().map(state).max_by_key(rank).unwrap_or_default()
+    service_of(checks.iter().map(|result| (state(result), result.critical)))
 }
 
 #[cfg(feature = "metrics")]

@@ -12,7 +12,7 @@ fn without_a_loop_the_answer_is_that_nothing_is_known() {
     let house = House::of(&["api"]);
     let status = house.run(&["status"]);
     assert_eq!(status.code, 3, "{status:?}");
-    assert!(status.stdout.contains("has not run here yet"), "{status:?}");
+    assert!(status.stdout.contains("has not run with this state directory"), "{status:?}");
     for command in [&["uptime"][..], &["events"]] {
         let finished = house.run(command);
         assert_eq!(finished.code, 1, "{finished:?}");
@@ -74,17 +74,23 @@ fn an_unknown_service_is_named_with_the_nearest_one() {
 #[test]
 fn wrong_usage_is_exit_2_and_names_what_exists() {
     let place = Workplace::empty();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["chek"], "check"),
         (&["check", "--frobnicate"], "--frobnicate"),
         (&["check", "a/b"], "a/b"),
-        (&["events", "incidents"], "incident"),
-        (&["events", "--since", "5"], "30s"),
-        (&["demo", "--output", "json"], "no JSON form"),
+        (&["events", "--topic", "incidents"], "incident"),
+        (&["events", "--since", "5"], "\"24h\""),
+        (&["events", "--since", "2999-01-01"], "in the future"),
+        (&["uptime", "--since", "yesterday"], "\"24h\""),
+        (&["uptime", "--since", "2999-01-01T00:00:00Z"], "in the future"),
+        (&["events", "--follow", "--output", "json"], "--output jsonl"),
+        (&["demo", "--output", "json"], "no JSON output"),
     ];
     for (command, hint) in cases {
         let finished = place.run(command);
         assert_eq!(finished.code, 2, "{command:?}: {finished:?}");
+        let begins = if command.contains(&"json") { "{\"error\":" } else { "error: " };
+        assert!(finished.stderr.starts_with(begins), "{command:?}: {finished:?}");
         assert!(finished.stderr.contains(hint), "{command:?}: {finished:?}");
         assert_eq!(finished.stdout, "", "{command:?}");
     }
@@ -110,7 +116,7 @@ fn a_wrong_configuration_is_explained_whole_by_every_command() {
     }
     let checked = house.run(&["config", "check"]);
     assert_eq!(checked.code, 2);
-    assert!(checked.stdout.contains("refused"), "{checked:?}");
+    assert!(checked.stdout.contains("the configuration is invalid"), "{checked:?}");
     let checked = house.run(&["config", "check", "--output", "json"]).json();
     assert_eq!(checked["valid"], false);
     assert!(checked["problems"].as_array().unwrap().iter().any(|problem| problem["line"] == 3));
@@ -157,7 +163,7 @@ fn without_a_file_ai_dawg_is_checked() {
     let known =
         ["daw-backend", "daw-ui", "vocal-coach", "ai-producer", "ai-brain", "postgres", "redis"];
     assert_eq!(names, known);
-    assert!(place.run(&["check"]).stdout.contains("There is no configuration file"));
+    assert!(place.run(&["check"]).stdout.contains("No configuration file was found"));
 }
 
 #[test]

@@ -8,9 +8,9 @@ use super::stage::{House, LONG};
 fn up_heals_what_was_killed_and_what_hangs() {
     let house = House::of(&["api"]);
     let mut up = house.place.start(&["up"]);
-    let first = up.line_with("may restart 1", LONG);
-    assert!(first.contains("watches 1 service, may restart 1 of them"), "{first}");
-    assert!(first.contains("Ctrl-C stops it and the process it owns"), "{first}");
+    let first = up.line_with("1 of them restartable", LONG);
+    assert!(first.contains("watches 1 service, 1 of them restartable"), "{first}");
+    assert!(first.contains("Ctrl-C stops it and the process that it runs"), "{first}");
     house.settled("api");
 
     let killed = house.signal("api", Signal::KILL);
@@ -81,7 +81,7 @@ fn commands_go_through_the_running_loop() {
     assert_eq!(held["operator"]["lifecycle"]["hold"]["gate"], "mode", "{held:#}");
     let status = house.run(&["status"]);
     assert_eq!(status.code, 1, "{status:?}");
-    assert!(status.stdout.contains("Nothing is acted on"), "{status:?}");
+    assert!(status.stdout.contains("All actions are on hold"), "{status:?}");
     assert_eq!(house.run(&["resume"]).code, 0);
     house.healed("api", killed);
     let reset = house.run(&["reset", "api"]);
@@ -151,7 +151,7 @@ fn dry_run_says_what_it_would_do() {
         "{head}\n[service.api]\n[[service.api.check]]\ntype = \"tcp\"\naddress = \"{address}\"\n[service.api.restart]\nvia = \"command\"\ncommand = [\"touch\", {touched:?}]\n"
     ));
     let mut up = house.place.start(&["up", "--dry-run"]);
-    up.line_with("dry run: says what it would do and does nothing", LONG);
+    up.line_with("reports the actions it would take and takes none", LONG);
     house.wait_for("api", |status| status["health"]["state"] == "healthy");
     drop(listener);
     up.line_with("dry run: would restart now", LONG);
@@ -168,14 +168,14 @@ fn what_fails_for_good_is_given_up_and_told_once() {
     let mut up = house.up(&["api"]);
     house.place.write("api.broken", "");
     house.signal("api", Signal::KILL);
-    let line = up.line_with("GIVEN UP after 3 attempts", LONG);
-    assert!(line.contains("a person is needed"), "{line}");
+    let line = up.line_with("ESCALATED after 3 attempts", LONG);
+    assert!(line.contains("manual action needed"), "{line}");
     assert!(line.contains("weights are damaged"), "the last log line is missing: {line}");
     let status = house.run(&["status", "api"]);
     assert_eq!(status.code, 1);
-    assert!(status.stdout.contains("a person was called"), "{status:?}");
+    assert!(status.stdout.contains("escalated"), "{status:?}");
     assert_eq!(house.told("escalated", 1).len(), 1);
-    up.line_with("file was told of api", LONG);
+    up.line_with("alert for api delivered through file", LONG);
     // A person mends it; a restart by hand does not wait for the cooldown.
     std::fs::remove_file(house.place.path().join("api.broken")).unwrap();
     let restarted = house.run(&["restart", "api"]);

@@ -71,12 +71,12 @@ fn a_value_is_stored_read_and_removed() {
         assert_eq!(read["value"], "la la");
         let ttl = read["ttl_ms"].as_u64().unwrap();
         assert!((1_790_000..=1_800_000).contains(&ttl), "{ttl}");
-        let deleted = place.run(&["del", "song", "other"]);
+        let deleted = place.run(&["delete", "song", "other"]);
         assert_eq!(deleted.code, 1, "{deleted:?}");
-        assert_eq!(deleted.stdout, "1 key deleted; 1 not there\n");
+        assert_eq!(deleted.stdout, "1 key deleted, 1 not found\n");
         place.json(&["set", "song", "x", "--persist"]);
         assert!(place.json(&["get", "song"])["ttl_ms"].is_null());
-        assert_eq!(place.json(&["del", "song"])["deleted"], 1);
+        assert_eq!(place.json(&["delete", "song"])["deleted"], 1);
     }
 }
 
@@ -85,11 +85,11 @@ fn conditions_decide_and_are_told() {
     for place in Place::all() {
         let xx = place.run(&["set", "k", "1", "--xx"]);
         assert_eq!(xx.code, 1, "{xx:?}");
-        assert!(xx.stderr.contains("not there"), "{xx:?}");
+        assert!(xx.stderr.contains("does not exist"), "{xx:?}");
         assert_eq!(place.run(&["set", "k", "1", "--nx"]).code, 0);
         let nx = place.run(&["set", "k", "2", "--nx"]);
         assert_eq!(nx.code, 1, "{nx:?}");
-        assert!(nx.stderr.contains("there already"), "{nx:?}");
+        assert!(nx.stderr.contains("already exists"), "{nx:?}");
         assert_eq!(place.run(&["set", "k", "3", "--xx"]).code, 0);
         assert_eq!(place.run(&["get", "k"]).stdout, "3");
     }
@@ -201,7 +201,7 @@ fn wrong_usage_is_exit_2_and_a_server_that_is_gone_exit_3_at_once() {
     }
     let gone = format!("redis://:hunter2@127.0.0.1:{}", super::stage::free_port());
     for command in
-        [&["get", "k"][..], &["set", "k", "v"], &["del", "k"], &["incr", "k"], &["stats"]]
+        [&["get", "k"][..], &["set", "k", "v"], &["delete", "k"], &["incr", "k"], &["stats"]]
     {
         let mut all = vec!["cache"];
         all.extend(command);

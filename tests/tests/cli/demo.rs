@@ -29,15 +29,15 @@ fn the_demo_shows_detection_restart_verification_escalation_and_the_books() {
     assert_eq!(code, 0, "{text}");
     gone(pid);
     let shown = [
-        "Only the waits are shortened",
+        "Only the waiting times are shorter",
         "vocal-coach is killed: SIGKILL to pid",
         "exited: signal 9",
-        "restart begins",
-        "verified on fresh connections; a new life",
+        "restart started",
+        "verified on fresh connections: new instance",
         "resolved after 1 attempt",
-        "GIVEN UP after 3 attempts",
+        "ESCALATED after 3 attempts",
         "weights are",
-        "phone was told of ai-producer",
+        "alert for ai-producer delivered through",
         "UPTIME",
         "jarvis config init",
     ];
@@ -65,7 +65,7 @@ fn the_demo_shows_detection_restart_verification_escalation_and_the_books() {
 
 #[test]
 fn the_demo_leaves_nothing_behind_after_ctrl_c_and_after_kill_9() {
-    for (signal, code) in [(Signal::INT, 1), (Signal::TERM, 1), (Signal::KILL, -1)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::KILL, -1)] {
         let place = Workplace::empty();
         let temporary = place.path().join("tmp");
         std::fs::create_dir(&temporary).unwrap();

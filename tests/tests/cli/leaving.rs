@@ -20,7 +20,10 @@ fn sigterm_leaves_what_it_owns_and_the_next_up_adopts_it() {
     assert_eq!(house.pid("api"), pid, "left running");
     let status = house.run(&["status"]);
     assert_eq!(status.code, 3, "{status:?}");
-    assert!(status.stdout.contains("`jarvis up` does not run; this is from"), "{status:?}");
+    assert!(
+        status.stdout.contains("`jarvis up` is not running; this was recorded at"),
+        "{status:?}"
+    );
     assert_eq!(house.run(&["uptime"]).code, 0);
     assert!(house.events().iter().any(|envelope| envelope["event"]["type"] == "operator_stopped"));
     let _next = house.up(&["api"]);
@@ -69,7 +72,7 @@ fn a_second_ctrl_c_tells_what_it_waits_for_and_a_third_ends_at_once() {
     let mut up = house.up(&["api"]);
     let pid = house.pid("api");
     up.signal(Signal::INT);
-    up.line_with("what is under way is finished first", LONG);
+    up.line_with("stopping after the actions under way are finished", LONG);
     up.signal(Signal::INT);
     up.line_with("still finishing", LONG);
     up.signal(Signal::INT);

@@ -1,4 +1,4 @@
-//! `jarvis events publish`, and who sees it.
+//! `jarvis publish`, and who sees it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn place(sections: &str) -> Workplace {
 #[test]
 fn a_bus_within_one_process_and_no_loop_is_wrong_usage() {
     let place = place("");
-    let finished = place.run(&["events", "publish", "project.42.chat", "{}"]);
+    let finished = place.run(&["publish", "project.42.chat", "{}"]);
     assert_eq!(finished.code, 2, "{finished:?}");
     assert!(finished.stderr.contains("start `jarvis up`"), "{finished:?}");
     assert!(finished.stderr.contains("[store] bus"), "{finished:?}");
@@ -27,14 +27,14 @@ fn a_wrong_topic_or_payload_is_wrong_usage() {
     for (words, says) in [
         (&["health", "{}"][..], "one of JARVIS's own"),
         (&["a b", "{}"], "letters, digits"),
-        (&["a.b", "hello"], "no JSON"),
+        (&["a.b", "hello"], "not JSON"),
         (&["a.b"], "JSON"),
     ] {
-        let finished = place.run(&[&["events", "publish"], words].concat());
+        let finished = place.run(&[&["publish"], words].concat());
         assert_eq!(finished.code, 2, "{words:?}: {finished:?}");
         assert!(finished.stderr.contains(says), "{words:?}: {finished:?}");
     }
-    let finished = place.run(&["events", "project.*"]);
+    let finished = place.run(&["events", "--topic", "project.*"]);
     assert_eq!(finished.code, 2, "{finished:?}");
     assert!(finished.stderr.contains("--follow"), "{finished:?}");
 }
@@ -44,9 +44,9 @@ fn a_message_goes_through_the_loop_and_a_follower_sees_it() {
     let house = House::of(&["api"]);
     let _up = house.up(&["api"]);
     let mut follower =
-        house.place.start(&["events", "project.**", "--follow", "--output", "jsonl"]);
+        house.place.start(&["events", "--topic", "project.**", "--follow", "--output", "jsonl"]);
     let text = seen(&mut follower, || {
-        let finished = house.run(&["events", "publish", "project.42.chat", r#"{"text": "hi"}"#]);
+        let finished = house.run(&["publish", "project.42.chat", r#"{"text": "hi"}"#]);
         assert_eq!(finished.code, 0, "{finished:?}");
         assert!(finished.stdout.starts_with("published to project.42.chat"), "{finished:?}");
     });
@@ -54,7 +54,7 @@ fn a_message_goes_through_the_loop_and_a_follower_sees_it() {
     // Messages are shown as they come, and are not kept.
     let kept = house.run(&["events", "--output", "json"]).json();
     assert!(kept.as_array().unwrap().iter().all(|it| it["event"]["type"] != "message"), "{kept}");
-    let sent = house.run(&["events", "publish", "a.b", "[1]", "--output", "json"]).json();
+    let sent = house.run(&["publish", "a.b", "[1]", "--output", "json"]).json();
     assert_eq!(sent["event"]["payload"][0], 1, "{sent}");
     assert!(sent["stream"]["sequence"].as_u64().unwrap() >= 2, "{sent}");
 }
@@ -63,10 +63,11 @@ fn a_message_goes_through_the_loop_and_a_follower_sees_it() {
 fn without_a_loop_it_goes_straight_to_redis() {
     for url in super::redis_urls() {
         let place = place(&format!("[store]\nbus = \"{url}\"\n"));
-        let mut follower = place.start(&["events", "cli.*", "--follow", "--output", "jsonl"]);
+        let mut follower =
+            place.start(&["events", "--topic", "cli.*", "--follow", "--output", "jsonl"]);
         let topic = format!("cli.{}", std::process::id());
         let text = seen(&mut follower, || {
-            let finished = place.run(&["events", "publish", &topic, "\"straight\""]);
+            let finished = place.run(&["publish", &topic, "\"straight\""]);
             assert_eq!(finished.code, 0, "{url}: {finished:?}");
         });
         assert!(text.contains("straight"), "{url}: {text}");
@@ -81,11 +82,12 @@ async fn a_follower_is_told_what_it_missed_with_and_without_a_loop() {
         let bus = format!("\n[store]\nbus = \"{}\"\n", server.url());
         let house = if with_loop { House::with(&["api"], &bus) } else { House::with(&[], &bus) };
         let _up = with_loop.then(|| house.up(&["api"]));
-        let follow =
-            |more: &[&str]| house.place.start(&[&["events", "cli.*", "--follow"], more].concat());
+        let follow = |more: &[&str]| {
+            house.place.start(&[&["events", "--topic", "cli.*", "--follow"], more].concat())
+        };
         let (mut lines, mut text) = (follow(&["--output", "jsonl"]), follow(&[]));
         let publish = || {
-            let finished = house.run(&["events", "publish", "cli.a", r#"{"payload": 1}"#]);
+            let finished = house.run(&["publish", "cli.a", r#"{"payload": 1}"#]);
             assert_eq!(finished.code, 0, "{finished:?}");
         };
         seen(&mut lines, publish);
@@ -94,7 +96,7 @@ async fn a_follower_is_told_what_it_missed_with_and_without_a_loop() {
         publish();
         let gap = lines.line_with("{\"gap\"", LONG);
         assert_eq!(gap, r#"{"gap":"stream_lost"}"#, "on stdout, with_loop: {with_loop}");
-        text.line_with("events may be missing here: the bus's server lost what it held", LONG);
+        text.line_with("events may be missing here: the bus's Redis lost its data", LONG);
         lines.line_with(r#""sequence":1}"#, LONG);
     }
 }
@@ -109,7 +111,7 @@ async fn a_follower_that_came_while_the_server_was_away_sees_what_is_published_l
     follower.line_with("operator_started", LONG);
     server.restart(&[]);
     // A publisher is refused until the loop is connected again, the follower waits for the loop.
-    let publish = || drop(house.run(&["events", "publish", "cli.a", r#"{"payload": 1}"#]));
+    let publish = || drop(house.run(&["publish", "cli.a", r#"{"payload": 1}"#]));
     let text = seen(&mut follower, publish);
     assert!(text.contains("cli.a"), "{text}");
 }
@@ -117,7 +119,7 @@ async fn a_follower_that_came_while_the_server_was_away_sees_what_is_published_l
 #[test]
 fn a_server_that_is_not_there_is_exit_3_soon() {
     let place = place("[store]\nbus = \"redis://:hunter2@127.0.0.1:1\"\n");
-    let finished = place.run(&["events", "publish", "a.b", "1"]);
+    let finished = place.run(&["publish", "a.b", "1"]);
     assert_eq!(finished.code, 3, "{finished:?}");
     assert!(finished.stderr.contains("127.0.0.1:1"), "{finished:?}");
     assert!(!finished.stderr.contains("hunter2"), "{finished:?}");

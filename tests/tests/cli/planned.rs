@@ -44,7 +44,7 @@ fn a_pause_and_a_window_survive_kill_9_of_jarvis() {
     assert_eq!(listed.code, 0, "{listed:?}");
     assert!(listed.stdout.contains("new disk"), "{listed:?}");
     let status = house.run(&["status"]);
-    assert!(status.stdout.contains("Maintenance 1 of api until"), "{status:?}");
+    assert!(status.stdout.contains("Maintenance window 1 for api until"), "{status:?}");
     assert!(house.status("api").unwrap()["operator"]["maintenance_until"].is_string());
 
     // Resumed, web is healed and api is still planned work.
@@ -54,8 +54,8 @@ fn a_pause_and_a_window_survive_kill_9_of_jarvis() {
     house
         .wait_for("api", |status| status["operator"]["lifecycle"]["hold"]["gate"] == "maintenance");
     assert_eq!(house.events_of("maintenance_changed").len(), 1, "told once, not once a life");
-    assert_eq!(house.run(&["maintenance", "remove", "7"]).code, 1);
-    assert_eq!(house.run(&["maintenance", "remove", "1"]).code, 0);
+    assert_eq!(house.run(&["maintenance", "delete", "7"]).code, 1);
+    assert_eq!(house.run(&["maintenance", "delete", "1"]).code, 0);
     house.healed("api", api);
     let told = house.told("maintenance_changed", 2);
     assert_eq!((told.len(), &told[1]["open"]), (2, &Value::Bool(false)), "{told:#?}");

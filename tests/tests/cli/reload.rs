@@ -19,14 +19,14 @@ fn sighup_reloads_a_valid_configuration_and_refuses_an_invalid_one() {
 
     house.configure(&format!("{text}\n[service.web]\nchek = 1\n"));
     up.signal(Signal::HUP);
-    let line = up.line_with("configuration refused, the old one stays", LONG);
+    let line = up.line_with("configuration rejected, the current one stays", LONG);
     assert!(line.contains("jarvis.toml:"), "{line}");
     assert_eq!(house.pid("web"), web, "the old configuration is in force");
     let status = house.run(&["status", "web"]);
     // The loop is asked all the same, and the file's trouble is told beside its answer.
     assert_eq!(status.code, 0, "{status:?}");
     assert!(status.stderr.contains("warning: jarvis.toml:"), "{status:?}");
-    assert!(status.stderr.contains("goes on with the configuration it has"), "{status:?}");
+    assert!(status.stderr.contains("keeps its last valid configuration"), "{status:?}");
 
     house.configure(&text);
     up.signal(Signal::HUP);
@@ -47,7 +47,7 @@ fn a_broken_file_keeps_nobody_from_asking_the_loop() {
         &["events"],
         &["maintenance", "add", "api", "--for", "1m"],
         &["maintenance", "list"],
-        &["maintenance", "remove", "--all"],
+        &["maintenance", "delete", "--all"],
         &["pause"],
         &["resume"],
         &["restart", "api"],
@@ -139,7 +139,7 @@ fn a_saved_file_is_reloaded_by_itself() {
     up.line_with("web is new", LONG);
     // Replaced, as others do.
     house.configure("broken");
-    up.line_with("configuration refused", LONG);
+    up.line_with("configuration rejected", LONG);
     house.configure(&text);
     up.line_with("web is gone", LONG);
     house.settled("api");

@@ -150,20 +150,20 @@ fn a_handle_ends_a_session_and_does_not_open_it() {
 }
 
 #[test]
-fn clear_keeps_the_one_and_refuses_a_slip() {
+fn deleting_a_users_sessions_keeps_the_one_and_refuses_a_slip() {
     for place in Place::all() {
         let (id, handle) = place.create("{}");
         place.create("{}");
         place.create("{}");
         // What is left of an id may begin with a dash.
         let except = format!("--except={}", &id[1..]);
-        let slip = place.run(&["clear", "--user", &place.user, &except]);
+        let slip = place.run(&["delete", "--user", &place.user, &except]);
         assert_eq!(slip.code, 1, "{slip:?}");
         assert_eq!(place.handles().len(), 3);
-        let kept = place.json(&["clear", "--user", &place.user, "--except", &id]);
+        let kept = place.json(&["delete", "--user", &place.user, "--except", &id]);
         assert_eq!(kept["deleted"], 2);
         assert_eq!(place.handles(), [handle]);
-        assert_eq!(place.json(&["clear", "--user", &place.user])["deleted"], 1);
+        assert_eq!(place.json(&["delete", "--user", &place.user])["deleted"], 1);
         assert!(place.handles().is_empty());
     }
 }
@@ -189,7 +189,8 @@ fn ids_and_data_come_from_files_and_standard_input_too() {
         (&["get", ""], 2, "1 to 128 bytes"),
         (&["create", "--ttl", "5"], 2, "30s"),
         (&["create", "--ttl", "0s"], 2, "ttl"),
-        (&["clear"], 2, "--user"),
+        (&["delete"], 2, "SESSION"),
+        (&["delete", "@id.txt", "--user", "ada"], 2, "--user"),
         (&["set", "@id.txt", "{}", "--version", "x"], 2, "--version"),
     ] {
         let finished = place.run(wrong);
@@ -279,7 +280,7 @@ fn asking_makes_no_file_and_lists_go_over_all_users() {
     let listed = place.run(&["list"]);
     assert_eq!((listed.code, listed.stdout.as_str()), (0, "0 sessions\n"), "{listed:?}");
     assert_eq!(place.run(&["get", "nobody"]).code, 1);
-    assert_eq!(place.run(&["clear", "--user", "nobody"]).code, 0);
+    assert_eq!(place.run(&["delete", "--user", "nobody"]).code, 0);
     assert!(!place.work.state_dir().exists(), "a question left files behind");
     place.create("{}");
     place.json(&["create"]);

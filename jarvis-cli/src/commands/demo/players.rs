@@ -60,9 +60,9 @@ pub(super) const PLAYERS: &[Player] = &[
     },
 ];
 
-/// Who is killed and heals.
+/// The service that is killed and recovers.
 pub(super) const HEALS: &str = "vocal-coach";
-/// Who is killed and can't start again.
+/// The service that is killed and can't start again.
 pub(super) const FAILS: &str = "ai-producer";
 
 /// The demo's configuration: the real defaults, with the waits shortened.
@@ -130,7 +130,7 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
-/// The folder with everything in it. Gone when it is dropped.
+/// The directory with everything in it. Removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Stage {
     folder: TempDir,
@@ -154,15 +154,15 @@ impl Stage {
         self.folder.path().join("damaged")
     }
 
-    /// From now on the one that fails can't start.
+    /// From now on, [`FAILS`] can't start.
     pub(super) fn damage(&self) -> Result<()> {
         Ok(fs::write(self.damaged(), "")?)
     }
 
-    /// How to play with it.
+    /// What to try while it runs.
     pub(super) fn invitation(&self) -> String {
         format!(
-            "\nIt goes on until Ctrl-C. In another terminal:\n\n  export JARVIS_CONFIG={}\n  jarvis status\n  jarvis restart daw-ui\n  jarvis events --follow\n",
+            "\nThe services keep running until Ctrl-C. In another terminal, try:\n\n  export JARVIS_CONFIG={}\n  jarvis status\n  jarvis restart daw-ui\n  jarvis events --follow\n",
             self.config().display()
         )
     }

@@ -272,6 +272,13 @@ impl Aggregator {
     }
 }
 
+/// A service by the states of its checks, each with whether it is critical: the worst of the critical
+/// ones, and at most degraded by the others. Without a critical check, what the others show.
+#[must_use]
+pub fn service_of(checks: impl IntoIterator<Item = (ServiceState, bool)>) -> ServiceState {
+    judge::worst(checks)
+}
+
 /// The services as one, by the rule of [`Platform`]: each with its state, and whether the platform
 /// is down without it.
 #[must_use]

@@ -40,7 +40,7 @@ pub struct OperatorStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MaintenanceStatus {
-    /// Names it in `jarvis maintenance remove`; never used twice.
+    /// Identifies it in `jarvis maintenance delete`; never used twice.
     pub window: u64,
     /// Names or globs of services.
     pub services: Vec<String>,
