@@ -28,8 +28,18 @@ const CRATES: &[(&str, &[&[&str]])] = &[
 ];
 
 /// The lowest floor: what everything is made of. Its rooms may use each other, without circles.
-const FOUNDATION: &[&str] =
-    &["error", "vocabulary", "clock", "secret", "money", "units", "text", "sync", "resilience"];
+const FOUNDATION: &[&str] = &[
+    "error",
+    "vocabulary",
+    "clock",
+    "secret",
+    "money",
+    "units",
+    "text",
+    "names",
+    "sync",
+    "resilience",
+];
 
 fn source(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../jarvis-core").join(folder)

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod error;
 pub mod money;
+pub mod names;
 pub mod resilience;
 pub mod secret;
 pub mod sync;

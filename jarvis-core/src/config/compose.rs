@@ -255,8 +255,7 @@ fn override_values(source: &Source, root: &mut Table, report: &mut Report) {
         if OVERRIDABLE.contains(&section.as_str()) {
             set(root, section, key, value, &origin);
         } else {
-            let what = "section that the environment may set";
-            report.push(Problem::unknown(&origin, "", what, &section, OVERRIDABLE));
+            report.push(Problem::unknown(&origin, "", "section", &section, OVERRIDABLE));
         }
     }
     for Setting { key, value, origin } in source.settings() {

@@ -78,7 +78,7 @@ impl<'a> Scope<'a> {
                 match names.as_slice() {
                     [] => format!("${{var:{variable}}} is used, and this service has no `vars`"),
                     names => format!(
-                        "${{var:{variable}}} is not in `vars`; here exist: {}",
+                        "${{var:{variable}}} is not in `vars`, which has: {}",
                         names.join(", ")
                     ),
                 }

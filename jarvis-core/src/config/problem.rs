@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use base::names::{self, Unknown};
 use base::{Error, ErrorKind};
 
 /// Where a value was written: a file with its line, an environment variable, or nowhere (built in).
@@ -111,21 +112,8 @@ impl Problem {
         written: &str,
         known: &[S],
     ) -> Self {
-        let near = nearest(written, known);
-        let mut message = format!("{written:?} is no {what}");
-        if let Some(near) = &near {
-            message.push_str(&format!(", did you mean {near:?}?"));
-        }
-        if known.is_empty() {
-            message.push_str("; none exists here");
-        } else {
-            let mut names: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
-            names.sort_unstable();
-            names.dedup();
-            let separator = if near.is_some() { " " } else { "; " };
-            message.push_str(&format!("{separator}here exist: {}", names.join(", ")));
-        }
-        Self { did_you_mean: near, ..Self::error(origin, key, message) }
+        let Unknown { message, nearest } = names::unknown(what, written, known);
+        Self { did_you_mean: nearest, ..Self::error(origin, key, message) }
     }
 }
 
@@ -143,17 +131,6 @@ impl fmt::Display for Problem {
         }
         write!(f, ": {}", self.message)
     }
-}
-
-/// The known name that `written` is most likely a slip of.
-pub(crate) fn nearest<S: AsRef<str>>(written: &str, known: &[S]) -> Option<String> {
-    let written = written.to_ascii_lowercase();
-    known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(&written, name.as_ref()), name.as_ref()))
-        .filter(|(distance, name)| *distance <= 1 + name.len().min(written.len()) / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name.to_owned())
 }
 
 /// Everything that was found, in the order of the files.
@@ -240,14 +217,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_recognised_and_nonsense_is_not() {
-        let known = ["interval", "timeout", "failure_threshold"];
-        assert_eq!(nearest("intervall", &known).as_deref(), Some("interval"));
-        assert_eq!(nearest("failure_treshold", &known).as_deref(), Some("failure_threshold"));
-        assert_eq!(nearest("banana", &known), None);
-    }
-
-    #[test]
     fn the_error_names_the_first_and_counts_the_rest() {
         let origin = Origin::new("jarvis.toml".into(), 3, 0);
         let mut report = Report::default();
@@ -257,7 +226,7 @@ mod tests {
         let error = report.clone().into_error();
         assert_eq!(
             error.to_string(),
-            "jarvis.toml:3: limits.windw: \"windw\" is no key, did you mean \"window\"? here exist: window (and 1 more error)"
+            "jarvis.toml:3: limits.windw: unknown key \"windw\", did you mean \"window\"? Valid keys: window (and 1 more error)"
         );
         assert_eq!(Report::of(&error), Some(&report));
     }

@@ -322,9 +322,9 @@ mod tests {
         assert_eq!(
             problems("ulr = \"x\"\nretries = \"two\"\n[nested]\nmode = \"fats\"\n"),
             [
-                "inline:4: nested.mode: \"fats\" is no choice, did you mean \"fast\"? here exist: fast, thorough",
+                "inline:4: nested.mode: unknown choice \"fats\", did you mean \"fast\"? Valid choices: fast, thorough",
                 "inline:2: retries: u32 is expected, not string \"two\"",
-                "inline:1: ulr: \"ulr\" is no key, did you mean \"url\"? here exist: nested, retries, url",
+                "inline:1: ulr: unknown key \"ulr\", did you mean \"url\"? Valid keys: nested, retries, url",
                 "inline:1: the key \"url\" is missing",
             ]
         );

@@ -17,19 +17,19 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
         (
             "[servce.api]\n",
             &[
-                "inline:1: servce: \"servce\" is no section, did you mean \"service\"? here exist: alert, allow, bus, cache, defaults, heartbeat, host, include, jarvis, lease, limits, maintenance, service, session, store, template",
+                "inline:1: servce: unknown section \"servce\", did you mean \"service\"? Valid sections: alert, allow, bus, cache, defaults, heartbeat, host, include, jarvis, lease, limits, maintenance, service, session, store, template",
             ],
         ),
         (
             "[jarvis]\nmode = \"dryrun\"\n",
             &[
-                "inline:2: jarvis.mode: \"dryrun\" is no choice, did you mean \"dry-run\"? here exist: act, dry-run, observe",
+                "inline:2: jarvis.mode: unknown choice \"dryrun\", did you mean \"dry-run\"? Valid choices: act, dry-run, observe",
             ],
         ),
         (
             "[jarvis]\nstate_dri = \"x\"\n",
             &[
-                "inline:2: jarvis.state_dri: \"state_dri\" is no key, did you mean \"state_dir\"? here exist: failure_threshold, http, interval, interval_down, kill_switch, mode, state_dir, success_threshold, timeout",
+                "inline:2: jarvis.state_dri: unknown key \"state_dri\", did you mean \"state_dir\"? Valid keys: failure_threshold, http, interval, interval_down, kill_switch, mode, state_dir, success_threshold, timeout",
             ],
         ),
         (
@@ -57,14 +57,14 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
         (
             "[service.api]\ncritcal = true\n[[service.api.check]]\nurl = \"x\"\n",
             &[
-                "inline:2: service.api.critcal: \"critcal\" is no key, did you mean \"critical\"? here exist: check, critical, depends_on, host, renamed_from, restart, restart_with_dependencies, rollback, start_grace, template, vars",
+                "inline:2: service.api.critcal: unknown key \"critcal\", did you mean \"critical\"? Valid keys: check, critical, depends_on, host, renamed_from, restart, restart_with_dependencies, rollback, start_grace, template, vars",
                 "inline:3: service.api.check[0]: the key \"type\" is missing",
             ],
         ),
         (
             "[service.api]\nscale = { min = 2 }\n[[service.api.check]]\ntype = \"tcp\"\n",
             &[
-                "inline:2: service.api.scale: \"scale\" is no key; here exist: check, critical, depends_on, host, renamed_from, restart, restart_with_dependencies, rollback, start_grace, template, vars",
+                "inline:2: service.api.scale: unknown key \"scale\"; valid keys: check, critical, depends_on, host, renamed_from, restart, restart_with_dependencies, rollback, start_grace, template, vars",
             ],
         ),
         (
@@ -72,12 +72,12 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
                 "{api}[service.db]\ndepends_on = [\"apy\"]\n[[service.db.check]]\ntype = \"tcp\"\n"
             ),
             &[
-                "inline:5: service.db.depends_on: \"apy\" is no service, did you mean \"api\"? here exist: api, db",
+                "inline:5: service.db.depends_on: unknown service \"apy\", did you mean \"api\"? Valid services: api, db",
             ],
         ),
         (
             &format!("{api}[allow]\nservices = [\"web\"]\n"),
-            &["inline:5: allow.services: \"web\" is no service; here exist: api"],
+            &["inline:5: allow.services: unknown service \"web\"; valid services: api"],
         ),
         (
             &format!("{api}[allow]\nservices = [\"web-*\"]\n"),

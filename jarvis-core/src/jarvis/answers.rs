@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use base::clock::WallTime;
-use base::units;
 use base::vocabulary::{IntentId, Platform, ServiceId, ServiceState};
-use supervision::health::aggregator::{CheckResult, LoopStats, PlatformSnapshot};
+use base::{Error, ErrorKind, Result, names, units};
+use supervision::health::aggregator::{CheckResult, LoopStats, PlatformSnapshot, ServiceSnapshot};
 use supervision::health::uptime::UptimeReport;
-use supervision::operator::{MaintenanceStatus, OperatorStatus, Reply};
+use supervision::operator::{MaintenanceStatus, OperatorStatus, Reply, ServiceStatus};
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,30 @@ impl StatusAnswer {
     ) -> Self {
         let platform = health.as_ref().map(|health| health.platform.clone()).unwrap_or_default();
         Self { source, platform, health, operator }
+    }
+
+    /// One service: what its checks say, and where it stands in the loop.
+    ///
+    /// # Errors
+    /// `Unavailable` when no loop has run yet; `NotFound` with the nearest name.
+    pub fn service(
+        &self,
+        service: &ServiceId,
+    ) -> Result<(&ServiceSnapshot, Option<&ServiceStatus>)> {
+        let Some(health) = &self.health else {
+            let message = "nothing is known yet: `jarvis up` has not run with this state directory";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        let found = health.services.iter().find(|found| found.service == *service);
+        let Some(found) = found else {
+            let valid: Vec<&str> =
+                health.services.iter().map(|known| known.service.as_str()).collect();
+            return Err(names::not_found("service", service.as_str(), &valid));
+        };
+        let operator = self.operator.as_ref().and_then(|operator| {
+            operator.services.iter().find(|status| status.service == *service)
+        });
+        Ok((found, operator))
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::Jarvis;
 use super::answers::{AlertTestAnswer, CheckAnswer, Healthz, ServiceCheck, Source, UptimeAnswer};
 use base::vocabulary::{ServiceId, ServiceState, Verdict};
-use base::{Error, ErrorKind, Result};
+use base::{Error, ErrorKind, Result, names};
 use supervision::health::aggregator::{CheckResult, ServiceSpec, platform_of, service_of};
 
 /// A loop whose tick is later than this does not answer for anything.
@@ -48,38 +48,11 @@ impl Jarvis {
     /// `NotFound` with the nearest name.
     pub(super) fn known_here(&self, service: &ServiceId) -> Result<()> {
         let wiring = self.current().wiring;
-        self.known(service, wiring.services.iter().map(|spec| &spec.id))
-    }
-
-    /// `NotFound` with the nearest name, for a service that is not configured.
-    fn known<'a>(
-        &self,
-        service: &ServiceId,
-        mut names: impl Iterator<Item = &'a ServiceId> + Clone,
-    ) -> Result<()> {
-        if names.clone().any(|name| name == service) {
+        if wiring.services.iter().any(|spec| spec.id == *service) {
             return Ok(());
         }
-        let nearest = names
-            .clone()
-            .map(|name| (strsim::damerau_levenshtein(name.as_str(), service.as_str()), name))
-            .min_by_key(|(distance, _)| *distance)
-            .filter(|(distance, _)| *distance <= 3);
-        let hint = match nearest {
-            Some((_, name)) => format!("; did you mean {name:?}?", name = name.as_str()),
-            None => match names.next() {
-                None => "; no service is configured".to_owned(),
-                Some(first) => {
-                    let rest =
-                        names.fold(first.to_string(), |list, name| format!("{list}, {name}"));
-                    format!("; there are {rest}")
-                }
-            },
-        };
-        Err(Error::new(
-            ErrorKind::NotFound,
-            format!("no service is called {:?}{hint}", service.as_str()),
-        ))
+        let valid: Vec<&str> = wiring.services.iter().map(|spec| spec.id.as_str()).collect();
+        Err(names::not_found("service", service.as_str(), &valid))
     }
 
     /// The uptime as this process knows it.
@@ -111,9 +84,7 @@ impl Jarvis {
         }
         let wanted = match sink {
             Some(sink) if !known.contains(&sink) => {
-                let message =
-                    format!("no alert sink is called {sink:?}; there are {}", known.join(", "));
-                return Err(Error::new(ErrorKind::NotFound, message));
+                return Err(names::not_found("alert sink", &sink, &known));
             }
             Some(sink) => vec![sink],
             None => known,

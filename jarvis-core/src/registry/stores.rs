@@ -154,14 +154,14 @@ fn by_scheme<'a, T>(
         Some(feature) => section.problem(
             key,
             &format!(
-                "this build has no {what} for {scheme}: URLs, which needs the feature `{feature}`; here exist: {}",
+                "this build has no {what} for {scheme}: URLs, which needs the feature `{feature}`; valid schemes: {}",
                 names.join(", ")
             ),
         ),
         None if scheme.is_empty() || !scheme.bytes().all(is_scheme) => section.problem(
             key,
             &format!(
-                "a URL is expected, such as memory: or redis://127.0.0.1:6379; here exist: {}",
+                "a URL is expected, such as memory: or redis://127.0.0.1:6379; valid schemes: {}",
                 names.join(", ")
             ),
         ),

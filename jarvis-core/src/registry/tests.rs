@@ -30,11 +30,11 @@ fn a_backend_complains_with_the_place_of_its_key() {
     for (text, expected) in [
         (
             "type = \"tpc\"\n",
-            "inline:3: service.a.check[0].type: \"tpc\" is no probe, did you mean \"tcp\"? here exist: ",
+            "inline:3: service.a.check[0].type: unknown probe \"tpc\", did you mean \"tcp\"? Valid probes: ",
         ),
         (
             "type = \"tcp\"\nadress = \"h:1\"\n",
-            "inline:4: service.a.check[0].adress: \"adress\" is no key, did you mean \"address\"? here exist: ",
+            "inline:4: service.a.check[0].adress: unknown key \"adress\", did you mean \"address\"? Valid keys: ",
         ),
         (
             "type = \"tcp\"\naddress = \"h:1\"\ninterval = \"5\"\n",
@@ -76,7 +76,7 @@ fn a_budget_that_is_never_reached_is_refused() {
     assert!(told_long[0].starts_with("inline:6: service.a.restart.long_window: "), "{told_long:?}");
     let told_stop = told(&format!("{base}stop_timeout = \"1h\"\n"));
     assert!(
-        told_stop.iter().any(|line| line.contains("\"stop_timeout\" is no key")),
+        told_stop.iter().any(|line| line.contains("unknown key \"stop_timeout\"")),
         "{told_stop:?}"
     );
 }

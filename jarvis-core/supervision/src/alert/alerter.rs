@@ -21,7 +21,7 @@ use base::clock::{ClockExt, SharedClock};
 use base::events::{Delivery, Event, EventBus, Filter, Origin, Subscription, Topic};
 use base::sync::{Mutex, MutexGuard};
 use base::vocabulary::{ServiceId, Severity};
-use base::{Error, ErrorKind, Result};
+use base::{Error, ErrorKind, Result, names};
 use state::State;
 
 /// How long deliveries under way may take once the alerter is told to end.
@@ -249,10 +249,8 @@ impl Alerter {
     pub async fn test(&self, sink: &str) -> Result<()> {
         let target = self.inner.targets().get(sink).cloned();
         let target = target.ok_or_else(|| {
-            let known = self.inner.sink_names().join(", ");
-            Error::new(ErrorKind::NotFound, format!("no alert sink is called {sink:?}"))
+            names::not_found("alert sink", sink, &self.inner.sink_names())
                 .with_operation("alert.test")
-                .with_context("sinks", known)
         })?;
         let at = self.inner.clock.wall();
         let id = format!("test-{sink}-{}", at.millis());

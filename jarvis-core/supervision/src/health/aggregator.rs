@@ -67,7 +67,7 @@ use crate::health::uptime::{History, UptimeReport};
 use base::clock::{Monotonic, SharedClock};
 use base::events::EventBus;
 use base::vocabulary::{Platform, ServiceId, ServiceState};
-use base::{Error, ErrorKind, Result};
+use base::{Result, names};
 use measure::measure;
 use service::{Service, Shares, Target};
 use shared::{Services, Shared};
@@ -175,8 +175,10 @@ impl Aggregator {
     }
 
     fn service_named(&self, id: &ServiceId) -> Result<Arc<Service>> {
-        self.0.services().get(id).cloned().ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("no service is called \"{id}\""))
+        let services = self.0.services();
+        services.get(id).cloned().ok_or_else(|| {
+            let valid: Vec<&str> = services.keys().map(ServiceId::as_str).collect();
+            names::not_found("service", id.as_str(), &valid)
         })
     }
 

@@ -11,7 +11,7 @@ use crate::operator::settings::matches_any;
 use base::clock::{Stamp, WallTime};
 use base::events::Event;
 use base::vocabulary::{ActionKind, Gate, ServiceId, Trigger};
-use base::{Error, ErrorKind, Result};
+use base::{Error, ErrorKind, Result, names};
 
 impl Machine {
     pub(super) fn command(&mut self, ticket: Ticket, command: Command, now: &Stamp) {
@@ -45,16 +45,13 @@ impl Machine {
         if self.service(id).is_some_and(|service| !service.live.removed) {
             return Ok(());
         }
-        let nearest = self
+        let valid: Vec<&str> = self
             .services
-            .keys()
-            .max_by(|a, b| {
-                let likeness = |name: &ServiceId| strsim::jaro(name.as_str(), id.as_str());
-                likeness(a).total_cmp(&likeness(b))
-            })
-            .map_or_else(String::new, |name| format!("; did you mean {name}?"));
-        Err(Error::new(ErrorKind::NotFound, format!("no service is called {id}{nearest}"))
-            .with_operation("operator.command"))
+            .values()
+            .filter(|service| !service.live.removed)
+            .map(|service| service.plan.id.as_str())
+            .collect();
+        Err(names::not_found("service", id.as_str(), &valid).with_operation("operator.command"))
     }
 
     fn leading(&self) -> Result<()> {
