@@ -20,8 +20,12 @@ fn sources(folders: &[&str]) -> Vec<(String, String)> {
     while let Some(folder) = waiting.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder of the repository") {
             let path = entry.expect("its entry").path();
+            let name = path.file_name().unwrap_or_default();
             if path.is_dir() {
-                waiting.push(path);
+                // What is built or installed is not ours.
+                if name != "target" && name != "node_modules" {
+                    waiting.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("a source");
                 let path = path.strip_prefix(root()).expect("below the root").to_owned();

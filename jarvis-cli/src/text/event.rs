@@ -1,7 +1,9 @@
 //! An event as one line.
 
 use jarvis_core::events::{Delivery, Envelope, Event, Gap};
-use jarvis_core::vocabulary::{ActionOutcome, Cause, InstanceId, ServiceState, Severity, Trigger};
+use jarvis_core::vocabulary::{
+    ActionKind, ActionOutcome, Cause, InstanceId, ServiceState, Severity, Trigger,
+};
 
 use super::counted;
 use super::table::cut;
@@ -157,6 +159,15 @@ fn trigger(trigger: &Trigger) -> String {
     }
 }
 
+fn under_way(action: &ActionKind) -> String {
+    match action {
+        ActionKind::Restart => "restarting".into(),
+        ActionKind::Start => "starting".into(),
+        ActionKind::Stop => "stopping".into(),
+        other => format!("{other} begins"),
+    }
+}
+
 fn action(event: &Event) -> (String, Style) {
     match event {
         Event::ActionHeld { action, hold, .. } => {
@@ -167,7 +178,7 @@ fn action(event: &Event) -> (String, Style) {
         }
         Event::ActionStarted { action, trigger: why, attempt, .. } => {
             let count = if *attempt > 0 { format!(", attempt {attempt}") } else { String::new() };
-            (format!("{action} started ({}{count})", trigger(why)), Style::Bold)
+            (format!("{} ({}{count})", under_way(action), trigger(why)), Style::Bold)
         }
         Event::ActionFinished { outcome, took, message, .. } => {
             let (word, style) = match outcome {
@@ -256,11 +267,11 @@ fn operator(event: &Event) -> (String, Style) {
             (format!("problem: {message}"), style)
         }
         Event::AlertDelivered { sink, key } => {
-            (format!("alert for {key} delivered through {sink}"), Style::Warn)
+            (format!("alert delivered through {sink}: {key}"), Style::Warn)
         }
         Event::AlertFailed { sink, key, reason, given_up } => {
             let next = if *given_up { "giving up" } else { "retrying" };
-            (format!("alert for {key} failed through {sink}, {next}: {reason}"), Style::Warn)
+            (format!("alert failed through {sink}, {next}: {reason} ({key})"), Style::Warn)
         }
         _ => (format!("{event:?}"), Style::Plain),
     }

@@ -175,7 +175,7 @@ fn what_fails_for_good_is_given_up_and_told_once() {
     assert_eq!(status.code, 1);
     assert!(status.stdout.contains("escalated"), "{status:?}");
     assert_eq!(house.told("escalated", 1).len(), 1);
-    up.line_with("alert for api delivered through file", LONG);
+    up.line_with("alert delivered through file: api", LONG);
     // A person mends it; a restart by hand does not wait for the cooldown.
     std::fs::remove_file(house.place.path().join("api.broken")).unwrap();
     let restarted = house.run(&["restart", "api"]);
