@@ -5,9 +5,10 @@ use serde::de::{self, DeserializeSeed, IntoDeserializer, Unexpected, Visitor};
 use super::node::{Entry, Node, Table, Text, Value, join};
 use super::problem::Origin;
 
-/// Why a value does not fit, as far as it is known on the way up.
-#[derive(Debug)]
-pub(crate) struct Misfit {
+/// Why a value could not be decoded; the callers add the place and the keys on the way up.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct DecodeError {
     pub(crate) message: String,
     pub(crate) unknown: Option<(String, &'static [&'static str])>,
     pub(crate) missing: Option<&'static str>,
@@ -23,7 +24,7 @@ pub(crate) enum Key {
     Index(usize),
 }
 
-impl Misfit {
+impl DecodeError {
     fn new(message: String) -> Self {
         Self { message, unknown: None, missing: None, origin: None, keys: Vec::new() }
     }
@@ -38,7 +39,7 @@ impl Misfit {
         self
     }
 
-    /// `base` with the keys of this misfit.
+    /// `base` with the keys of this error.
     pub(crate) fn path(&self, base: &str) -> String {
         self.keys.iter().rev().fold(base.to_owned(), |path, key| match key {
             Key::Name(name) => join(&path, name),
@@ -47,15 +48,7 @@ impl Misfit {
     }
 }
 
-impl std::fmt::Display for Misfit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Misfit {}
-
-impl de::Error for Misfit {
+impl de::Error for DecodeError {
     fn custom<T: std::fmt::Display>(message: T) -> Self {
         Self::new(message.to_string())
     }
@@ -69,22 +62,22 @@ impl de::Error for Misfit {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let mut misfit = Self::new(String::new());
-        misfit.unknown = Some((variant.to_owned(), expected));
-        misfit.message = "variant".to_owned();
-        misfit
+        let mut error = Self::new(String::new());
+        error.unknown = Some((variant.to_owned(), expected));
+        error.message = "variant".to_owned();
+        error
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let mut misfit = Self::new("key".to_owned());
-        misfit.unknown = Some((field.to_owned(), expected));
-        misfit
+        let mut error = Self::new("key".to_owned());
+        error.unknown = Some((field.to_owned(), expected));
+        error
     }
 
     fn missing_field(field: &'static str) -> Self {
-        let mut misfit = Self::new(format!("the key {field:?} is missing"));
-        misfit.missing = Some(field);
-        misfit
+        let mut error = Self::new(format!("the key {field:?} is missing"));
+        error.missing = Some(field);
+        error
     }
 
     fn duplicate_field(field: &'static str) -> Self {
@@ -92,7 +85,7 @@ impl de::Error for Misfit {
     }
 }
 
-type Result<T> = std::result::Result<T, Misfit>;
+type Result<T> = std::result::Result<T, DecodeError>;
 
 #[derive(Clone, Copy)]
 pub(crate) struct NodeDeserializer<'a>(pub(crate) &'a Node);
@@ -112,7 +105,7 @@ macro_rules! loose_numbers {
     ($($method:ident $visit:ident $type:ty),+) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             match self.parsed::<$type>() {
-                Some(number) => visitor.$visit(number).map_err(|misfit: Misfit| misfit.at(&self.0.origin)),
+                Some(number) => visitor.$visit(number).map_err(|error: DecodeError| error.at(&self.0.origin)),
                 None => self.deserialize_any(visitor),
             }
         }
@@ -120,7 +113,7 @@ macro_rules! loose_numbers {
 }
 
 impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
-    type Error = Misfit;
+    type Error = DecodeError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let result = match &self.0.value {
@@ -131,7 +124,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
             Value::Array(items) => visitor.visit_seq(Items { items: items.iter(), index: 0 }),
             Value::Table(table) => visitor.visit_map(Entries::new(table)),
         };
-        result.map_err(|misfit| misfit.at(&self.0.origin))
+        result.map_err(|error| error.at(&self.0.origin))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -159,7 +152,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
             }
             _ => return self.deserialize_any(visitor),
         };
-        result.map_err(|misfit| misfit.at(&self.0.origin))
+        result.map_err(|error| error.at(&self.0.origin))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -198,7 +191,7 @@ struct Items<'a> {
 }
 
 impl<'de> de::SeqAccess<'de> for Items<'de> {
-    type Error = Misfit;
+    type Error = DecodeError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
         let Some(node) = self.items.next() else { return Ok(None) };
@@ -206,7 +199,7 @@ impl<'de> de::SeqAccess<'de> for Items<'de> {
         self.index += 1;
         seed.deserialize(NodeDeserializer(node))
             .map(Some)
-            .map_err(|misfit| misfit.at(&node.origin).under(Key::Index(index)))
+            .map_err(|error| error.at(&node.origin).under(Key::Index(index)))
     }
 }
 
@@ -222,22 +215,22 @@ impl<'a> Entries<'a> {
 }
 
 impl<'de> de::MapAccess<'de> for Entries<'de> {
-    type Error = Misfit;
+    type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
         let Some((key, entry)) = self.entries.next() else { return Ok(None) };
         self.current = Some((key, entry));
         seed.deserialize(de::value::BorrowedStrDeserializer::new(key))
             .map(Some)
-            .map_err(|misfit: Misfit| misfit.at(&entry.key).under(Key::Name(key.clone())))
+            .map_err(|error: DecodeError| error.at(&entry.key).under(Key::Name(key.clone())))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
         let Some((key, entry)) = self.current.take() else {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
-        seed.deserialize(NodeDeserializer(&entry.node)).map_err(|misfit: Misfit| {
-            misfit.at(&entry.node.origin).under(Key::Name(key.to_owned()))
+        seed.deserialize(NodeDeserializer(&entry.node)).map_err(|error: DecodeError| {
+            error.at(&entry.node.origin).under(Key::Name(key.to_owned()))
         })
     }
 }
@@ -247,7 +240,7 @@ pub(crate) fn keys_of<'de, T: de::Deserialize<'de>>() -> &'static [&'static str]
     struct Ask<'a>(&'a mut &'static [&'static str]);
 
     impl<'de> de::Deserializer<'de> for Ask<'_> {
-        type Error = Misfit;
+        type Error = DecodeError;
 
         fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value> {
             Err(de::Error::custom("only the keys are asked for"))

@@ -134,7 +134,7 @@ impl fmt::Display for Problem {
 }
 
 /// Everything that was found, in the order of the files.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, thiserror::Error)]
 pub struct Report {
     /// The problems.
     pub problems: Vec<Problem>,
@@ -209,8 +209,6 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
-
-impl std::error::Error for Report {}
 
 #[cfg(test)]
 mod tests {

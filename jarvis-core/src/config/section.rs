@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::de::{Key, Misfit, NodeDeserializer, keys_of};
+use super::de::{DecodeError, Key, NodeDeserializer, keys_of};
 use super::node::{Entry, Node, Table, join};
 use super::problem::{Origin, Problem, Report};
 use base::secret::REDACTED;
@@ -206,19 +206,19 @@ impl Section {
         let mut removed: Vec<Vec<String>> = Vec::new();
         let mut node = self.node.clone();
         loop {
-            let misfit = match T::deserialize(NodeDeserializer(&node)) {
+            let error = match T::deserialize(NodeDeserializer(&node)) {
                 Ok(value) if report.problems.is_empty() => return Ok(value),
                 Ok(_) => return Err(report),
-                Err(misfit) => misfit,
+                Err(error) => error,
             };
-            let path = names(&misfit.keys);
-            let told_before = misfit.missing.is_some_and(|field| {
+            let path = names(&error.keys);
+            let reported = error.missing.is_some_and(|field| {
                 removed.iter().any(|gone| {
                     gone.split_last().is_some_and(|(last, rest)| last == field && rest == path)
                 })
             });
-            if !told_before {
-                report.push(self.explain(&misfit));
+            if !reported {
+                report.push(self.explain(&error));
             }
             if !remove(&mut node, &path) {
                 return Err(report);
@@ -227,13 +227,13 @@ impl Section {
         }
     }
 
-    fn explain(&self, misfit: &Misfit) -> Problem {
-        let origin = misfit.origin.as_ref().unwrap_or(&self.node.origin);
-        let path = misfit.path(&self.path);
-        match &misfit.unknown {
-            Some((written, known)) if misfit.message == "key" => {
+    fn explain(&self, error: &DecodeError) -> Problem {
+        let origin = error.origin.as_ref().unwrap_or(&self.node.origin);
+        let path = error.path(&self.path);
+        match &error.unknown {
+            Some((written, known)) if error.message == "key" => {
                 let mut known = known.to_vec();
-                if misfit.keys.len() == 1 {
+                if error.keys.len() == 1 {
                     known.extend(&self.siblings);
                 }
                 Problem::unknown(origin, path, "key", written, &known)
@@ -241,7 +241,7 @@ impl Section {
             Some((written, known)) => {
                 Problem::unknown(origin, path, "choice", &self.scrub(written), known)
             }
-            None => Problem::error(origin, path, self.scrub(&misfit.message)),
+            None => Problem::error(origin, path, self.scrub(&error.message)),
         }
     }
 

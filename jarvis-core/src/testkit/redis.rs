@@ -109,7 +109,7 @@ pub async fn clock_and_version(redis: &Redis) -> Result<(i64, String)> {
 
 /// What a subscription tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum ListenerEvent {
     /// It is in force (again).
     Restored,
     /// The connection is gone, and why.
@@ -126,14 +126,14 @@ pub struct Listener(Subscription);
 
 impl Listener {
     /// The next thing it tells.
-    pub async fn next(&mut self) -> Told {
+    pub async fn next(&mut self) -> ListenerEvent {
         match self.0.next().await {
-            Event::Restored => Told::Restored,
-            Event::Lost(error) => Told::Lost(error.to_string()),
+            Event::Restored => ListenerEvent::Restored,
+            Event::Lost(error) => ListenerEvent::Lost(error.to_string()),
             Event::Message { channel, payload } => {
-                Told::Message(channel, String::from_utf8_lossy(&payload).into_owned())
+                ListenerEvent::Message(channel, String::from_utf8_lossy(&payload).into_owned())
             }
-            Event::Dropped(count) => Told::Dropped(count),
+            Event::Dropped(count) => ListenerEvent::Dropped(count),
         }
     }
 }

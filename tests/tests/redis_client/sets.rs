@@ -5,7 +5,7 @@ use std::time::Duration;
 use jarvis_core::clock::{Clock, ClockExt, SystemClock};
 use jarvis_core::store::redis::Redis;
 use jarvis_core::testkit::redis::{
-    Repeat, Told, add_by_script, call, pipeline, remove_all, subscribe,
+    ListenerEvent, Repeat, add_by_script, call, pipeline, remove_all, subscribe,
 };
 use jarvis_core::{ErrorKind, Retry};
 use jarvis_tests::redis_sets::RedisSet;
@@ -124,7 +124,7 @@ async fn a_cluster_that_loses_a_master_goes_on_and_gets_its_slots_back() {
     let set_of = RedisSet::cluster();
     let redis = open(set_of.url());
     let mut listener = subscribe(&redis, &["c"], &[], 1_000).expect("a runtime");
-    assert_eq!(listener.next().await, Told::Restored);
+    assert_eq!(listener.next().await, ListenerEvent::Restored);
     // "foo" is the third master's, "b" the first's.
     set(&redis, "foo", "1").await.expect("set");
     set(&redis, "b", "1").await.expect("set");
@@ -143,9 +143,9 @@ async fn a_cluster_that_loses_a_master_goes_on_and_gets_its_slots_back() {
     call(&redis, &["PUBLISH", "c", "on"], Repeat::Write).await.expect("publish");
     loop {
         match listener.next().await {
-            Told::Message(_, text) => break assert_eq!(text, "on"),
-            Told::Lost(_) | Told::Restored => {}
-            other @ Told::Dropped(_) => panic!("{other:?}"),
+            ListenerEvent::Message(_, text) => break assert_eq!(text, "on"),
+            ListenerEvent::Lost(_) | ListenerEvent::Restored => {}
+            other @ ListenerEvent::Dropped(_) => panic!("{other:?}"),
         }
     }
 }
@@ -214,7 +214,7 @@ async fn the_sentinels_are_believed_even_while_the_old_master_answers() {
     let redis = open(set_of.url());
     set(&redis, "before", "1").await.expect("set");
     let mut listener = subscribe(&redis, &["news"], &[], 100).expect("a runtime");
-    assert_eq!(listener.next().await, Told::Restored);
+    assert_eq!(listener.next().await, ListenerEvent::Restored);
     let sentinels = set_of.ports();
     let address = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"];
     let old = RedisSet::cli(sentinels[0], &address);
@@ -244,10 +244,13 @@ async fn the_sentinels_are_believed_even_while_the_old_master_answers() {
     let deadline = clock.monotonic() + FAILOVER;
     assert!(clock.until(deadline, there).await.is_some(), "it stays with the old one");
     let heard = async {
-        assert!(matches!(listener.next().await, Told::Lost(_)));
-        assert_eq!(listener.next().await, Told::Restored);
+        assert!(matches!(listener.next().await, ListenerEvent::Lost(_)));
+        assert_eq!(listener.next().await, ListenerEvent::Restored);
         call(&redis, &["PUBLISH", "news", "new"], Repeat::Write).await.expect("publish");
-        assert_eq!(listener.next().await, Told::Message("news".to_owned(), "new".to_owned()));
+        assert_eq!(
+            listener.next().await,
+            ListenerEvent::Message("news".to_owned(), "new".to_owned())
+        );
     };
     let deadline = clock.monotonic() + FAILOVER;
     assert!(clock.until(deadline, heard).await.is_some(), "it listens to the old one");

@@ -5,7 +5,7 @@
 //! - **Opening connects nothing.** The first call does.
 //! - **Few connections, many callers.** Calls are pipelined over one or two connections. Those that
 //!   are made at about the same time go out in one write, and their answers are given out together.
-//! - **An answer or an error within the deadline** (1 s unless told). A lost connection is repeated
+//! - **An answer or an error within the deadline** (1 s by default). A lost connection is repeated
 //!   once where that can do no harm; a write whose answer is lost is `Retry::Indeterminate`.
 //! - **A server that is down is refused at once.** The first call notices a lost connection; calls that
 //!   got no answer for as long as the handle's deadline notice a server that hangs (those of
@@ -66,7 +66,7 @@ use futures_util::future::{FutureExt, join_all};
 use redis::{FromRedisValue, Value};
 
 pub use board::{State, StateChanges};
-use command::Told;
+use command::Reply;
 #[doc(hidden)]
 pub use command::{Command, Effect, Script};
 pub use options::Options;
@@ -191,14 +191,14 @@ impl Redis {
         command: impl Into<Command>,
         effect: Effect,
     ) -> impl Future<Output = Result<T>> + Send {
-        let told = self.query_told(operation, command, effect);
-        told.map(|told| told.map(|(value, _)| value))
+        let reply = self.query_resent(operation, command, effect);
+        reply.map(|reply| reply.map(|(value, _)| value))
     }
 
     /// [`query`](Self::query), and whether the answer is the one to a second sending, after the one
     /// to the first was lost with its connection.
     #[doc(hidden)]
-    pub fn query_told<T: FromRedisValue>(
+    pub fn query_resent<T: FromRedisValue>(
         &self,
         operation: &'static str,
         command: impl Into<Command>,
@@ -207,11 +207,12 @@ impl Redis {
         // Before the future, which else would have room for both.
         let command = command.into();
         async move {
-            let told = self.ask(&command, effect).await;
-            told.and_then(|Told { again, value }| {
-                Ok((failure::read(&self.shared.shown, value)?, again))
-            })
-            .map_err(|error| error.with_operation(operation))
+            let reply = self.ask(&command, effect).await;
+            reply
+                .and_then(|Reply { resent, value }| {
+                    Ok((failure::read(&self.shared.shown, value)?, resent))
+                })
+                .map_err(|error| error.with_operation(operation))
         }
     }
 
@@ -280,7 +281,7 @@ impl Redis {
         Deadline { at: self.clock().monotonic() + self.deadline, within: self.deadline }
     }
 
-    async fn ask(&self, command: &Command, effect: Effect) -> Result<Told> {
+    async fn ask(&self, command: &Command, effect: Effect) -> Result<Reply> {
         self.check_process()?;
         match &self.shared.servers {
             Servers::One(link) => ask_one(link, command, effect, self.deadline()).await,
@@ -329,7 +330,7 @@ impl Redis {
         for (answer, command) in answers.into_iter().zip(commands) {
             all.push(match answer {
                 Some(answer) => answer,
-                None => self.ask(command, effect).await.map(|told| told.value),
+                None => self.ask(command, effect).await.map(|reply| reply.value),
             });
         }
         all
@@ -365,15 +366,15 @@ async fn ask_one(
     command: &Command,
     effect: Effect,
     deadline: Deadline,
-) -> Result<Told> {
+) -> Result<Reply> {
     let mut text: Option<Box<Command>> = None;
-    let (mut moved, mut again) = (false, false);
+    let (mut moved, mut resent) = (false, false);
     loop {
         let sent = text.as_deref().unwrap_or(command);
         let answer = link.send(&sent.cmd, effect, deadline).await?;
-        again |= answer.again;
+        resent |= answer.resent;
         let Value::ServerError(error) = answer.value else {
-            return Ok(Told { again, value: answer.value });
+            return Ok(Reply { resent, value: answer.value });
         };
         let refused = failure::refused(link.name(), &error);
         match error.code() {
@@ -385,7 +386,7 @@ async fn ask_one(
             }
             "READONLY" if link.may_move() && !moved => {
                 moved = true;
-                link.lost(answer.stay, &refused);
+                link.lost(answer.epoch, &refused);
             }
             _ => return Err(refused),
         }

@@ -162,17 +162,17 @@ impl Store {
         operation: &'static str,
         command: Command,
     ) -> impl Future<Output = Result<Answer>> + Send {
-        self.run_told(operation, command).map(|told| told.map(|(answer, _)| answer))
+        self.run_resent(operation, command).map(|reply| reply.map(|(answer, _)| answer))
     }
 
     /// And whether it was sent again, because the answer to the first sending was lost.
-    fn run_told(
+    fn run_resent(
         &self,
         operation: &'static str,
         command: Command,
     ) -> impl Future<Output = Result<(Answer, bool)>> + Send {
-        let told = self.redis.query_told::<Value>(operation, command, Effect::Idempotent);
-        told.map(|told| told.and_then(|(value, again)| Ok((Answer::read(value)?, again))))
+        let reply = self.redis.query_resent::<Value>(operation, command, Effect::Idempotent);
+        reply.map(|reply| reply.and_then(|(value, resent)| Ok((Answer::read(value)?, resent))))
     }
 
     /// A script on a session that is believed to be its user's, and on the index of that user in

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Now, Record, Told};
+use super::record::{Notified, Now, Record};
 use super::route::{AlertKind, Matcher};
 use super::{Alert, AlertStatus};
 use base::units;
@@ -26,9 +26,9 @@ use digest::Digest;
 
 /// How long a dependent has to come back by itself once its dependency is well.
 const DEPENDENT_GRACE: Duration = Duration::from_secs(60);
-/// How long it is remembered that something was told and is over.
-const GRAVE_TTL: Duration = Duration::from_secs(7 * 24 * 3_600);
-const MAX_GRAVES: usize = 4_096;
+/// How long a closed incident is remembered.
+const CLOSED_TTL: Duration = Duration::from_secs(7 * 24 * 3_600);
+const MAX_CLOSED: usize = 4_096;
 
 /// A message for one sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +48,9 @@ pub(super) struct Meta {
     pub(super) muted: BTreeSet<ServiceId>,
 }
 
-/// When something ended, so that announcing it again begins nothing.
+/// When an incident ended, so that an event that is announced again doesn't open it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Grave {
+pub(super) struct ClosedIncident {
     #[serde(with = "units::millis")]
     pub(super) at: Duration,
 }
@@ -61,7 +61,7 @@ pub(super) enum Dirty {
     Meta,
     Record(String),
     Digest(String),
-    Grave(String),
+    ClosedIncident(String),
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ pub(super) struct Policy {
     pub(super) meta: Meta,
     pub(super) records: BTreeMap<String, Record>,
     pub(super) digests: BTreeMap<String, Digest>,
-    pub(super) graves: BTreeMap<String, Grave>,
+    pub(super) closed: BTreeMap<String, ClosedIncident>,
     pub(super) dirty: BTreeSet<Dirty>,
     sinks: BTreeMap<String, Matcher>,
     depends_on: BTreeMap<ServiceId, Vec<ServiceId>>,
@@ -101,26 +101,26 @@ impl Policy {
         self.dirty.insert(Dirty::Record(subject.to_owned()));
     }
 
-    fn bury(&mut self, what: String, now: Now) {
-        if self.graves.len() >= MAX_GRAVES {
-            let stale = |grave: &Grave| now.t.saturating_sub(grave.at) > GRAVE_TTL;
-            let oldest = self.graves.iter().min_by_key(|(_, grave)| grave.at);
+    fn close_incident(&mut self, what: String, now: Now) {
+        if self.closed.len() >= MAX_CLOSED {
+            let stale = |closed: &ClosedIncident| now.t.saturating_sub(closed.at) > CLOSED_TTL;
+            let oldest = self.closed.iter().min_by_key(|(_, closed)| closed.at);
             let oldest = oldest.map(|(what, _)| what.clone());
             let gone: Vec<String> = self
-                .graves
+                .closed
                 .iter()
-                .filter(|(what, grave)| stale(grave) || oldest.as_ref() == Some(what))
+                .filter(|(what, closed)| stale(closed) || oldest.as_ref() == Some(what))
                 .map(|(what, _)| what.clone())
                 .collect();
-            gone.into_iter().for_each(|what| self.unbury(what));
+            gone.into_iter().for_each(|what| self.forget_closed(what));
         }
-        self.dirty.insert(Dirty::Grave(what.clone()));
-        self.graves.insert(what, Grave { at: now.t });
+        self.dirty.insert(Dirty::ClosedIncident(what.clone()));
+        self.closed.insert(what, ClosedIncident { at: now.t });
     }
 
-    fn unbury(&mut self, what: String) {
-        if self.graves.remove(&what).is_some() {
-            self.dirty.insert(Dirty::Grave(what));
+    fn forget_closed(&mut self, what: String) {
+        if self.closed.remove(&what).is_some() {
+            self.dirty.insert(Dirty::ClosedIncident(what));
         }
     }
 
@@ -140,14 +140,14 @@ impl Policy {
         service: &ServiceId,
         now: Now,
     ) -> Option<&mut Record> {
-        if self.graves.contains_key(incident.as_str()) {
+        if self.closed.contains_key(incident.as_str()) {
             return None;
         }
         let subject = subject_of(service);
         let replaced = self.records.get(&subject).and_then(|record| record.incident.clone());
         if let Some(replaced) = replaced.filter(|replaced| replaced != incident) {
             // Its end was never told to us; the new one is the same alert.
-            self.bury(replaced.to_string(), now);
+            self.close_incident(replaced.to_string(), now);
         }
         self.touch(&subject);
         let record = self
@@ -262,14 +262,14 @@ impl Policy {
         }
         let mut due = Vec::new();
         let mut escalated = Vec::new();
-        for (sink, told) in &record.told {
+        for (sink, notified) in &record.notified {
             let Some(matcher) = self.sinks.get(sink) else { continue };
-            let news = record.news_since(told.revision, |kind| matcher.route.wants(kind));
+            let news = record.news_since(notified.revision, |kind| matcher.route.wants(kind));
             let flapping = record.active.contains_key(&AlertKind::Flapping);
-            let recovered = record.recovered && !told.recovered && !flapping;
-            if let Some(digest) = &told.digest {
+            let recovered = record.recovered && !notified.recovered && !flapping;
+            if let Some(digest) = &notified.digest {
                 let facet = record.active.get(&AlertKind::Escalated);
-                if facet.is_some_and(|facet| facet.revision > told.revision) {
+                if facet.is_some_and(|facet| facet.revision > notified.revision) {
                     escalated.push((sink.clone(), digest.clone()));
                 }
             } else if recovered && matcher.route.wants(AlertKind::Recovered) {
@@ -279,23 +279,27 @@ impl Policy {
             }
         }
         for (sink, digest) in escalated {
-            self.mark_told(&sink, subject, Some(digest.clone()), now);
+            self.mark_notified(&sink, subject, Some(digest.clone()), now);
             self.digest_escalated(&digest, now);
         }
         due.into_iter()
             .filter_map(|(sink, status)| {
                 let message = self.message(&sink, subject, status, now);
-                self.mark_told(&sink, subject, None, now);
+                self.mark_notified(&sink, subject, None, now);
                 message
             })
             .collect()
     }
 
-    fn mark_told(&mut self, sink: &str, subject: &str, digest: Option<String>, now: Now) {
+    fn mark_notified(&mut self, sink: &str, subject: &str, digest: Option<String>, now: Now) {
         if let Some(record) = self.records.get_mut(subject) {
-            let told =
-                Told { revision: record.revision, recovered: record.recovered, at: now.t, digest };
-            record.told.insert(sink.to_owned(), told);
+            let notified = Notified {
+                revision: record.revision,
+                recovered: record.recovered,
+                at: now.t,
+                digest,
+            };
+            record.notified.insert(sink.to_owned(), notified);
             self.touch(subject);
         }
     }
@@ -311,12 +315,12 @@ impl Policy {
         let Some(record) = self.records.remove(subject) else { return Vec::new() };
         self.touch(subject);
         if let Some(incident) = &record.incident {
-            self.bury(incident.to_string(), now);
+            self.close_incident(incident.to_string(), now);
         }
         let lasted = lasted.unwrap_or_else(|| now.t.saturating_sub(record.opened));
         let mut messages = Vec::new();
-        for (sink, told) in &record.told {
-            if let Some(digest) = &told.digest {
+        for (sink, notified) in &record.notified {
+            if let Some(digest) = &notified.digest {
                 messages.extend(self.digest_left(digest, now));
                 continue;
             }
@@ -349,7 +353,7 @@ impl Policy {
         let waiting: Vec<String> = self
             .records
             .iter()
-            .filter(|(_, record)| record.told.is_empty())
+            .filter(|(_, record)| record.notified.is_empty())
             .filter(|(_, record)| self.dependencies(record).any(|on| on == service))
             .map(|(subject, _)| subject.clone())
             .collect();

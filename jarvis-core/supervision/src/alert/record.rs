@@ -26,13 +26,13 @@ pub(super) struct Now {
 
 /// What one sink knows of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Told {
+pub(super) struct Notified {
     pub(super) revision: u32,
     pub(super) recovered: bool,
-    /// When it was told last.
+    /// When it was notified last.
     #[serde(with = "units::millis")]
     pub(super) at: Duration,
-    /// Told as part of this digest.
+    /// Notified as part of this digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) digest: Option<String>,
 }
@@ -79,8 +79,9 @@ pub(super) struct Record {
     /// Which sink it is about, so that it is not told through that one.
     #[serde(default)]
     pub(super) except: Option<String>,
-    #[serde(default)]
-    pub(super) told: BTreeMap<String, Told>,
+    /// What each sink knows, by its name.
+    #[serde(default, rename = "told")]
+    pub(super) notified: BTreeMap<String, Notified>,
     /// What was applied already; announcing is at least once.
     #[serde(default)]
     pub(super) seen: Vec<String>,
@@ -117,7 +118,7 @@ impl Record {
             not_before: Duration::ZERO,
             once: false,
             except: None,
-            told: BTreeMap::new(),
+            notified: BTreeMap::new(),
             seen: Vec::new(),
         }
     }
@@ -147,7 +148,7 @@ impl Record {
     pub(super) fn relapse(&mut self) {
         if std::mem::take(&mut self.recovered) && self.is_news(AlertKind::Down) {
             self.touch();
-            self.told.values_mut().for_each(|told| told.recovered = false);
+            self.notified.values_mut().for_each(|notified| notified.recovered = false);
         }
     }
 

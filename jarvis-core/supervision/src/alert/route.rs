@@ -36,7 +36,7 @@ pub enum AlertKind {
     Operator,
     /// It passed its verification.
     Recovered,
-    /// It is over. Told in any case to a sink that was told the beginning.
+    /// It is over. A sink that was notified of the beginning is always notified of the end.
     Resolved,
 }
 

@@ -51,13 +51,13 @@ enum Answer {
     Nothing(()),
     Well(bool),
     Said(String),
-    Told(Told),
+    Observed(Reply),
     Wrong(serde::de::IgnoredAny),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Told {
+struct Reply {
     verdict: Verdict,
     #[serde(default)]
     kind: Option<FailureKind>,
@@ -69,7 +69,7 @@ struct Told {
     facts: serde_json::Map<String, Value>,
 }
 
-impl Told {
+impl Reply {
     fn observation(self) -> Observation {
         let message = self.message;
         let said = |otherwise: &str| message.clone().unwrap_or_else(|| otherwise.to_owned());
@@ -93,7 +93,7 @@ impl Answer {
             Self::Nothing(()) | Self::Well(true) => Observation::pass("it is well"),
             Self::Well(false) => Observation::fail(FailureKind::Check, "it is not well"),
             Self::Said(message) => Observation::pass(message),
-            Self::Told(told) => told.observation(),
+            Self::Observed(reply) => reply.observation(),
             Self::Wrong(_) => {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::address::Host;
 use super::board::Board;
-use super::command::{Command, Effect, SLOTS, Told};
+use super::command::{Command, Effect, Reply, SLOTS};
 use super::dial::{Dialer, Target};
 use super::failure;
 use super::link::{Answer, Deadline, Dial, Link, Owner};
@@ -168,8 +168,8 @@ impl Cluster {
         command: &Command,
         effect: Effect,
         deadline: Deadline,
-    ) -> Result<Told> {
-        let (mut text, mut again) = (None, false);
+    ) -> Result<Reply> {
+        let (mut text, mut resent) = (None, false);
         let mut redirect: Option<(Arc<Link>, bool)> = None;
         let mut refused = None;
         for _ in 0..HOPS {
@@ -178,9 +178,11 @@ impl Cluster {
                 Some(to) => to,
                 None => (self.master(command.slot(), deadline).await?, false),
             };
-            let told = send(&link, command, asking, effect, deadline).await?;
-            again |= told.again;
-            let Value::ServerError(error) = told.value else { return Ok(Told { again, ..told }) };
+            let reply = send(&link, command, asking, effect, deadline).await?;
+            resent |= reply.resent;
+            let Value::ServerError(error) = reply.value else {
+                return Ok(Reply { resent, ..reply });
+            };
             match error.code() {
                 "MOVED" => {
                     redirect = self.target(&link, &error).map(|to| (to, false));
@@ -332,15 +334,15 @@ async fn send(
     asking: bool,
     effect: Effect,
     deadline: Deadline,
-) -> Result<Told> {
+) -> Result<Reply> {
     if !asking {
-        let Answer { again, value, .. } = link.send(&command.cmd, effect, deadline).await?;
-        return Ok(Told { again, value });
+        let Answer { resent, value, .. } = link.send(&command.cmd, effect, deadline).await?;
+        return Ok(Reply { resent, value });
     }
     let mut both = redis::Pipeline::new();
     both.cmd("ASKING").add_command(command.cmd.clone());
-    let Answer { again, mut value, .. } = link.send_all(&both, effect, deadline).await?;
-    Ok(Told { again, value: value.pop().unwrap_or(Value::Nil) })
+    let Answer { resent, mut value, .. } = link.send_all(&both, effect, deadline).await?;
+    Ok(Reply { resent, value: value.pop().unwrap_or(Value::Nil) })
 }
 
 /// A line of `CLUSTER SLOTS`.

@@ -22,9 +22,9 @@ pub enum Effect {
 
 /// What a server answered; its refusal is a [`Value::ServerError`].
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Reply {
     /// Was it sent a second time, after the answer to the first was lost?
-    pub(super) again: bool,
+    pub(super) resent: bool,
     pub(super) value: Value,
 }
 

@@ -92,7 +92,7 @@ pub(super) trait Owner: std::fmt::Debug + Send + Sync {
     async fn unreachable(&self);
 }
 
-/// The connections of one stay in `Up`.
+/// The connections of one epoch in `Up`.
 #[derive(Debug)]
 struct Lines {
     id: u64,
@@ -118,21 +118,21 @@ enum Request<'a> {
 
 /// What comes back. A server's refusal is a [`Value::ServerError`] in here.
 #[derive(Debug)]
-enum Reply {
+enum Output {
     One(Value),
     Many(Vec<Value>),
 }
 
-/// An answer, and in which stay it was given.
+/// An answer, and in which epoch it was given.
 #[derive(Debug)]
 pub(super) struct Answer<T> {
-    pub(super) stay: u64,
+    pub(super) epoch: u64,
     /// Was it the answer to a second sending, after the one to the first was lost?
-    pub(super) again: bool,
+    pub(super) resent: bool,
     pub(super) value: T,
 }
 
-impl Reply {
+impl Output {
     fn one(self) -> Value {
         match self {
             Self::One(value) => value,
@@ -150,7 +150,7 @@ impl Reply {
 
 impl<T> Answer<T> {
     fn map<U>(self, with: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer { stay: self.stay, again: self.again, value: with(self.value) }
+        Answer { epoch: self.epoch, resent: self.resent, value: with(self.value) }
     }
 }
 
@@ -162,7 +162,7 @@ pub(super) struct Link {
     board: Arc<Board>,
     owner: Option<Weak<dyn Owner>>,
     phase: watch::Sender<Phase>,
-    stays: AtomicU64,
+    epochs: AtomicU64,
     turn: AtomicUsize,
     waiting: AtomicUsize,
     me: Weak<Self>,
@@ -214,7 +214,7 @@ impl Link {
             board,
             owner,
             phase,
-            stays: AtomicU64::new(0),
+            epochs: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             me: me.clone(),
@@ -251,7 +251,7 @@ impl Link {
         deadline: Deadline,
     ) -> impl Future<Output = Result<Answer<Value>>> + Send {
         let answer = self.request(Request::One(cmd), effect, deadline);
-        answer.map_ok(|answer| answer.map(Reply::one))
+        answer.map_ok(|answer| answer.map(Output::one))
     }
 
     /// Sends a pipeline, and waits for all of its answers until then.
@@ -262,7 +262,7 @@ impl Link {
         deadline: Deadline,
     ) -> impl Future<Output = Result<Answer<Vec<Value>>>> + Send {
         let answer = self.request(Request::Many(pipeline), effect, deadline);
-        answer.map_ok(|answer| answer.map(Reply::many))
+        answer.map_ok(|answer| answer.map(Output::many))
     }
 
     /// After a lost connection it is sent once more where that can do no harm.
@@ -271,7 +271,7 @@ impl Link {
         request: Request<'_>,
         effect: Effect,
         deadline: Deadline,
-    ) -> Result<Answer<Reply>> {
+    ) -> Result<Answer<Output>> {
         let _waiting = self.wait_in_line()?;
         let mut lost: Option<Error> = None;
         loop {
@@ -282,7 +282,7 @@ impl Link {
             };
             match self.exchange(&lines, request, deadline).await {
                 Some(Ok(value)) => {
-                    return Ok(Answer { stay: lines.id, again: lost.is_some(), value });
+                    return Ok(Answer { epoch: lines.id, resent: lost.is_some(), value });
                 }
                 Some(Err(error)) => {
                     let error = failure::lost(&self.name, effect, &error);
@@ -303,7 +303,7 @@ impl Link {
         lines: &Lines,
         request: Request<'_>,
         deadline: Deadline,
-    ) -> Option<Result<Reply, RedisError>> {
+    ) -> Option<Result<Output, RedisError>> {
         let turn = match lines.lines.len() {
             1 => 0,
             count => self.turn.fetch_add(1, Ordering::Relaxed) % count,
@@ -312,9 +312,11 @@ impl Link {
         let before = line.answers();
         let exchange = pin!(async move {
             match request {
-                Request::One(cmd) => line.send(cmd).await.map(Reply::One),
+                Request::One(cmd) => line.send(cmd).await.map(Output::One),
                 // Boxed, so that a single command is a small future.
-                Request::Many(pipeline) => Box::pin(line.send_all(pipeline)).await.map(Reply::Many),
+                Request::Many(pipeline) => {
+                    Box::pin(line.send_all(pipeline)).await.map(Output::Many)
+                }
             }
         });
         let outcome = self.dialer.clock.until(deadline.at, exchange).await;
@@ -384,20 +386,20 @@ impl Link {
         }
     }
 
-    /// A connection of that stay is gone, or its server is not what it was.
-    pub(super) fn lost(&self, stay: u64, error: &Error) {
-        let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == stay);
+    /// A connection of that epoch is gone, or its server is not what it was.
+    pub(super) fn lost(&self, epoch: u64, error: &Error) {
+        let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == epoch);
         // Without a runtime the next call finds it idle and says so.
         drop(self.start(up, &Phase::Connecting, Some(error)));
     }
 
     /// Answers are late, and none came over that connection for that long.
-    fn hung(&self, stay: u64, silent: Duration) {
+    fn hung(&self, epoch: u64, silent: Duration) {
         let error = Error::new(
             ErrorKind::Unavailable,
             format!("Redis at {} has given no answer for {} ms", self.name, silent.as_millis()),
         );
-        let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == stay);
+        let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == epoch);
         let down = Phase::Down(error.clone());
         drop(self.start(up, &down, Some(&error)));
     }
@@ -442,7 +444,7 @@ impl Link {
 
     /// Makes all connections.
     async fn connect(&self) -> Result<Arc<Lines>> {
-        let id = self.stays.fetch_add(1, Ordering::Relaxed);
+        let id = self.epochs.fetch_add(1, Ordering::Relaxed);
         let closed = Arc::new(AtomicBool::new(false));
         let on_push = self.on_push(id, &closed);
         let (target, first) = self.dial.connect(&self.dialer, Some(on_push.clone())).await?;
@@ -455,13 +457,13 @@ impl Link {
     }
 
     /// Hears when a connection closes, also when nobody waits for an answer.
-    fn on_push(&self, stay: u64, closed: &Arc<AtomicBool>) -> OnPush {
+    fn on_push(&self, epoch: u64, closed: &Arc<AtomicBool>) -> OnPush {
         let (link, closed) = (self.me.clone(), Arc::clone(closed));
         Arc::new(move |push: PushInfo| {
             if push.kind == PushKind::Disconnection {
                 closed.store(true, Ordering::Relaxed);
                 if let Some(link) = link.upgrade() {
-                    link.lost(stay, &link.closed());
+                    link.lost(epoch, &link.closed());
                 }
             }
         })
@@ -488,9 +490,9 @@ async fn keep_trying(mut trying: Trying) {
                 if !link.may_move() {
                     return;
                 }
-                let (clock, stay) = (link.dialer.clock.clone(), lines.id);
+                let (clock, epoch) = (link.dialer.clock.clone(), lines.id);
                 drop((link, lines));
-                return look_again(&clock, &trying.link, stay).await;
+                return look_again(&clock, &trying.link, epoch).await;
             }
             Err(error) => {
                 let mut news = false;
@@ -514,14 +516,14 @@ async fn keep_trying(mut trying: Trying) {
 }
 
 /// While a master is connected: is it still the one that the Sentinels name?
-async fn look_again(clock: &SharedClock, link: &Weak<Link>, stay: u64) {
+async fn look_again(clock: &SharedClock, link: &Weak<Link>, epoch: u64) {
     loop {
         clock.sleep(LOOK_AGAIN).await;
         let Some(link) = link.upgrade() else { return };
         let (Dial::Sentinel(sentinels), Phase::Up(lines)) = (&link.dial, link.phase()) else {
             return;
         };
-        if lines.id != stay {
+        if lines.id != epoch {
             return;
         }
         // Sentinels that don't answer say nothing about the master.
@@ -530,7 +532,7 @@ async fn look_again(clock: &SharedClock, link: &Weak<Link>, stay: u64) {
         {
             let old = &lines.target;
             let message = format!("Redis at {old} is no longer the master: it is {named}");
-            return link.lost(stay, &Error::new(ErrorKind::Unavailable, message));
+            return link.lost(epoch, &Error::new(ErrorKind::Unavailable, message));
         }
     }
 }

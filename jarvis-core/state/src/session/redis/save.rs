@@ -100,7 +100,7 @@ impl Store {
         let mut sent_again = false;
         for _ in 0..GUESSES {
             let (call, stored) = self.save_over(&saving, &belief)?;
-            let (answer, again) = self.run_told("session.redis.swap", call).await?;
+            let (answer, again) = self.run_resent("session.redis.swap", call).await?;
             sent_again |= again;
             let stored = match answer {
                 Answer::Done(_) => stored,

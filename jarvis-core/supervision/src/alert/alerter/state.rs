@@ -17,6 +17,9 @@ use base::units;
 use base::vocabulary::ServiceId;
 use base::{Error, Result};
 
+/// The kind of the journal's rows for closed incidents, as stored since the first version.
+const CLOSED: &str = "grave";
+
 /// From so many failures on the other sinks are told.
 const SINK_FAILS: u32 = 5;
 
@@ -141,7 +144,7 @@ impl State {
             "meta" => self.policy.meta = read(row)?,
             "record" => drop(self.policy.records.insert(key, read(row)?)),
             "digest" => drop(self.policy.digests.insert(key, read(row)?)),
-            "grave" => drop(self.policy.graves.insert(key, read(row)?)),
+            CLOSED => drop(self.policy.closed.insert(key, read(row)?)),
             "outbox" => {
                 let (sink, seq) = row.key.rsplit_once('/')?;
                 let seq: u64 = seq.parse().ok()?;
@@ -257,7 +260,9 @@ impl State {
             Dirty::Meta => Row::new("meta", "", json(&policy.meta)),
             Dirty::Record(key) => Row::new("record", key, policy.records.get(key).and_then(json)),
             Dirty::Digest(key) => Row::new("digest", key, policy.digests.get(key).and_then(json)),
-            Dirty::Grave(key) => Row::new("grave", key, policy.graves.get(key).and_then(json)),
+            Dirty::ClosedIncident(key) => {
+                Row::new(CLOSED, key, policy.closed.get(key).and_then(json))
+            }
         }
     }
 

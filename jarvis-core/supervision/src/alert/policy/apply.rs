@@ -9,7 +9,7 @@ use base::events::Event;
 use base::text::bounded;
 use base::vocabulary::{Cause, Gate, Hold, IncidentId, ServiceId, ServiceState, Severity, Trigger};
 
-fn told_cause(cause: Option<&Cause>) -> String {
+fn cause_text(cause: Option<&Cause>) -> String {
     cause.map_or_else(
         || "no check says why".to_owned(),
         |cause| format!("{} (check {})", cause.message, cause.check),
@@ -57,7 +57,7 @@ impl Policy {
                 let Some(record) = self.incident_record(incident, service, now) else {
                     return Vec::new();
                 };
-                record.set(AlertKind::Down, Severity::Critical, &told_cause(Some(cause)), now);
+                record.set(AlertKind::Down, Severity::Critical, &cause_text(Some(cause)), now);
                 record.because_of.clone_from(because_of);
             }
             Event::IncidentRecovered { incident, service, after, attempts } => {
@@ -93,17 +93,17 @@ impl Policy {
         match to {
             ServiceState::Degraded => {
                 let record = self.service_record(service, "degraded", now);
-                let text = told_cause(cause);
+                let text = cause_text(cause);
                 record.set(AlertKind::Degraded, Severity::Warning, &text, now);
             }
             ServiceState::Healthy => {
-                self.unbury(format!("stopped/{service}"));
+                self.forget_closed(format!("stopped/{service}"));
                 return self.ended(service, &[AlertKind::Degraded], "well again", None, now);
             }
             ServiceState::Down => {
                 if let Some(record) = self.current(service).filter(|record| record.recovered) {
                     record.relapse();
-                    record.add_line(&format!("Down again: {}", told_cause(cause)));
+                    record.add_line(&format!("Down again: {}", cause_text(cause)));
                 }
             }
             ServiceState::Unknown => {}
@@ -159,7 +159,7 @@ impl Policy {
         now: Now,
     ) -> Vec<Message> {
         let ours = self.current(service).is_some_and(|it| it.incident.as_ref() == Some(incident));
-        self.bury(incident.to_string(), now);
+        self.close_incident(incident.to_string(), now);
         if !ours {
             return Vec::new();
         }
@@ -183,9 +183,9 @@ impl Policy {
 
     fn stopped(&mut self, service: &ServiceId, evidence: &str, now: Now) -> Vec<Message> {
         let subject = subject_of(service);
-        let mut told = std::collections::BTreeMap::new();
+        let mut notified = std::collections::BTreeMap::new();
         if let Some(record) = self.records.get(&subject) {
-            told.clone_from(&record.told);
+            notified.clone_from(&record.notified);
         }
         let messages = self.close(&subject, "stopped by a person", None, now);
         let what = format!("stopped/{service}");
@@ -193,7 +193,7 @@ impl Policy {
         if let Some(record) = self.once(&what, Some(service), now) {
             record.set(AlertKind::Stopped, Severity::Info, &text, now);
             // Who was just told that the alert is over because of this knows it.
-            record.told = told;
+            record.notified = notified;
         }
         messages
     }
@@ -205,10 +205,10 @@ impl Policy {
         service: Option<&ServiceId>,
         now: Now,
     ) -> Option<&mut Record> {
-        if self.graves.contains_key(what) {
+        if self.closed.contains_key(what) {
             return None;
         }
-        self.bury(what.to_owned(), now);
+        self.close_incident(what.to_owned(), now);
         let subject = format!("once/{what}");
         self.touch(&subject);
         let key = bounded(&format!("{}-{}", what.replace('/', "-"), now.wall.millis()), 200);
@@ -242,7 +242,7 @@ impl Policy {
         let Some(service) = event.service() else { return };
         let Some(line) = line_of(event) else { return };
         if matches!(event, Event::ActionStarted { .. }) {
-            self.unbury(format!("stopped/{service}"));
+            self.forget_closed(format!("stopped/{service}"));
         }
         let Some(record) = self.current(service) else { return };
         if record.repeats(line.seen) {

@@ -16,7 +16,7 @@ const JOIN: Duration = Duration::from_secs(60);
 /// And a storm is not stretched beyond this.
 const LONGEST_JOIN: Duration = Duration::from_secs(300);
 
-/// Alerts that one sink was told together.
+/// Alerts that one sink was notified of together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::alert) struct Digest {
     pub(super) sink: String,
@@ -27,11 +27,12 @@ pub(in crate::alert) struct Digest {
     pub(super) last_join: Duration,
     pub(super) joined: usize,
     pub(super) escalated: usize,
-    /// When what changed is told, once for all that changed until then.
+    /// When the sink is notified of all changes up to then.
     #[serde(default, with = "units::optional_millis")]
     pub(super) update_at: Option<Duration>,
-    #[serde(with = "units::millis")]
-    pub(super) told_at: Duration,
+    /// When the sink was notified last.
+    #[serde(rename = "told_at", with = "units::millis")]
+    pub(super) notified_at: Duration,
     pub(super) severity: Severity,
 }
 
@@ -72,7 +73,7 @@ impl Policy {
             joined: subjects.len(),
             escalated: 0,
             update_at: None,
-            told_at: now.t,
+            notified_at: now.t,
             severity: Severity::Info,
         };
         self.digests.insert(key.clone(), digest);
@@ -83,7 +84,7 @@ impl Policy {
     fn fill_digest(&mut self, sink: &str, key: &str, subjects: &[String], now: Now) {
         let mut severity = Severity::Info;
         for subject in subjects {
-            self.mark_told(sink, subject, Some(key.to_owned()), now);
+            self.mark_notified(sink, subject, Some(key.to_owned()), now);
             if let Some(record) = self.records.get(subject) {
                 severity = severity.max(record.severity());
             }
@@ -102,8 +103,9 @@ impl Policy {
     }
 
     fn members(&self, key: &str) -> Vec<&str> {
-        let in_digest = |told: &super::Told| told.digest.as_deref() == Some(key);
-        let members = self.records.values().filter(|record| record.told.values().any(in_digest));
+        let in_digest = |notified: &super::Notified| notified.digest.as_deref() == Some(key);
+        let members =
+            self.records.values().filter(|record| record.notified.values().any(in_digest));
         let mut names: Vec<&str> = members
             .map(|record| record.service.as_ref().map_or("JARVIS itself", |it| it.as_str()))
             .collect();
@@ -113,8 +115,8 @@ impl Policy {
 
     /// One of them is over; with the last one the digest is.
     pub(super) fn digest_left(&mut self, key: &str, now: Now) -> Option<Message> {
-        let in_digest = |told: &super::Told| told.digest.as_deref() == Some(key);
-        let others = self.records.values().any(|record| record.told.values().any(in_digest));
+        let in_digest = |notified: &super::Notified| notified.digest.as_deref() == Some(key);
+        let others = self.records.values().any(|record| record.notified.values().any(in_digest));
         if others {
             return None;
         }
@@ -137,7 +139,7 @@ impl Policy {
             let alert = Alert::new(id, key, status, Severity::Info, "over", now.wall);
             return Message { sink: String::new(), alert };
         };
-        digest.told_at = now.t;
+        digest.notified_at = now.t;
         digest.update_at = None;
         self.dirty.insert(Dirty::Digest(key.to_owned()));
         let title = match status {
@@ -159,7 +161,7 @@ impl Policy {
     /// When the next digest is due for an update or a reminder.
     pub(super) fn digest_due(&self, digest: &Digest) -> Option<Duration> {
         let route = &self.sinks.get(&digest.sink)?.route;
-        let reminder = (!route.reminder.is_zero()).then(|| digest.told_at + route.reminder);
+        let reminder = (!route.reminder.is_zero()).then(|| digest.notified_at + route.reminder);
         digest.update_at.into_iter().chain(reminder).min()
     }
 

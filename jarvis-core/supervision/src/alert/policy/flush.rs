@@ -16,7 +16,7 @@ impl Policy {
             names.iter().flat_map(|sink| self.begin(sink, now)).collect();
         messages.extend(self.remind(now));
         messages.extend(self.tick_digests(now));
-        self.forget_told_ones(now);
+        self.forget_notified(now);
         messages
     }
 
@@ -30,7 +30,7 @@ impl Policy {
             let quiet = self.is_muted(record);
             let suppressed = self.is_suppressed(record);
             for (sink, matcher) in &self.sinks {
-                if record.told.contains_key(sink) {
+                if record.notified.contains_key(sink) {
                     due.extend(self.reminder_due(record, sink, matcher, quiet));
                 } else if !quiet && !suppressed {
                     due.extend(self.begins(record, sink, matcher).map(|begin| begin.ripe));
@@ -52,13 +52,13 @@ impl Policy {
         let waiting: Vec<(String, Begin)> = self
             .records
             .iter()
-            .filter(|(_, record)| !record.told.contains_key(sink))
+            .filter(|(_, record)| !record.notified.contains_key(sink))
             .filter_map(|(subject, record)| {
                 let begin = self.begins(record, sink, matcher)?;
-                let told = begin.earliest <= now.t
+                let due = begin.earliest <= now.t
                     && !self.is_muted(record)
                     && !self.is_suppressed(record);
-                told.then(|| (subject.clone(), begin))
+                due.then(|| (subject.clone(), begin))
             })
             .collect();
         if !waiting.iter().any(|(_, begin)| begin.ripe <= now.t) {
@@ -78,7 +78,7 @@ impl Policy {
         let mut messages = Vec::new();
         for subject in all(ripe) {
             messages.extend(self.message(sink, &subject, AlertStatus::Triggered, now));
-            self.mark_told(sink, &subject, None, now);
+            self.mark_notified(sink, &subject, None, now);
         }
         messages
     }
@@ -115,8 +115,8 @@ impl Policy {
     /// Until then what is new belongs to the last critical alert that this sink was told of.
     fn grouped_until(&self, sink: &str, group_wait: Duration) -> Duration {
         let critical = self.records.values().filter(|it| it.severity() == Severity::Critical);
-        let told = critical.filter_map(|record| Some(record.told.get(sink)?.at));
-        told.max().map_or(Duration::ZERO, |at| at + group_wait)
+        let notified = critical.filter_map(|record| Some(record.notified.get(sink)?.at));
+        notified.max().map_or(Duration::ZERO, |at| at + group_wait)
     }
 
     fn reminder_due(
@@ -126,14 +126,14 @@ impl Policy {
         matcher: &Matcher,
         quiet: bool,
     ) -> Option<Duration> {
-        let told = record.told.get(sink)?;
+        let notified = record.notified.get(sink)?;
         let remind = !matcher.route.reminder.is_zero()
             && !quiet
             && !record.once
             && !record.recovered
-            && told.digest.is_none()
+            && notified.digest.is_none()
             && record.severity() >= Severity::Warning;
-        remind.then(|| told.at + matcher.route.reminder)
+        remind.then(|| notified.at + matcher.route.reminder)
     }
 
     fn remind(&mut self, now: Now) -> Vec<Message> {
@@ -150,13 +150,13 @@ impl Policy {
         let mut messages = Vec::new();
         for (sink, subject) in due {
             messages.extend(self.message(&sink, &subject, AlertStatus::Reminder, now));
-            self.mark_told(&sink, &subject, None, now);
+            self.mark_notified(&sink, &subject, None, now);
         }
         messages
     }
 
     /// What has no end is forgotten once everybody had his turn.
-    fn forget_told_ones(&mut self, now: Now) {
+    fn forget_notified(&mut self, now: Now) {
         let wait = self.longest_wait();
         let old: Vec<String> = self
             .records
@@ -168,7 +168,7 @@ impl Policy {
             self.touch(&subject);
             let Some(record) = self.records.remove(&subject) else { continue };
             let digests: Vec<String> =
-                record.told.into_values().filter_map(|told| told.digest).collect();
+                record.notified.into_values().filter_map(|notified| notified.digest).collect();
             for digest in digests {
                 self.digest_without_end(&digest);
             }
@@ -177,8 +177,8 @@ impl Policy {
 
     /// A digest of nothing but messages without an end has none either.
     fn digest_without_end(&mut self, key: &str) {
-        let in_digest = |told: &super::Told| told.digest.as_deref() == Some(key);
-        if !self.records.values().any(|record| record.told.values().any(in_digest)) {
+        let in_digest = |notified: &super::Notified| notified.digest.as_deref() == Some(key);
+        if !self.records.values().any(|record| record.notified.values().any(in_digest)) {
             self.digests.remove(key);
             self.dirty.insert(super::Dirty::Digest(key.to_owned()));
         }

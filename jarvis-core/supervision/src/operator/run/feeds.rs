@@ -38,7 +38,7 @@ pub(super) fn canary(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
     let shared = Arc::clone(shared);
     tasks.spawn(async move {
         loop {
-            let result = crate::operator::canary::sing(&shared.parts.clock).await;
+            let result = crate::operator::canary::self_check(&shared.parts.clock).await;
             shared.input(Input::Canary(result));
             shared.parts.clock.sleep(every).await;
         }
