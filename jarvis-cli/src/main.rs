@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use jarvis_core::config::Report;
-use jarvis_core::operator::control::WireError;
+use jarvis_core::control::WireError;
 use jarvis_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;

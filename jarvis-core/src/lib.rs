@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod config;
+pub mod control;
 pub mod docs;
 pub mod jarvis;
 pub mod layers;

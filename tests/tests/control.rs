@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jarvis_core::clock::{ClockExt, Monotonic, SharedClock, SystemClock};
-use jarvis_core::operator::control::{
+use jarvis_core::control::{
     ControlClient, ControlHandler, ControlServer, Peer, Reply, ReplyStream, Request, ServerOptions,
     socket_path,
 };
+use jarvis_core::operator::{Action, Command};
 use jarvis_core::vocabulary::ServiceId;
 use jarvis_core::{Error, ErrorKind, Result, Retry};
 use serde_json::{Value, json};
@@ -59,7 +60,7 @@ impl ControlHandler for Handler {
     async fn handle(&self, request: Request, peer: Peer) -> Result<Reply> {
         match request {
             Request::Status => Ok(Reply::Value(json!({ "uid": peer.uid, "pid": peer.pid }))),
-            Request::Restart { service } => {
+            Request::Command(Command { action: Action::Restart { service }, .. }) => {
                 Err(Error::new(ErrorKind::Forbidden, "the kill switch is on")
                     .with_operation("operator.restart")
                     .with_context("service", service)
@@ -73,7 +74,7 @@ impl ControlHandler for Handler {
                     handler: (Arc::clone(&self.streams), Arc::clone(&self.ended)),
                 })))
             }
-            Request::Resume => {
+            Request::Command(Command { action: Action::Resume, .. }) => {
                 self.ended.notify_one();
                 self.resume.notified().await;
                 Ok(Reply::Value(Value::Null))
@@ -82,6 +83,10 @@ impl ControlHandler for Handler {
             other => Err(Error::new(ErrorKind::Unsupported, format!("{other:?}"))),
         }
     }
+}
+
+fn command(action: Action) -> Request {
+    Request::Command(Command::new(action, "a test"))
 }
 
 struct Bench {
@@ -146,7 +151,8 @@ async fn an_answer_and_an_error_arrive_as_they_are() {
     let status: Value = client.call(Request::Status, bench.deadline()).await.unwrap();
     assert_eq!(status["pid"], std::process::id());
     let service = ServiceId::new("api").unwrap();
-    let error = client.request(Request::Restart { service }, bench.deadline()).await.unwrap_err();
+    let error =
+        client.request(command(Action::Restart { service }), bench.deadline()).await.unwrap_err();
     assert_eq!(error.to_string(), "the kill switch is on (operator.restart; service: api)");
     assert_eq!(error.code(), "ERR_JARVIS_FORBIDDEN");
     assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));

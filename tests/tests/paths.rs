@@ -39,6 +39,14 @@ mod config {
     };
 }
 
+mod control {
+    use jarvis_core::control::{
+        ControlClient, ControlHandler, ControlServer, Hello, MAX_REPLY, MAX_REQUEST, PROTOCOL,
+        Peer, Reply, ReplyItems, ReplyStream, Request, SOCKET_NAME, ServerOptions, WireError,
+        socket_path,
+    };
+}
+
 mod error {
     use jarvis_core::error::{Error, ErrorKind, Result, Retry};
 }
@@ -160,7 +168,7 @@ mod money {
 
 mod operator {
     use jarvis_core::operator::{
-        Allow, AllowedAction, Calendar, Command, IncidentStatus, LeaseStatus, Limits,
+        Action, Allow, AllowedAction, Calendar, Command, IncidentStatus, LeaseStatus, Limits,
         MaintenanceStatus, MaintenanceWindow, ManagedService, Operator, OperatorParts,
         OperatorSettings, OperatorStatus, Outlet, Reply, RestartPolicy, RollbackPolicy,
         SelfSuspicion, ServiceStatus, StateStore,

@@ -186,7 +186,7 @@ export declare class Operator {
   /** Clears the budgets, the breaker and the backoff of a service; the answer as JSON. */
   reset(service: string, by?: string | undefined | null): string | number
   /** Pauses all actions; the answer as JSON. */
-  pause(reason: string, lasting?: number | undefined | null): string | number
+  pause(reason: string, lasting?: number | undefined | null, by?: string | undefined | null): string | number
   /** Acts again; the answer as JSON. */
   resume(by?: string | undefined | null): string | number
   /** Opens a maintenance window; the answer as JSON. */

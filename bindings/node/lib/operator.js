@@ -32,8 +32,8 @@ class Operator {
     return run(() => this.#native.reset(service, by), fromCore);
   }
 
-  pause({ reason = '', lasting } = {}) {
-    return run(() => this.#native.pause(reason, lasting), fromCore);
+  pause({ reason = '', lasting, by } = {}) {
+    return run(() => this.#native.pause(reason, lasting, by), fromCore);
   }
 
   resume({ by } = {}) {

@@ -3,7 +3,7 @@
 use jarvis_core::Result;
 use jarvis_core::events::TopicPattern;
 use jarvis_core::jarvis::{Attached, EventsQuery};
-use jarvis_core::operator::Command;
+use jarvis_core::operator::{Action, Command};
 use jarvis_core::vocabulary::ServiceId;
 use napi_derive::napi;
 
@@ -102,35 +102,46 @@ impl Operator {
         by: Option<String>,
     ) -> Result<Answer, Thrown> {
         let by = self::by(by);
-        self.act(wait, || Ok(Command::Restart { service: ServiceId::new(service)?, by }))
+        self.act(wait, || {
+            Ok(Command::new(Action::Restart { service: ServiceId::new(service)? }, by))
+        })
     }
 
     /// Stops a service; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
     pub fn stop(&self, service: String, wait: bool, by: Option<String>) -> Result<Answer, Thrown> {
         let by = self::by(by);
-        self.act(wait, || Ok(Command::Stop { service: ServiceId::new(service)?, by }))
+        self.act(wait, || Ok(Command::new(Action::Stop { service: ServiceId::new(service)? }, by)))
     }
 
     /// Starts a service; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
     pub fn start(&self, service: String, wait: bool, by: Option<String>) -> Result<Answer, Thrown> {
         let by = self::by(by);
-        self.act(wait, || Ok(Command::Start { service: ServiceId::new(service)?, by }))
+        self.act(wait, || Ok(Command::new(Action::Start { service: ServiceId::new(service)? }, by)))
     }
 
     /// Clears the budgets, the breaker and the backoff of a service; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
     pub fn reset(&self, service: String, by: Option<String>) -> Result<Answer, Thrown> {
         let by = self::by(by);
-        self.act(false, || Ok(Command::Reset { service: ServiceId::new(service)?, by }))
+        self.act(false, || {
+            Ok(Command::new(Action::Reset { service: ServiceId::new(service)? }, by))
+        })
     }
 
     /// Pauses all actions; the answer as JSON.
     #[napi(ts_return_type = "string | number")]
-    pub fn pause(&self, reason: String, lasting: Option<f64>) -> Result<Answer, Thrown> {
-        self.ask(move |attached| async move {
-            json(&attached.pause(&reason, lasting.map(millis).transpose()?).await?)
+    pub fn pause(
+        &self,
+        reason: String,
+        lasting: Option<f64>,
+        by: Option<String>,
+    ) -> Result<Answer, Thrown> {
+        let by = self::by(by);
+        self.act(false, move || {
+            let lasting = lasting.map(millis).transpose()?;
+            Ok(Command::new(Action::Pause { lasting }, by).with_reason(reason))
         })
     }
 
@@ -138,7 +149,7 @@ impl Operator {
     #[napi(ts_return_type = "string | number")]
     pub fn resume(&self, by: Option<String>) -> Result<Answer, Thrown> {
         let by = self::by(by);
-        self.act(false, || Ok(Command::Resume { by }))
+        self.act(false, || Ok(Command::new(Action::Resume, by)))
     }
 
     /// Opens a maintenance window; the answer as JSON.
@@ -152,7 +163,8 @@ impl Operator {
     ) -> Result<Answer, Thrown> {
         let by = self::by(by);
         self.act(false, move || {
-            Ok(Command::Maintain { services, duration: millis(duration)?, by, reason })
+            let action = Action::Maintain { services, lasting: millis(duration)? };
+            Ok(Command::new(action, by).with_reason(reason))
         })
     }
 
@@ -164,7 +176,10 @@ impl Operator {
         by: Option<String>,
     ) -> Result<Answer, Thrown> {
         let by = self::by(by);
-        self.act(false, move || Ok(Command::EndMaintenance { window: window.map(u64::from), by }))
+        self.act(false, move || {
+            let window = window.map(u64::from);
+            Ok(Command::new(Action::EndMaintenance { window }, by))
+        })
     }
 
     /// The retained events, and with `follow` those that come.

@@ -57,7 +57,7 @@ export class Operator {
   /** Clears the budgets, the breaker and the backoff of a service. */
   reset(service: string, options?: CommandOptions): Promise<ActionAnswer>;
   /** Begins no action until `resume`, or for this long; an action under way is finished. */
-  pause(options?: { reason?: string; lasting?: Millis }): Promise<ActionAnswer>;
+  pause(options?: { reason?: string; lasting?: Millis; by?: string }): Promise<ActionAnswer>;
   /** Acts again. */
   resume(options?: CommandOptions): Promise<ActionAnswer>;
   /** Opens a maintenance window for names or globs of services. */

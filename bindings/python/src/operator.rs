@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jarvis_core::Jarvis as Core;
-use jarvis_core::operator::Command;
+use jarvis_core::operator::{Action, Command};
 use jarvis_core::vocabulary::ServiceId;
 use pyo3::prelude::*;
 
@@ -59,44 +59,41 @@ impl Operator {
     #[pyo3(signature = (service, *, by="python", wait=true))]
     fn restart(&self, py: Python<'_>, service: &str, by: &str, wait: bool) -> PyResult<Py<PyAny>> {
         let service = self::service(service)?;
-        self.act(py, Command::Restart { service, by: by.to_owned() }, wait)
+        self.act(py, Command::new(Action::Restart { service }, by), wait)
     }
 
     /// Starts a service. See `jarvis.Operator.start`.
     #[pyo3(signature = (service, *, by="python", wait=true))]
     fn start(&self, py: Python<'_>, service: &str, by: &str, wait: bool) -> PyResult<Py<PyAny>> {
         let service = self::service(service)?;
-        self.act(py, Command::Start { service, by: by.to_owned() }, wait)
+        self.act(py, Command::new(Action::Start { service }, by), wait)
     }
 
     /// Stops a service, and leaves it stopped. See `jarvis.Operator.stop`.
     #[pyo3(signature = (service, *, by="python", wait=true))]
     fn stop(&self, py: Python<'_>, service: &str, by: &str, wait: bool) -> PyResult<Py<PyAny>> {
         let service = self::service(service)?;
-        self.act(py, Command::Stop { service, by: by.to_owned() }, wait)
+        self.act(py, Command::new(Action::Stop { service }, by), wait)
     }
 
     /// Clears the budgets, the breaker and the backoff of a service. See `jarvis.Operator.reset`.
     #[pyo3(signature = (service, *, by="python"))]
     fn reset(&self, py: Python<'_>, service: &str, by: &str) -> PyResult<Py<PyAny>> {
         let service = self::service(service)?;
-        self.act(py, Command::Reset { service, by: by.to_owned() }, false)
+        self.act(py, Command::new(Action::Reset { service }, by), false)
     }
 
     /// Begins nothing until `resume`. See `jarvis.Operator.pause`.
     #[pyo3(signature = (reason="", *, lasting=None))]
     fn pause(&self, py: Python<'_>, reason: &str, lasting: Option<Span>) -> PyResult<Py<PyAny>> {
-        let (reason, lasting) = (reason.to_owned(), duration(lasting));
-        self.ask(
-            py,
-            move |jarvis| async move { jarvis.attach().await.pause(&reason, lasting).await },
-        )
+        let pause = Action::Pause { lasting: duration(lasting) };
+        self.act(py, Command::new(pause, "python").with_reason(reason), false)
     }
 
     /// Acts again. See `jarvis.Operator.resume`.
     #[pyo3(signature = (*, by="python"))]
     fn resume(&self, py: Python<'_>, by: &str) -> PyResult<Py<PyAny>> {
-        self.act(py, Command::Resume { by: by.to_owned() }, false)
+        self.act(py, Command::new(Action::Resume, by), false)
     }
 
     /// Opens a maintenance window. See `jarvis.Operator.maintain`.
@@ -109,8 +106,8 @@ impl Operator {
         reason: &str,
         by: &str,
     ) -> PyResult<Py<PyAny>> {
-        let (by, reason) = (by.to_owned(), reason.to_owned());
-        self.act(py, Command::Maintain { services, duration: duration.0, by, reason }, false)
+        let action = Action::Maintain { services, lasting: duration.0 };
+        self.act(py, Command::new(action, by).with_reason(reason), false)
     }
 
     /// Closes a maintenance window, or all. See `jarvis.Operator.end_maintenance`.
@@ -121,7 +118,7 @@ impl Operator {
         window: Option<u64>,
         by: &str,
     ) -> PyResult<Py<PyAny>> {
-        self.act(py, Command::EndMaintenance { window, by: by.to_owned() }, false)
+        self.act(py, Command::new(Action::EndMaintenance { window }, by), false)
     }
 
     /// Sends a test alert. See `jarvis.Operator.test_alert`.

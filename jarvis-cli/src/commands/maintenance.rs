@@ -1,7 +1,7 @@
 //! `jarvis maintenance`: windows that are opened by hand.
 
 use jarvis_core::Result;
-use jarvis_core::operator::Command;
+use jarvis_core::operator::{Action, Command};
 
 use super::{Context, act};
 use crate::args::MaintenanceCommand;
@@ -13,11 +13,12 @@ pub(crate) async fn run(context: &Context, command: MaintenanceCommand) -> Resul
     match command {
         MaintenanceCommand::Add { services, all, duration, reason } => {
             let services = if all { vec!["*".to_owned()] } else { services };
-            let command = Command::Maintain { services, duration, by, reason };
+            let action = Action::Maintain { services, lasting: duration };
+            let command = Command::new(action, by).with_reason(reason);
             act::act(context, command, false, "opening the window").await
         }
         MaintenanceCommand::Delete { window, .. } => {
-            let command = Command::EndMaintenance { window, by };
+            let command = Command::new(Action::EndMaintenance { window }, by);
             act::act(context, command, false, "closing the window").await
         }
         MaintenanceCommand::List => list(context).await,

@@ -11,12 +11,12 @@ use serde::de::DeserializeOwned;
 use super::answers::{ActionAnswer, AlertTestAnswer, Source, StatusAnswer, UptimeAnswer};
 use super::{EventStream, EventsQuery, Jarvis, last_seen, supervise};
 use crate::config::{self, Config};
+use crate::control::{ControlClient, Request, socket_path};
 use base::clock::{ClockExt, SharedClock, SystemClock};
 use base::events::{Delivery, Envelope, Event, Filter, Message};
 use base::vocabulary::{ActionOutcome, IntentId, ServiceId};
 use base::{Error, ErrorKind, Result};
-use supervision::operator::Command;
-use supervision::operator::control::{ControlClient, Request, socket_path};
+use supervision::operator::{Action, Command};
 
 /// How long a running loop may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -249,14 +249,14 @@ impl Attached {
         if !self.is_answered()? {
             return self.act_alone(command).await;
         }
-        let stops = matches!(command, Command::Stop { .. });
+        let stops = matches!(command.action, Action::Stop { .. });
         let query = EventsQuery {
             service: command.service().cloned(),
             follow: true,
             ..EventsQuery::default()
         };
         let mut events = if wait { Some(self.events(query).await?) } else { None };
-        let answer: ActionAnswer = self.ask(request(command)).await?;
+        let answer: ActionAnswer = self.ask(Request::Command(command)).await?;
         match (answer.intent.clone(), &mut events) {
             (Some(intent), Some(events)) => self.outcome(&intent, stops, events).await,
             _ => Ok(answer),
@@ -296,7 +296,7 @@ impl Attached {
         let jarvis = self.handle()?;
         let service = command.service().ok_or_else(nothing_runs)?;
         jarvis.known_here(service)?;
-        let stops = matches!(command, Command::Stop { .. });
+        let stops = matches!(command.action, Action::Stop { .. });
         let config = jarvis.config();
         let owned = config
             .service(service.as_str())
@@ -360,14 +360,6 @@ impl Attached {
         operator.command(command).await.map(ActionAnswer::from)
     }
 
-    /// Holds every action, until `resume` or for so long, also over a restart of JARVIS.
-    ///
-    /// # Errors
-    /// `Unavailable` without a running loop.
-    pub async fn pause(&self, reason: &str, lasting: Option<Duration>) -> Result<ActionAnswer> {
-        self.ask(Request::Pause { reason: reason.to_owned(), lasting }).await
-    }
-
     /// Sends a test alert to this sink, or to each.
     ///
     /// # Errors
@@ -405,21 +397,6 @@ fn nothing_runs() -> Error {
 
 fn nothing_kept() -> Error {
     Error::new(ErrorKind::NotFound, "nothing is kept here yet; start `jarvis up`")
-}
-
-fn request(command: Command) -> Request {
-    match command {
-        Command::Restart { service, .. } => Request::Restart { service },
-        Command::Stop { service, .. } => Request::Stop { service },
-        Command::Start { service, .. } => Request::Start { service },
-        Command::Reset { service, .. } => Request::Reset { service },
-        Command::Pause { lasting, .. } => Request::Pause { reason: String::new(), lasting },
-        Command::Resume { .. } => Request::Resume,
-        Command::Maintain { services, duration, reason, .. } => {
-            Request::Maintain { services, lasting: duration, reason }
-        }
-        Command::EndMaintenance { window, .. } => Request::EndMaintenance { window },
-    }
 }
 
 /// What an event says about how the action ended; nothing while it goes on.

@@ -8,12 +8,12 @@ use super::Jarvis;
 use super::answers::ActionAnswer;
 #[cfg(feature = "sqlite")]
 use super::{EventStream, EventsQuery};
+#[cfg(feature = "sqlite")]
+use crate::control::ReplyStream;
+use crate::control::{ControlHandler, Peer, Reply, Request};
 use base::events::Event;
 use base::{Error, ErrorKind, Result};
 use supervision::operator::Command;
-#[cfg(feature = "sqlite")]
-use supervision::operator::control::ReplyStream;
-use supervision::operator::control::{ControlHandler, Peer, Reply, Request};
 
 /// Answers for this handle.
 #[derive(Debug)]
@@ -23,9 +23,6 @@ pub(super) struct Handler(pub(super) Jarvis);
 impl ControlHandler for Handler {
     async fn handle(&self, request: Request, peer: Peer) -> Result<Reply> {
         let jarvis = &self.0;
-        if let Some(command) = command(&request, peer) {
-            return Reply::value(&self.act(command).await?);
-        }
         match request {
             Request::Status => Reply::value(&jarvis.status().await),
             Request::Check { services } => Reply::value(&jarvis.check(&services).await?),
@@ -44,9 +41,17 @@ impl ControlHandler for Handler {
                 Reply::value(&*jarvis.bus().publish(Event::Message(message)).await?)
             }
             Request::AlertTest { sink } => Reply::value(&jarvis.alert_test_here(sink).await?),
+            Request::Command(mut command) => {
+                command.by = peer.asks_as(&command.by);
+                Reply::value(&self.act(command).await?)
+            }
             Request::Reload => Reply::value(&jarvis.reload().await?),
             Request::Config => Ok(Reply::Value(jarvis.config().effective())),
-            _ => Err(Error::new(ErrorKind::Unsupported, "this build does not answer that request")),
+            #[cfg(not(feature = "sqlite"))]
+            Request::Events { .. } => {
+                let message = "this build has no event log: it lacks the feature `sqlite`";
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
         }
     }
 }
@@ -56,33 +61,6 @@ impl Handler {
         let operator = self.0.operator().await?;
         operator.command(command).await.map(ActionAnswer::from)
     }
-}
-
-/// The requests that the operator carries out.
-fn command(request: &Request, peer: Peer) -> Option<Command> {
-    let by = match peer.uid {
-        0 => "root".to_owned(),
-        uid => format!("user {uid}"),
-    };
-    Some(match request {
-        Request::Restart { service } => Command::Restart { service: service.clone(), by },
-        Request::Stop { service } => Command::Stop { service: service.clone(), by },
-        Request::Start { service } => Command::Start { service: service.clone(), by },
-        Request::Reset { service } => Command::Reset { service: service.clone(), by },
-        Request::Pause { reason, lasting } => {
-            let by = if reason.is_empty() { by } else { format!("{by}: {reason}") };
-            Command::Pause { by, lasting: *lasting }
-        }
-        Request::Maintain { services, lasting, reason } => Command::Maintain {
-            services: services.clone(),
-            duration: *lasting,
-            by,
-            reason: reason.clone(),
-        },
-        Request::EndMaintenance { window } => Command::EndMaintenance { window: *window, by },
-        Request::Resume => Command::Resume { by },
-        _ => return None,
-    })
 }
 
 #[cfg(feature = "sqlite")]

@@ -14,13 +14,13 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::Jarvis;
+use crate::control::ReplyItems;
 #[cfg(feature = "sqlite")]
 use base::clock::ClockExt;
 use base::clock::WallTime;
 use base::events::{Delivery, Envelope, Event, Filter, Subscription, Topic, TopicPattern};
 use base::vocabulary::ServiceId;
 use base::{Error, ErrorKind, Result};
-use supervision::operator::control::ReplyItems;
 
 #[cfg(feature = "sqlite")]
 use base::events::{EventLog, EventQuery, Follow, LogEntry};

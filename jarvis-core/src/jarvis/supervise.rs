@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use super::answers::{Source, StatusAnswer};
 use super::outlet::Announcer;
 use super::{END_WITHIN, Jarvis, control, last_seen};
+use crate::control::{ControlServer, ServerOptions, socket_path};
 use base::clock::{ClockExt, Monotonic};
 use base::events::Event;
 use base::vocabulary::Severity;
 use base::{ErrorKind, Result};
 use supervision::alert::{AlertJournal, Alerter, MemoryJournal};
-use supervision::operator::control::{ControlServer, ServerOptions, socket_path};
 use supervision::operator::{Operator, OperatorParts, OperatorSettings, StateStore};
 use supervision::restart::Leaving;
 

@@ -12,7 +12,7 @@ use base::vocabulary::{ServiceId, VersionId};
 use base::{Error, ErrorKind};
 use supervision::health::aggregator::{CheckSpec, ServiceSpec};
 use supervision::health::memory::MemoryProbe;
-use supervision::operator::{ManagedService, RestartPolicy};
+use supervision::operator::{Action, Command, ManagedService, RestartPolicy};
 use supervision::restart::{
     ActionRequest, InstanceEvents, Leaving, Receipt, RunState, Running, ServiceRestarter,
 };
@@ -144,7 +144,7 @@ async fn fault_37_a_bad_reload_is_refused_and_a_good_one_is_told() {
 
 async fn act(world: &World, id: &str) -> Result<ActionAnswer> {
     let service = ServiceId::new(id).unwrap();
-    let command = supervision::operator::Command::Restart { service, by: "a test".into() };
+    let command = Command::new(Action::Restart { service }, "a test");
     world.open().attach().await.act(command, false).await
 }
 
@@ -248,7 +248,7 @@ async fn the_end_comes_in_time_whatever_hangs_and_owned_processes_get_their_part
         let operator = jarvis.operator().await.unwrap();
         time_passes(&clock, || operator.leads()).await;
         let by = "a test".to_owned();
-        let restart = supervision::operator::Command::Restart { service: id, by };
+        let restart = Command::new(Action::Restart { service: id }, by);
         operator.command(restart).await.unwrap();
         time_passes(&clock, || stuck.acts.load(Ordering::SeqCst)).await;
 
@@ -280,7 +280,7 @@ async fn a_loop_that_does_not_answer_is_not_taken_for_gone() {
     let gone = jarvis.attach().await;
     assert_eq!(gone.status().await.unwrap().source, AnswerSource::Nothing);
 
-    let socket = supervision::operator::control::socket_path(&state);
+    let socket = supervision::control::socket_path(&state);
     let _silent = std::os::unix::net::UnixListener::bind(socket).unwrap();
     let asking = tokio::spawn(async move { jarvis.attach().await });
     time_passes(&clock, || asking.is_finished()).await;

@@ -7,7 +7,6 @@
 
 mod canary;
 mod command;
-pub mod control;
 mod failpoint;
 mod machine;
 mod maintenance;
@@ -17,7 +16,7 @@ mod settings;
 mod state;
 mod status;
 
-pub use command::{Command, Outlet, Reply};
+pub use command::{Action, Command, Outlet, Reply};
 pub use maintenance::{Calendar, MaintenanceWindow};
 pub use policy::{ManagedService, RestartPolicy, RollbackPolicy};
 pub use run::{Operator, OperatorParts};

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jarvis_core::events::Event;
 use jarvis_core::health::Observation;
 use jarvis_core::health::memory::{Answer, MemoryProbe};
-use jarvis_core::operator::{Command, ManagedService};
+use jarvis_core::operator::{Action, Command, ManagedService};
 use jarvis_core::restart::memory::{MemoryRestarter, Script};
 use jarvis_core::restart::{ActionRequest, Receipt, ServiceRestarter};
 use jarvis_core::vocabulary::{FailureKind, Gate};
@@ -199,7 +199,7 @@ async fn fault_36_the_kill_switch_lets_nothing_begin_and_what_was_stopped_start(
         })
         .await;
     let refused =
-        stage.operator.command(Command::Restart { service: id("api"), by: "test".into() }).await;
+        stage.operator.command(Command::new(Action::Restart { service: id("api") }, "test")).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Forbidden);
     stage.linger(Duration::from_millis(500)).await;
     assert!(!restarter.is_running());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jarvis_core::events::Event;
 use jarvis_core::health::Observation;
 use jarvis_core::health::memory::{Answer, MemoryProbe};
-use jarvis_core::operator::Command;
+use jarvis_core::operator::{Action, Command};
 use jarvis_core::restart::Exit;
 use jarvis_core::restart::memory::MemoryRestarter;
 use jarvis_core::vocabulary::{FailureKind, Gate, ServiceState};
@@ -219,7 +219,7 @@ async fn fault_40_a_flapping_service_and_a_cycle_are_held_and_hold_up_nobody() {
 
     // Both of the cycle are down before either may be acted on.
     let by = || "a test".to_owned();
-    stage.operator.command(Command::Pause { by: by(), lasting: None }).await.unwrap();
+    stage.operator.command(Command::new(Action::Pause { lasting: None }, by())).await.unwrap();
     flaps.store(true, Ordering::SeqCst);
     one.exit(Exit::Code(1));
     two.exit(Exit::Code(1));
@@ -228,7 +228,7 @@ async fn fault_40_a_flapping_service_and_a_cycle_are_held_and_hold_up_nobody() {
     while state(&stage, "flapper").await != ServiceState::Degraded {
         stage.linger(Duration::from_millis(10)).await;
     }
-    stage.operator.command(Command::Resume { by: by() }).await.unwrap();
+    stage.operator.command(Command::new(Action::Resume, by())).await.unwrap();
     let held = |events: &Recorder, of: &str| {
         events.events().iter().any(|event| {
             matches!(event, Event::ActionHeld { service, hold, .. }
@@ -241,7 +241,7 @@ async fn fault_40_a_flapping_service_and_a_cycle_are_held_and_hold_up_nobody() {
     assert_eq!((one.lives(), two.lives(), flapper.lives()), (1, 1, 1));
 
     // Who breaks the cycle by hand helps both.
-    let restart = Command::Restart { service: id("one"), by: by() };
+    let restart = Command::new(Action::Restart { service: id("one") }, by());
     stage.operator.command(restart).await.unwrap();
     stage.seen("one", "incident_resolved", 1).await;
     stage.seen("two", "incident_resolved", 1).await;

@@ -9,7 +9,7 @@ use jarvis_core::events::Event;
 use jarvis_core::lease::{
     Attempt, Lease, Limit, Reservation, RestartLedger, SqliteLease, SqliteLedger, Usage,
 };
-use jarvis_core::operator::Command;
+use jarvis_core::operator::{Action, Command};
 use jarvis_core::restart::{ActionRequest, Exit};
 use jarvis_core::store::sqlite::{Options, Sqlite};
 use jarvis_core::vocabulary::{FencingToken, Gate, HolderId, IntentId, ServiceId};
@@ -149,12 +149,20 @@ async fn an_operator_for_commands_only_acts_on_nothing_else() {
     assert!(hold.reason.contains("only the given command"), "{}", hold.reason);
 
     let by = "a test".to_owned();
-    stage.operator.command(Command::Restart { service: id("asked"), by }).await.unwrap();
+    stage
+        .operator
+        .command(Command::new(Action::Restart { service: id("asked") }, by))
+        .await
+        .unwrap();
     stage.seen("asked", "verify_passed", 1).await;
     assert_eq!((asked.lives(), down.lives(), down.is_running()), (2, 1, false));
     // That one may be told to, too.
     let by = "a test".to_owned();
-    stage.operator.command(Command::Restart { service: id("down"), by }).await.unwrap();
+    stage
+        .operator
+        .command(Command::new(Action::Restart { service: id("down") }, by))
+        .await
+        .unwrap();
     stage.seen("down", "verify_passed", 1).await;
     stage.stop().await;
 }
@@ -205,7 +213,7 @@ impl RestartLedger for Gated {
 /// before the reset is forgotten, one after it counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_and_a_reservation_keep_their_order() {
-    let reset = || Command::Reset { service: id("api"), by: "a test".to_owned() };
+    let reset = || Command::new(Action::Reset { service: id("api") }, "a test");
     for (reset_first, used) in [(false, 0), (true, 1)] {
         let folder = tempfile::tempdir().unwrap();
         let (said, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)));

@@ -12,46 +12,61 @@ use base::events::Event;
 use base::units;
 use base::vocabulary::{IntentId, ServiceId};
 
-/// What a person asks for.
+/// What a person, or a program on behalf of one, asks of the operator.
 ///
-/// A manual action overrides budgets, cooldown, backoff, flapping and maintenance, and eats no
+/// A manual action overrides budgets, cooldown, backoff, flapping and maintenance, and uses up no
 /// budget. It never overrides the kill switch, the lease, the mode or the allow-list.
+///
+/// ```
+/// use jarvis_core::operator::{Action, Command};
+/// use jarvis_core::vocabulary::ServiceId;
+///
+/// let service = ServiceId::new("vocal-coach")?;
+/// let command = Command::new(Action::Restart { service }, "ann").with_reason("new model");
+/// assert_eq!(command.asked_by(), "ann: new model");
+/// # Ok::<(), jarvis_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Command {
+    /// What to do.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Who asks, for the record.
+    #[serde(default)]
+    pub by: String,
+    /// Why, for the record; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What a [`Command`] does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
-pub enum Command {
+pub enum Action {
     /// Restart a service now.
     Restart {
         /// Which.
         service: ServiceId,
-        /// Who asks, for the record.
-        by: String,
     },
     /// Stop a service; it is left stopped.
     Stop {
         /// Which.
         service: ServiceId,
-        /// Who asks.
-        by: String,
     },
     /// Start a service.
     Start {
         /// Which.
         service: ServiceId,
-        /// Who asks.
-        by: String,
     },
     /// Clear the budgets, the breaker and the backoff of a service.
     Reset {
         /// Which.
         service: ServiceId,
-        /// Who asks.
-        by: String,
     },
-    /// Begin nothing until `resume`; what is under way is finished.
+    /// Begin no action until `resume`; what is under way is finished. Watching and alerting go on.
     Pause {
-        /// Who asks.
-        by: String,
-        /// End it after this time; it survives a crash and a restart of JARVIS with the rest.
+        /// End it after this time, which goes on while JARVIS restarts; absent: at `resume`.
         #[serde(
             default,
             rename = "for_ms",
@@ -61,48 +76,62 @@ pub enum Command {
         lasting: Option<Duration>,
     },
     /// Act again.
-    Resume {
-        /// Who asks.
-        by: String,
-    },
+    Resume,
     /// Open a maintenance window now.
     Maintain {
         /// Names or globs of services.
         services: Vec<String>,
-        /// For how long.
-        #[serde(rename = "duration_ms", with = "units::millis")]
-        duration: Duration,
-        /// Who asks.
-        by: String,
-        /// Why; may be empty.
-        #[serde(default)]
-        reason: String,
+        /// How long it stays open.
+        #[serde(rename = "for_ms", with = "units::millis")]
+        lasting: Duration,
     },
-    /// Close a window that was opened by [`Command::Maintain`], or all of them.
+    /// Close a window that was opened by [`Action::Maintain`], or all of them.
     EndMaintenance {
         /// Its number; absent: each.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window: Option<u64>,
-        /// Who asks.
-        by: String,
     },
 }
 
 impl Command {
+    /// A command without a reason.
+    #[must_use]
+    pub fn new(action: Action, by: impl Into<String>) -> Self {
+        Self { action, by: by.into(), reason: String::new() }
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = reason.into();
+        self
+    }
+
     /// The service that it is about, where it is about one.
     #[must_use]
     pub const fn service(&self) -> Option<&ServiceId> {
-        match self {
-            Self::Restart { service, .. }
-            | Self::Stop { service, .. }
-            | Self::Start { service, .. }
-            | Self::Reset { service, .. } => Some(service),
-            Self::Pause { .. }
-            | Self::Resume { .. }
-            | Self::Maintain { .. }
-            | Self::EndMaintenance { .. } => None,
+        match &self.action {
+            Action::Restart { service }
+            | Action::Stop { service }
+            | Action::Start { service }
+            | Action::Reset { service } => Some(service),
+            Action::Pause { .. }
+            | Action::Resume
+            | Action::Maintain { .. }
+            | Action::EndMaintenance { .. } => None,
         }
     }
+
+    /// Who asks, and why: `ann`, or `ann: new model`.
+    #[must_use]
+    pub fn asked_by(&self) -> String {
+        asked_by(&self.by, &self.reason)
+    }
+}
+
+/// `ann`, or with a reason `ann: new model`.
+pub(super) fn asked_by(by: &str, reason: &str) -> String {
+    if reason.is_empty() { by.to_owned() } else { format!("{by}: {reason}") }
 }
 
 /// The answer to a [`Command`]. A refusal is an error of kind `Forbidden` that names the gate.

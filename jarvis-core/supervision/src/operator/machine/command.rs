@@ -6,7 +6,7 @@ use super::Machine;
 use super::gates::Wanted;
 use super::input::Effect;
 use super::record::{Manual, OneOff, Span, Ticket};
-use crate::operator::command::{Command, Reply};
+use crate::operator::command::{Action, Command, Reply};
 use crate::operator::settings::matches_any;
 use base::clock::{Stamp, WallTime};
 use base::events::Event;
@@ -15,24 +15,26 @@ use base::{Error, ErrorKind, Result, names};
 
 impl Machine {
     pub(super) fn command(&mut self, ticket: Ticket, command: Command, now: &Stamp) {
-        let answer = match command {
-            Command::Restart { service, by } => {
-                return self.manual(ticket, &service, ActionKind::Restart, by);
+        let asked_by = command.asked_by();
+        let Command { action, by, reason } = command;
+        let answer = match action {
+            Action::Restart { service } => {
+                return self.manual(ticket, &service, ActionKind::Restart, asked_by);
             }
-            Command::Stop { service, by } => {
-                return self.manual(ticket, &service, ActionKind::Stop, by);
+            Action::Stop { service } => {
+                return self.manual(ticket, &service, ActionKind::Stop, asked_by);
             }
-            Command::Start { service, by } => {
-                return self.manual(ticket, &service, ActionKind::Start, by);
+            Action::Start { service } => {
+                return self.manual(ticket, &service, ActionKind::Start, asked_by);
             }
-            Command::Reset { service, by } => self.reset(&service, by),
-            Command::Pause { by, lasting } => self.pause(by, lasting, now),
-            Command::Resume { by } => self.resume(&by),
-            Command::Maintain { services, duration, by, reason } => {
-                let span = Span { since: now.clone(), duration };
+            Action::Reset { service } => self.reset(&service, asked_by),
+            Action::Pause { lasting } => self.pause(asked_by, lasting, now),
+            Action::Resume => self.resume(&asked_by),
+            Action::Maintain { services, lasting } => {
+                let span = Span { since: now.clone(), duration: lasting };
                 self.open_window(OneOff { id: 0, services, span, by, reason }, now)
             }
-            Command::EndMaintenance { window, by } => self.close_windows(window, &by),
+            Action::EndMaintenance { window } => self.close_windows(window, &asked_by),
         };
         self.answer(ticket, answer);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::{CrashPoint, Script, World, id, plan, secs};
-use crate::operator::command::Command;
+use crate::operator::command::{Action, Command};
 use crate::restart::RunState;
 use base::clock::Clock;
 use base::vocabulary::{FailureKind, ServiceId};
@@ -95,10 +95,10 @@ fn apply(world: &mut World, chaos: &Chaos) {
         Chaos::Lead => world.lead(),
         Chaos::Maintain(n, open) => world.maintain(&id(name(n)), open),
         Chaos::Restart(n) => {
-            world.command(Command::Restart { service: id(name(n)), by: "ann".to_owned() });
+            world.command(Command::new(Action::Restart { service: id(name(n)) }, "ann"));
         }
         Chaos::Reset(n) => {
-            world.command(Command::Reset { service: id(name(n)), by: "ann".to_owned() });
+            world.command(Command::new(Action::Reset { service: id(name(n)) }, "ann"));
         }
         Chaos::CrashNow => world.crash(),
         Chaos::CrashAt(nth, after) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::input::HealthReport;
+use crate::operator::command::asked_by;
 use crate::operator::policy::{RestartPolicy, RollbackPolicy};
 use crate::operator::settings::matches_any;
 use crate::restart::Running;
@@ -239,10 +240,7 @@ impl OneOff {
 
     /// Who opened it, and why.
     pub(crate) fn opened_by(&self) -> String {
-        match (self.by.as_str(), self.reason.as_str()) {
-            (by, "") => by.to_owned(),
-            (by, reason) => format!("{by}: {reason}"),
-        }
+        asked_by(&self.by, &self.reason)
     }
 }
 

@@ -8,7 +8,7 @@ mod waits;
 use super::input::Input;
 use super::record::Phase;
 use super::world::{CrashPoint, Script, World, id, plan, secs};
-use crate::operator::command::Command;
+use crate::operator::command::{Action, Command};
 use crate::operator::settings::{Allow, AllowedAction, OperatorSettings};
 use crate::restart::{Exit, RunState};
 use base::ErrorKind;
@@ -16,7 +16,7 @@ use base::events::Event;
 use base::vocabulary::{ActionKind, FailureKind, Gate, Lifecycle, Mode};
 
 fn restart(name: &str) -> Command {
-    Command::Restart { service: id(name), by: "ann".to_owned() }
+    Command::new(Action::Restart { service: id(name) }, "ann")
 }
 
 fn lifecycle(world: &World, name: &str) -> Lifecycle {
@@ -355,7 +355,7 @@ fn a_manual_restart_overrides_budgets_and_windows_but_not_the_kill_switch() {
 fn a_manual_stop_is_left_stopped_and_a_manual_start_ends_that() {
     let mut world = World::new(vec![plan("api")]);
     world.run(5);
-    world.command(Command::Stop { service: id("api"), by: "ann".to_owned() });
+    world.command(Command::new(Action::Stop { service: id("api") }, "ann"));
     world.run(300);
     assert!(matches!(world.sim("api").run, RunState::Exited { .. }));
     assert_eq!(lifecycle(&world, "api"), Lifecycle::Stopped);
@@ -363,7 +363,7 @@ fn a_manual_stop_is_left_stopped_and_a_manual_start_ends_that() {
     world.crash();
     world.run(60);
     assert_eq!(world.performed.len(), 1, "also after a restart of JARVIS");
-    world.command(Command::Start { service: id("api"), by: "ann".to_owned() });
+    world.command(Command::new(Action::Start { service: id("api") }, "ann"));
     world.run(90);
     assert_eq!(world.sim("api").run, RunState::Running);
     assert_eq!(lifecycle(&world, "api"), Lifecycle::Steady);
@@ -377,7 +377,7 @@ fn reset_clears_budget_and_breaker() {
     world.sim("api").hung = Some(FailureKind::ServerError);
     world.run(200);
     assert_eq!(lifecycle(&world, "api"), Lifecycle::CoolingDown);
-    world.command(Command::Reset { service: id("api"), by: "ann".to_owned() });
+    world.command(Command::new(Action::Reset { service: id("api") }, "ann"));
     world.run(100);
     assert_eq!(world.count("api", "incident_resolved"), 1, "{:?}", world.story("api"));
 }

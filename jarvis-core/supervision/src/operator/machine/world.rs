@@ -11,7 +11,7 @@ use super::Machine;
 use super::input::{Effect, Fresh, HealthReport, Input, Look, Output, Reserved, Saved};
 use super::record::Plan;
 use crate::lease::{MemoryLedger, Reservation, RestartLedger};
-use crate::operator::command::{Command, Reply};
+use crate::operator::command::{Action, Command, Reply};
 use crate::operator::policy::RestartPolicy;
 use crate::operator::settings::OperatorSettings;
 use crate::restart::{Exit, Receipt, RunState, Running};
@@ -301,7 +301,7 @@ impl World {
     pub(super) fn command(&mut self, command: Command) -> u64 {
         self.sequence += 1;
         let ticket = self.sequence;
-        if let Command::Reset { service, .. } = &command {
+        if let Action::Reset { service } = &command.action {
             self.reset.insert(service.clone());
         }
         self.input(Input::Command { ticket, command });

@@ -4,16 +4,13 @@ use super::*;
 use crate::operator::command::Reply;
 
 fn pause(seconds: u64) -> Command {
-    Command::Pause { by: "ann".to_owned(), lasting: Some(secs(seconds)) }
+    Command::new(Action::Pause { lasting: Some(secs(seconds)) }, "ann")
 }
 
 fn maintain(services: &[&str], seconds: u64) -> Command {
-    Command::Maintain {
-        services: services.iter().map(|name| (*name).to_owned()).collect(),
-        duration: secs(seconds),
-        by: "ann".to_owned(),
-        reason: "new disk".to_owned(),
-    }
+    let services = services.iter().map(|name| (*name).to_owned()).collect();
+    let action = Action::Maintain { services, lasting: secs(seconds) };
+    Command::new(action, "ann").with_reason("new disk")
 }
 
 /// Whether windows opened (`+`) or closed (`-`), and for whom, in order.
@@ -78,12 +75,12 @@ fn a_later_pause_replaces_an_earlier_one_and_resume_ends_both() {
     let mut world = World::new(vec![plan("api")]);
     world.run(5);
     world.command(pause(10));
-    world.command(Command::Pause { by: "bob".to_owned(), lasting: None });
+    world.command(Command::new(Action::Pause { lasting: None }, "bob"));
     world.run(60);
     world.sim("api").kill();
     world.run(60);
     assert!(world.performed.is_empty(), "the first one's end is not the second one's");
-    world.command(Command::Resume { by: "ann".to_owned() });
+    world.command(Command::new(Action::Resume, "ann"));
     world.run(30);
     assert_eq!(world.performed.len(), 1);
 }
@@ -120,7 +117,7 @@ fn of_windows_that_overlap_only_the_last_end_is_told() {
     assert_eq!(windows(&world), ["+api,web", "-web"]);
     assert_eq!(open_windows(&world), [2]);
     world.maintain(&id("api"), true);
-    world.command(Command::EndMaintenance { window: Some(2), by: "ann".to_owned() });
+    world.command(Command::new(Action::EndMaintenance { window: Some(2) }, "ann"));
     world.run(5);
     assert_eq!(windows(&world).len(), 2, "the calendar's window is still open");
     world.maintain(&id("api"), false);
@@ -154,7 +151,7 @@ fn a_window_over_nothing_or_that_does_not_exist_is_refused() {
         (maintain(&[], 60), ErrorKind::InvalidInput),
         (maintain(&["api"], 0), ErrorKind::InvalidInput),
         (pause(0), ErrorKind::InvalidInput),
-        (Command::EndMaintenance { window: Some(7), by: "ann".to_owned() }, ErrorKind::NotFound),
+        (Command::new(Action::EndMaintenance { window: Some(7) }, "ann"), ErrorKind::NotFound),
     ] {
         let ticket = world.command(command.clone());
         assert_eq!(world.refusal(ticket).map(base::Error::kind), Some(kind), "{command:?}");
@@ -233,14 +230,14 @@ fn maintenance_opens_no_incident_and_ends_with_one_if_it_is_still_down() {
 fn pause_and_resume_survive_a_restart_of_jarvis() {
     let mut world = World::new(vec![plan("api")]);
     world.run(5);
-    world.command(Command::Pause { by: "ann".to_owned(), lasting: None });
+    world.command(Command::new(Action::Pause { lasting: None }, "ann"));
     world.crash();
     world.run(5);
     world.sim("api").kill();
     world.run(60);
     assert_eq!(world.count("api", "held by mode"), 1);
     assert!(world.performed.is_empty());
-    world.command(Command::Resume { by: "ann".to_owned() });
+    world.command(Command::new(Action::Resume, "ann"));
     world.run(60);
     assert_eq!(world.performed.len(), 1);
 }

@@ -3,7 +3,7 @@
 //! The socket is `<state_dir>/jarvis.sock`, mode 0600; only the same user and root are served.
 //!
 //! 1. The server greets: `{"jarvis": "control", "protocol": 1, "version": "0.1.0", "pid": 4711}`.
-//! 2. The client asks, one line a request: `{"id": 1, "type": "restart", "service": "daw-backend"}`.
+//! 2. The client asks, one line a request: `{"id": 1, "type": "uptime", "services": ["daw-backend"]}`.
 //! 3. The server answers `{"id": 1, "ok": …}` or `{"id": 1, "err": {"kind": …, "code": …, …}}`;
 //!    a stream is any number of `{"id": 1, "item": …}`, then `{"id": 1, "done": true}` or an `err`.
 //!
@@ -26,10 +26,11 @@ pub use client::{ControlClient, ReplyItems};
 pub use server::{ControlServer, ServerOptions};
 pub use wire::{Hello, MAX_REPLY, MAX_REQUEST, WireError};
 
+use crate::units;
 use base::Result;
 use base::clock::WallTime;
 use base::events::{Message, TopicPattern};
-use base::units;
+use base::operator::Command;
 use base::vocabulary::ServiceId;
 
 /// The version of the protocol. It grows when an old client would misunderstand a new server; new
@@ -45,7 +46,7 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
     state_dir.join(SOCKET_NAME)
 }
 
-/// What a client asks for. On the wire `{"type": "restart", "service": "…"}`.
+/// What a client asks for. On the wire `{"type": "uptime", "services": ["…"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[non_exhaustive]
@@ -100,59 +101,10 @@ pub enum Request {
         #[serde(flatten)]
         message: Message,
     },
-    /// Restart a service now. Overrides budget, cooldown, flapping and maintenance.
-    Restart {
-        /// Which.
-        service: ServiceId,
-    },
-    /// Stop it, and leave it stopped.
-    Stop {
-        /// Which.
-        service: ServiceId,
-    },
-    /// Start what was stopped.
-    Start {
-        /// Which.
-        service: ServiceId,
-    },
-    /// Clear a service's budgets and breaker.
-    Reset {
-        /// Which.
-        service: ServiceId,
-    },
-    /// Watch and alert, but don't act.
-    Pause {
-        /// Why, for those who find it paused.
-        #[serde(default)]
-        reason: String,
-        /// How long; absent: until `resume`.
-        #[serde(
-            default,
-            rename = "for_ms",
-            with = "units::optional_millis",
-            skip_serializing_if = "Option::is_none"
-        )]
-        lasting: Option<Duration>,
-    },
-    /// Act again.
-    Resume,
-    /// Open a maintenance window now.
-    Maintain {
-        /// Names or globs of services.
-        services: Vec<String>,
-        /// How long it stays open.
-        #[serde(rename = "for_ms", with = "units::millis")]
-        lasting: Duration,
-        /// Why, for those who find it.
-        #[serde(default)]
-        reason: String,
-    },
-    /// Close a maintenance window that was opened by [`Request::Maintain`].
-    EndMaintenance {
-        /// Its number; absent: each.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        window: Option<u64>,
-    },
+    /// Have the operator do something: `{"type": "command", "command": "restart", "service": "…",
+    /// "by": "ann", "reason": "…"}`. Without the nesting, as earlier versions wrote it
+    /// (`{"type": "restart", "service": "…"}`), it is understood too.
+    Command(Command),
     /// Send a test alert and say how its delivery went.
     AlertTest {
         /// To this sink; absent: to each.
@@ -173,6 +125,19 @@ pub struct Peer {
     pub uid: u32,
     /// The process, where the kernel knows it.
     pub pid: Option<i32>,
+}
+
+impl Peer {
+    /// Who asks, for the record: the name that the client gives, and the user that the kernel
+    /// names. `ann (user 1000)`; without a name `user 1000` or `root`.
+    #[must_use]
+    pub fn asks_as(&self, name: &str) -> String {
+        let user = match self.uid {
+            0 => "root".to_owned(),
+            uid => format!("user {uid}"),
+        };
+        if name.is_empty() || name == user { user } else { format!("{name} ({user})") }
+    }
 }
 
 /// The answer to a [`Request`].

@@ -258,12 +258,14 @@ impl Client {
         }
         self.say(&Hello::ours()).await?;
         while let Some(line) = self.next_line().await? {
-            match serde_json::from_slice::<Asked>(&line) {
+            match Asked::from_line(&line) {
                 Ok(asked) => self.answer(asked, peer, handler.as_ref()).await?,
                 Err(error) => {
                     let id = serde_json::from_slice::<Answer>(&line).map_or(0, |asked| asked.id);
-                    let refused =
-                        Error::new(ErrorKind::InvalidInput, format!("this is no request: {error}"));
+                    let refused = Error::new(
+                        ErrorKind::InvalidInput,
+                        format!("this line is not a request: {error}"),
+                    );
                     self.say(&Answer::err(id, &refused)).await?;
                 }
             }

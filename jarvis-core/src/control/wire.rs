@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use super::{PROTOCOL, Request};
@@ -47,6 +47,25 @@ pub(super) struct Asked {
     pub(super) id: u64,
     #[serde(flatten)]
     pub(super) request: Request,
+}
+
+/// The commands that earlier versions wrote as requests of their own.
+const COMMANDS: [&str; 8] =
+    ["restart", "stop", "start", "reset", "pause", "resume", "maintain", "end_maintenance"];
+
+impl Asked {
+    /// Reads a line, also one in which a command is a request of its own:
+    /// `{"type": "restart", "service": "…"}`.
+    pub(super) fn from_line(line: &[u8]) -> serde_json::Result<Self> {
+        let mut fields: Map<String, Value> = serde_json::from_slice(line)?;
+        let kind = fields.get("type").and_then(Value::as_str);
+        if let Some(kind) = kind.filter(|kind| COMMANDS.contains(kind)) {
+            let command = Value::from(kind);
+            fields.insert("command".to_owned(), command);
+            fields.insert("type".to_owned(), Value::from("command"));
+        }
+        Self::deserialize(Value::Object(fields))
+    }
 }
 
 /// One line of an answer.
@@ -225,6 +244,8 @@ impl LineBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operator::{Action, Command};
+    use crate::vocabulary::ServiceId;
 
     #[test]
     fn an_error_arrives_as_it_was() {
@@ -245,15 +266,62 @@ mod tests {
 
     #[test]
     fn requests_are_one_flat_object() {
-        let line = r#"{"id": 3, "type": "pause", "reason": "deploy", "for_ms": 60000}"#;
-        let asked: Asked = serde_json::from_str(line).unwrap();
+        let line = br#"{"id": 3, "type": "command", "command": "pause", "for_ms": 60000,
+            "by": "ann", "reason": "deploy"}"#;
+        let asked = Asked::from_line(line).unwrap();
         assert_eq!(asked.id, 3);
-        let expected =
-            Request::Pause { reason: "deploy".into(), lasting: Some(Duration::from_secs(60)) };
+        let pause = Action::Pause { lasting: Some(Duration::from_secs(60)) };
+        let expected = Request::Command(Command::new(pause, "ann").with_reason("deploy"));
         assert_eq!(asked.request, expected);
-        let back: Asked = serde_json::from_slice(&to_line(&asked).unwrap()).unwrap();
-        assert_eq!(back.request, expected);
-        assert!(serde_json::from_str::<Asked>(r#"{"type": "restart", "service": "a/b"}"#).is_err());
+        let back = Asked::from_line(&to_line(&asked).unwrap()).unwrap();
+        assert_eq!((back.id, back.request), (3, expected));
+        let status =
+            Asked::from_line(&to_line(&Asked { id: 4, request: Request::Status }).unwrap());
+        assert_eq!(status.unwrap().request, Request::Status);
+    }
+
+    #[test]
+    fn commands_of_earlier_versions_are_understood() {
+        let read = |line: &str| Asked::from_line(line.as_bytes()).map(|asked| asked.request);
+        let service = ServiceId::new("coach").unwrap();
+        let all = [
+            (
+                r#"{"type": "restart", "service": "coach"}"#,
+                Action::Restart { service: service.clone() },
+            ),
+            (r#"{"type": "stop", "service": "coach"}"#, Action::Stop { service: service.clone() }),
+            (
+                r#"{"type": "start", "service": "coach"}"#,
+                Action::Start { service: service.clone() },
+            ),
+            (r#"{"type": "reset", "service": "coach"}"#, Action::Reset { service }),
+            (r#"{"type": "pause"}"#, Action::Pause { lasting: None }),
+            (r#"{"type": "resume"}"#, Action::Resume),
+            (
+                r#"{"type": "maintain", "services": ["c*"], "for_ms": 5000}"#,
+                Action::Maintain { services: vec!["c*".into()], lasting: Duration::from_secs(5) },
+            ),
+            (
+                r#"{"type": "end_maintenance", "window": 2}"#,
+                Action::EndMaintenance { window: Some(2) },
+            ),
+        ];
+        assert_eq!(all.len(), COMMANDS.len());
+        for (line, action) in all {
+            assert_eq!(read(line).unwrap(), Request::Command(Command::new(action, "")), "{line}");
+        }
+        let paused = read(r#"{"type": "pause", "reason": "deploy", "for_ms": 60000}"#).unwrap();
+        let pause = Action::Pause { lasting: Some(Duration::from_secs(60)) };
+        assert_eq!(paused, Request::Command(Command::new(pause, "").with_reason("deploy")));
+    }
+
+    #[test]
+    fn a_wrong_request_is_refused_with_its_reason() {
+        let refused = |line: &str| Asked::from_line(line.as_bytes()).unwrap_err().to_string();
+        assert!(refused(r#"{"type": "restart", "service": "a/b"}"#).contains("a/b"));
+        assert!(refused(r#"{"type": "dance"}"#).contains("unknown variant `dance`"));
+        assert!(refused(r#"{"type": "restart"}"#).contains("missing field `service`"));
+        assert!(refused("[]").contains("expected a map"));
     }
 
     #[tokio::test]
