@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
 use rustix::fs::FlockOperation;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -161,9 +160,10 @@ impl ControlServer {
         let mut until = pin!(until);
         loop {
             while clients.try_join_next().is_some() {}
-            let accepted = match select(until.as_mut(), pin!(self.listener.accept())).await {
-                Either::Left(((), _)) => break,
-                Either::Right((accepted, _)) => accepted,
+            let accepted = tokio::select! {
+                biased;
+                () = until.as_mut() => break,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
@@ -174,9 +174,10 @@ impl ControlServer {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the control socket could not accept a client");
-                    let pause = self.clock.sleep(Duration::from_millis(100));
-                    if let Either::Left(_) = select(until.as_mut(), pause).await {
-                        break;
+                    tokio::select! {
+                        biased;
+                        () = until.as_mut() => break,
+                        () = self.clock.sleep(Duration::from_millis(100)) => {}
                     }
                 }
             }
@@ -278,12 +279,12 @@ impl Client {
         let deadline = self.clock.monotonic() + self.options.idle;
         let clock = SharedClock::clone(&self.clock);
         let line = self.lines.next(&mut self.reader, MAX_REQUEST);
-        let read = clock.until(deadline, line);
-        let result = match select(pin!(self.closed.wait_for(|closed| *closed)), pin!(read)).await {
-            Either::Left(_) => return Ok(None),
-            Either::Right((None, _)) => return Ok(None),
-            Either::Right((Some(result), _)) => result,
+        let read = tokio::select! {
+            biased;
+            _ = self.closed.wait_for(|closed| *closed) => return Ok(None),
+            read = clock.until(deadline, line) => read,
         };
+        let Some(result) = read else { return Ok(None) };
         if let Err(error) = &result
             && error.kind() == ErrorKind::TooLarge
         {
@@ -326,13 +327,11 @@ impl Client {
         &mut self,
         stream: &mut dyn ReplyStream,
     ) -> Option<Result<serde_json::Value>> {
-        let ended = async {
-            let closing = self.closed.wait_for(|closed| *closed);
-            select(pin!(self.reader.fill_buf()), pin!(closing)).await;
-        };
-        match select(pin!(ended), pin!(stream.next())).await {
-            Either::Left(_) => None,
-            Either::Right((next, _)) => next,
+        tokio::select! {
+            biased;
+            _ = self.reader.fill_buf() => None,
+            _ = self.closed.wait_for(|closed| *closed) => None,
+            next = stream.next() => next,
         }
     }
 

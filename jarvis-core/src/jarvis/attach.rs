@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use serde::de::DeserializeOwned;
 
 use super::answers::{ActionAnswer, AlertTestAnswer, Source, StatusAnswer, UptimeAnswer};
@@ -324,9 +323,10 @@ impl Attached {
             let _ = stopped.await;
         });
         let mut running = pin!(running);
-        let result = match select(pin!(work), running.as_mut()).await {
-            Either::Left((result, _)) => result,
-            Either::Right((ended, _)) => {
+        let result = tokio::select! {
+            biased;
+            result = work => result,
+            ended = running.as_mut() => {
                 return Err(ended.err().unwrap_or_else(|| {
                     Error::new(ErrorKind::Internal, "the operator ended before the action did")
                 }));

@@ -4,14 +4,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 #[cfg(feature = "sqlite")]
-use std::pin::pin;
-#[cfg(feature = "sqlite")]
 use std::sync::Arc;
 #[cfg(feature = "sqlite")]
 use std::time::Duration;
-
-#[cfg(feature = "sqlite")]
-use futures_util::future::{Either, select};
 
 use super::Jarvis;
 use crate::control::ReplyItems;
@@ -213,9 +208,10 @@ fn of_log(entry: LogEntry) -> Delivery {
 
 #[cfg(feature = "sqlite")]
 async fn follow(log: &mut Follow, messages: &mut Feed) -> Result<Delivery> {
-    match select(pin!(log.next()), pin!(messages.next())).await {
-        Either::Left((entry, _)) => entry.map(of_log),
-        Either::Right((delivery, _)) => Ok(delivery),
+    tokio::select! {
+        biased;
+        entry = log.next() => entry.map(of_log),
+        delivery = messages.next() => Ok(delivery),
     }
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 
@@ -153,12 +152,10 @@ impl EventLog {
         let mut missed = 0;
         loop {
             let mut batch = Vec::new();
-            let received = match select(subscription.next(), &mut until).await {
-                Either::Left((received, _)) => Some(received),
-                Either::Right(_) => None,
-            };
-            let Some(first) = received else {
-                return self.finish(&mut subscription, missed).await;
+            let first = tokio::select! {
+                biased;
+                received = subscription.next() => received,
+                () = &mut until => return self.finish(&mut subscription, missed).await,
             };
             let ended = match take(first, &mut missed, &mut batch) {
                 Collected::Ended => Collected::Ended,
@@ -181,11 +178,15 @@ impl EventLog {
     ) -> bool {
         while let Err(error) = self.store(batch.clone()).await {
             tracing::warn!(%error, events = batch.len(), "events could not be logged yet");
-            if let Either::Right(_) = select(self.clock.sleep(RETRY), &mut *until).await {
-                if let Err(error) = self.store(batch).await {
-                    tracing::error!(%error, "events were not logged");
+            tokio::select! {
+                biased;
+                () = self.clock.sleep(RETRY) => {}
+                () = &mut *until => {
+                    if let Err(error) = self.store(batch).await {
+                        tracing::error!(%error, "events were not logged");
+                    }
+                    return true;
                 }
-                return true;
             }
         }
         false

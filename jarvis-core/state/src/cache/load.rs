@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 
 use super::front::Front;
@@ -221,19 +220,19 @@ impl<S: Storage> Front<S> {
             return load.await;
         };
         loop {
-            match select(load.as_mut(), self.clock.sleep(every)).await {
-                Either::Left((loaded, _)) => return loaded,
-                Either::Right(((), _)) => {
-                    let keep = pin!(self.storage.keep(&call.key, &begun.ticket));
-                    match select(load.as_mut(), keep).await {
-                        Either::Left((loaded, _)) => return loaded,
-                        // Whether it is still ours shows when the value is stored.
-                        Either::Right((Err(error), _)) => {
-                            self.meter.failed(&self.policy.namespace, &error);
-                        }
-                        Either::Right((Ok(()), _)) => {}
-                    }
-                }
+            tokio::select! {
+                biased;
+                loaded = load.as_mut() => return loaded,
+                () = self.clock.sleep(every) => {}
+            }
+            let kept = tokio::select! {
+                biased;
+                loaded = load.as_mut() => return loaded,
+                kept = self.storage.keep(&call.key, &begun.ticket) => kept,
+            };
+            // Whether it is still ours shows when the value is stored.
+            if let Err(error) = kept {
+                self.meter.failed(&self.policy.namespace, &error);
             }
         }
     }

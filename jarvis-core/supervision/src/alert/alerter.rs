@@ -5,11 +5,9 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -180,8 +178,10 @@ impl Alerter {
     pub async fn run(&self, until: impl Future<Output = ()> + Send) {
         let (stop, stopped) = watch::channel(false);
         let mut workers = JoinSet::new();
-        match select(pin!(until), pin!(self.turn(&mut workers, &stopped))).await {
-            Either::Left(_) | Either::Right(_) => {}
+        tokio::select! {
+            biased;
+            () = until => {}
+            () = self.turn(&mut workers, &stopped) => {}
         }
         stop.send_replace(true);
         let deadline = self.inner.clock.monotonic() + GRACE;
@@ -220,12 +220,11 @@ impl Alerter {
                     None => std::future::pending().await,
                 }
             };
-            let woken = async {
-                select(pin!(changed.changed()), pin!(wait)).await;
-            };
-            let next = match select(pin!(next_event(&mut health)), pin!(woken)).await {
-                Either::Left((next, _)) => next,
-                Either::Right(_) => continue,
+            let next = tokio::select! {
+                biased;
+                next = next_event(&mut health) => next,
+                _ = changed.changed() => continue,
+                () = wait => continue,
             };
             match next {
                 Some(Delivery::Event(envelope)) => {

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -119,8 +117,10 @@ impl Heartbeat {
 
     /// Pings after each round, at most every so often, until told otherwise.
     pub async fn run(&self, until: impl Future<Output = ()> + Send) {
-        match select(pin!(until), pin!(self.beat())).await {
-            Either::Left(_) | Either::Right(_) => {}
+        tokio::select! {
+            biased;
+            () = until => {}
+            () = self.beat() => {}
         }
     }
 

@@ -93,8 +93,11 @@ async fn recording_goes_on_until_told_and_a_follower_sees_it() {
                 tokio::task::yield_now().await;
             }
         };
-        let next = std::pin::pin!(follow.next());
-        let Either::Left((entry, _)) = select(next, std::pin::pin!(ticking)).await;
+        let entry = tokio::select! {
+            biased;
+            entry = follow.next() => entry,
+            () = ticking => unreachable!("the clock goes on for ever"),
+        };
         assert_eq!(entry.unwrap().envelope.event, trouble(number));
     }
     stop.send(()).unwrap();

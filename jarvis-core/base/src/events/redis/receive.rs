@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
 use super::Shared;
@@ -70,12 +69,11 @@ pub(super) async fn run(shared: Arc<Shared>, feed: Subscription, ready: watch::S
 
 impl Receiver {
     async fn turn(&mut self) {
-        let sleep = self.shared.clock.sleep_until(self.due);
-        let first = match select(Box::pin(self.feed.next()), sleep).await {
-            Either::Left((news, _)) => Some(news),
-            Either::Right(_) => None,
+        let first = tokio::select! {
+            biased;
+            news = self.feed.next() => news,
+            () = self.shared.clock.sleep_until(self.due) => return self.catch_up().await,
         };
-        let Some(first) = first else { return self.catch_up().await };
         let mut out = Vec::new();
         let mut ask = self.take(first, &mut out);
         while out.len() < BATCH {

@@ -1,11 +1,9 @@
 //! One worker a sink: takes the next message, delivers it, books how it went.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
 use super::{Inner, Target, state};
@@ -45,11 +43,11 @@ pub(super) async fn run(
                 None => std::future::pending().await,
             }
         };
-        let woken = async {
-            select(pin!(changed.changed()), pin!(timer)).await;
-        };
-        if let Either::Left(_) = select(pin!(stopped.wait_for(|stop| *stop)), pin!(woken)).await {
-            return name;
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => return name,
+            _ = changed.changed() => {}
+            () = timer => {}
         }
     }
 }

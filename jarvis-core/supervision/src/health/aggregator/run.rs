@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use tokio::task::JoinSet;
 
 use super::keeper;
@@ -50,9 +49,10 @@ pub(super) async fn run(
     loop {
         let reloaded = shared.reloaded.notified();
         start_missing(shared);
-        match select(until.as_mut(), pin!(reloaded)).await {
-            Either::Left(((), _)) => break,
-            Either::Right(((), _)) => {}
+        tokio::select! {
+            biased;
+            () = until.as_mut() => break,
+            () = reloaded => {}
         }
     }
     drop(running);
@@ -88,10 +88,11 @@ async fn watch(shared: Arc<Shared>, service: Arc<Service>, target: Arc<Target>) 
         Schedule::new(hash, target.policy.interval, clock.monotonic(), clock.boottime());
     loop {
         let due = schedule.due();
-        let in_turn = matches!(
-            select(clock.sleep_until(due), pin!(target.wake.notified())).await,
-            Either::Left(_)
-        );
+        let in_turn = tokio::select! {
+            biased;
+            () = clock.sleep_until(due) => true,
+            () = target.wake.notified() => false,
+        };
         let now = clock.monotonic();
         let late = if in_turn { now.saturating_since(due) } else { Duration::ZERO };
         // Boxed: most of the time a target waits, and then it costs no room for a probe.

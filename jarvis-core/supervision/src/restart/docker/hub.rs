@@ -12,7 +12,6 @@ use std::time::Duration;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::StreamExt;
-use futures_util::future::{Either, select};
 use tokio::sync::broadcast;
 
 use super::engine::Engine;
@@ -263,10 +262,15 @@ async fn follow(engine: &Arc<Engine>, sender: &broadcast::Sender<Note>, reader: 
     let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
     let mut stream = engine.docker.events(Some(options));
     loop {
-        let next = match select(stream.next(), engine.clock.sleep(LOOK)).await {
-            Either::Left((next, _)) => next,
-            Either::Right(_) if sender.receiver_count() == 0 => return,
-            Either::Right(_) => continue,
+        let next = tokio::select! {
+            biased;
+            next = stream.next() => next,
+            () = engine.clock.sleep(LOOK) => {
+                if sender.receiver_count() == 0 {
+                    return;
+                }
+                continue;
+            }
         };
         let message = match next {
             Some(Ok(message)) => message,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -43,12 +42,10 @@ struct Follower {
 impl Follower {
     async fn run(mut self, mut notes: broadcast::Receiver<Note>) {
         loop {
-            let sender = self.sender.clone();
-            let gone = std::pin::pin!(sender.closed());
-            let next = std::pin::pin!(notes.recv());
-            let note = match select(next, gone).await {
-                Either::Left((note, _)) => note,
-                Either::Right(_) => return,
+            let note = tokio::select! {
+                biased;
+                note = notes.recv() => note,
+                () = self.sender.closed() => return,
             };
             let event = match note {
                 Ok(Note::Event(event)) => self.event(&event).await,

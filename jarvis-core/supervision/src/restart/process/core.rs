@@ -1,10 +1,9 @@
 //! The work of a [`ProcessRestarter`](super::ProcessRestarter): looking, starting, ending.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use futures_util::future::{Either, select};
 
 use super::blocking;
 use super::config::ProcessConfig;
@@ -235,16 +234,19 @@ impl Core {
     }
 
     async fn keep_watch(self: Arc<Self>, identity: Identity, pidfd: &Pidfd) {
-        let mut ended = Box::pin(pidfd.ended());
+        let mut ended = pin!(pidfd.ended());
         let mut housekeeping: Option<tokio::task::JoinHandle<()>> = None;
         loop {
-            match select(ended, self.clock.sleep(TICK)).await {
-                Either::Left((Ok(()), _)) => break,
-                Either::Left((Err(error), _)) => {
-                    tracing::warn!(%error, %identity, "the end of a process can't be watched; it is seen at the next look only");
-                    return;
-                }
-                Either::Right(((), again)) => ended = again,
+            tokio::select! {
+                biased;
+                seen = ended.as_mut() => match seen {
+                    Ok(()) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, %identity, "the end of a process can't be watched; it is seen at the next look only");
+                        return;
+                    }
+                },
+                () = self.clock.sleep(TICK) => {}
             }
             if housekeeping.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                 let core = self.clone();
