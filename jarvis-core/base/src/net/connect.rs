@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::address::{Endpoint, Host};
 use super::resolve::Resolver;
-use super::timing::{Meter, Stage, Step, Trouble};
+use super::timing::{Meter, ProbeError, Stage, Step};
 use crate::clock::{ClockExt, SharedClock};
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind};
@@ -113,9 +113,9 @@ async fn connect_unix(path: &Path, endpoint: &Endpoint, meter: &mut Meter) -> St
     let stream = UnixStream::connect(path).await.map_err(|error| match error.raw_os_error() {
         // The listener's queue is full: nobody accepts.
         Some(libc::EAGAIN) => {
-            Trouble::sick(FailureKind::Timeout, format!("{endpoint} accepts no connection"))
+            ProbeError::failed(FailureKind::Timeout, format!("{endpoint} accepts no connection"))
         }
-        _ => Trouble::io(error, &endpoint.to_string()),
+        _ => ProbeError::io(error, &endpoint.to_string()),
     })?;
     meter.phases.connect = Some(meter.since(began));
     Ok(Socket::Unix(stream))
@@ -129,17 +129,17 @@ async fn connect_one(address: SocketAddr, meter: &mut Meter) -> Step<Socket> {
     Ok(Socket::Tcp(stream))
 }
 
-fn sort(error: io::Error, address: SocketAddr) -> Trouble {
+fn sort(error: io::Error, address: SocketAddr) -> ProbeError {
     let no_such_family =
         matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT));
     let denied = matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM));
     if denied || (no_such_family && address.is_ipv6()) {
-        return Trouble::sick(
+        return ProbeError::failed(
             FailureKind::Unreachable,
             format!("{address} can't be reached from here: {error}"),
         );
     }
-    Trouble::io(error, &address.to_string())
+    ProbeError::io(error, &address.to_string())
 }
 
 async fn addresses(
@@ -171,14 +171,14 @@ pub async fn resolve(name: &str, resolver: &Resolver, meter: &mut Meter) -> Step
     meter.phases.dns = Some(meter.since(began));
     match answer {
         Some(Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        Some(Ok(_)) => Err(Trouble::sick(FailureKind::Dns, format!("{name} has no address"))),
+        Some(Ok(_)) => Err(ProbeError::failed(FailureKind::Dns, format!("{name} has no address"))),
         Some(Err(error)) if error.raw_os_error().is_some() => Err(Error::new(
             ErrorKind::Exhausted,
             format!("the lookup of {name} could not run: {error}"),
         )
         .into()),
         Some(Err(error)) => {
-            Err(Trouble::sick(FailureKind::Dns, format!("{name} does not resolve: {error}")))
+            Err(ProbeError::failed(FailureKind::Dns, format!("{name} does not resolve: {error}")))
         }
         None => Err(Error::new(ErrorKind::Internal, "the name lookup panicked").into()),
     }
@@ -207,14 +207,14 @@ async fn connect_any(addresses: &[IpAddr], port: u16, meter: &mut Meter) -> Step
     let clock = SharedClock::clone(meter.clock());
     let mut waiting = addresses.iter().map(|ip| SocketAddr::new(*ip, port));
     let mut trying = FuturesUnordered::new();
-    let mut worst: Option<Trouble> = None;
+    let mut worst: Option<ProbeError> = None;
     let attempt = |address: SocketAddr| async move { (address, TcpStream::connect(address).await) };
     loop {
         match waiting.next() {
             Some(address) => trying.push(attempt(address)),
             None if trying.is_empty() => {
                 return Err(worst.unwrap_or_else(|| {
-                    Trouble::sick(FailureKind::Dns, "there is no address to connect to")
+                    ProbeError::failed(FailureKind::Dns, "there is no address to connect to")
                 }));
             }
             None => {}
@@ -240,10 +240,10 @@ async fn connect_any(addresses: &[IpAddr], port: u16, meter: &mut Meter) -> Step
 
 /// Of two addresses that both failed: "unreachable" says least, for example of a machine
 /// without IPv6.
-fn more_telling(before: Option<Trouble>, now: Trouble) -> Trouble {
+fn more_telling(before: Option<ProbeError>, now: ProbeError) -> ProbeError {
     match (before, now) {
-        (None, now) | (Some(Trouble::Sick { kind: FailureKind::Unreachable, .. }), now) => now,
-        (Some(_), now @ Trouble::Ours(_)) => now,
+        (None, now) | (Some(ProbeError::Failed { kind: FailureKind::Unreachable, .. }), now) => now,
+        (Some(_), now @ ProbeError::NotMeasured(_)) => now,
         (Some(before), _) => before,
     }
 }
@@ -302,7 +302,7 @@ mod tests {
             listener.local_addr().unwrap().port()
         };
         let (outcome, _) = connect_name(&["127.0.0.1", "127.0.0.2"], port).await;
-        let Err(Trouble::Sick { kind, .. }) = outcome else { panic!("{outcome:?}") };
+        let Err(ProbeError::Failed { kind, .. }) = outcome else { panic!("{outcome:?}") };
         assert_eq!(kind, FailureKind::Refused);
     }
 
@@ -312,7 +312,7 @@ mod tests {
         {
             let error = io::Error::from_raw_os_error(errno);
             let trouble = sort(error, "127.0.0.1:1".parse().unwrap());
-            assert!(matches!(trouble, Trouble::Ours(_)), "{errno}: {trouble:?}");
+            assert!(matches!(trouble, ProbeError::NotMeasured(_)), "{errno}: {trouble:?}");
         }
     }
 }

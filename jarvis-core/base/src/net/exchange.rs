@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use self::target::Target;
 use super::connect::{Socket, connect};
 use super::resolve::Resolver;
-use super::timing::{Meter, Stage, Step, Trouble, io_cause};
+use super::timing::{Meter, ProbeError, Stage, Step, io_cause};
 use super::tls::{TlsClient, Validity};
 use crate::clock::SharedClock;
 use crate::vocabulary::FailureKind;
@@ -255,29 +255,29 @@ fn request(call: &Call<'_>) -> Request<Full<Bytes>> {
     request
 }
 
-fn sort(error: &hyper::Error, count: &Count, target: &Target) -> Trouble {
+fn sort(error: &hyper::Error, count: &Count, target: &Target) -> ProbeError {
     let began = count.received.load(Ordering::Relaxed) > 0;
     if error.is_parse() {
         let message =
             format!("{} answers something that is not HTTP/1.1: {error}", target.endpoint);
-        return Trouble::sick(FailureKind::Protocol, message);
+        return ProbeError::failed(FailureKind::Protocol, message);
     }
     io_cause(error).map_or_else(|| closed(began, target), |io| sort_io(io, began, target))
 }
 
-fn sort_io(error: &io::Error, began: bool, target: &Target) -> Trouble {
+fn sort_io(error: &io::Error, began: bool, target: &Target) -> ProbeError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => closed(began, target),
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
             let message = format!("{} broke the protocol: {error}", target.endpoint);
-            Trouble::sick(FailureKind::Protocol, message)
+            ProbeError::failed(FailureKind::Protocol, message)
         }
-        _ => Trouble::io_of(error, &target.endpoint.to_string()),
+        _ => ProbeError::io_of(error, &target.endpoint.to_string()),
     }
 }
 
-fn closed(began: bool, target: &Target) -> Trouble {
+fn closed(began: bool, target: &Target) -> ProbeError {
     let what = if began { "in the middle of its answer" } else { "without an answer" };
     let message = format!("{} closed the connection {what}", target.endpoint);
-    Trouble::sick(FailureKind::Reset, message)
+    ProbeError::failed(FailureKind::Reset, message)
 }

@@ -12,26 +12,28 @@ use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind};
 
 /// Why a probe ended before its judgement.
-#[derive(Debug)]
-pub enum Trouble {
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
     /// The target is at fault.
-    Sick {
+    #[error("{message}")]
+    Failed {
         /// Which fault.
         kind: FailureKind,
         /// One line, without secrets.
         message: Cow<'static, str>,
     },
     /// We could not measure.
-    Ours(Error),
+    #[error(transparent)]
+    NotMeasured(#[from] Error),
 }
 
 /// One step of a probe.
-pub type Step<T> = std::result::Result<T, Trouble>;
+pub type Step<T> = std::result::Result<T, ProbeError>;
 
-impl Trouble {
+impl ProbeError {
     /// The target is at fault.
-    pub fn sick(kind: FailureKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self::Sick { kind, message: message.into() }
+    pub fn failed(kind: FailureKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::Failed { kind, message: message.into() }
     }
 
     /// As [`io`](Self::io), for an error that another one holds.
@@ -57,7 +59,7 @@ impl Trouble {
             }
             Io::InvalidData => (FailureKind::Protocol, "answers something else than expected"),
             Io::AddrNotAvailable => {
-                return Self::Ours(
+                return Self::NotMeasured(
                     Error::new(
                         ErrorKind::Exhausted,
                         "no local port is free for a connection; look for leaked connections or widen net.ipv4.ip_local_port_range",
@@ -65,15 +67,9 @@ impl Trouble {
                     .with_source(error),
                 );
             }
-            _ => return Self::Ours(Error::from(error).with_context("target", target)),
+            _ => return Self::NotMeasured(Error::from(error).with_context("target", target)),
         };
-        Self::sick(kind, format!("{target} {what}"))
-    }
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Ours(error)
+        Self::failed(kind, format!("{target} {what}"))
     }
 }
 

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use super::address::{Endpoint, Host};
 use super::connect::Socket;
-use super::timing::{Meter, Stage, Step, Trouble};
+use super::timing::{Meter, ProbeError, Stage, Step};
 use crate::clock::WallTime;
 use crate::vocabulary::{FailureKind, Verdict};
 use crate::{Error, ErrorKind, Result};
@@ -117,7 +117,7 @@ impl TlsClient {
 
     fn check(&self, chain: &[CertificateDer<'_>], now: WallTime) -> Step<Validity> {
         let Some((leaf, others)) = chain.split_first() else {
-            return Err(Trouble::sick(FailureKind::Tls, "the server showed no certificate"));
+            return Err(ProbeError::failed(FailureKind::Tls, "the server showed no certificate"));
         };
         let validity = self.validity(chain, now)?;
         let roots;
@@ -133,7 +133,7 @@ impl TlsClient {
         let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         match verifier.verify_server_cert(leaf, others, &self.name, &[], time) {
             Ok(_) => Ok(validity),
-            Err(error) => Err(Trouble::sick(
+            Err(error) => Err(ProbeError::failed(
                 FailureKind::Tls,
                 self.refusal(&error, leaf, others.is_empty(), &validity),
             )),
@@ -144,7 +144,7 @@ impl TlsClient {
         let mut ends = i64::MAX;
         for certificate in chain {
             let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| {
-                Trouble::sick(FailureKind::Tls, "the server's certificate can't be read")
+                ProbeError::failed(FailureKind::Tls, "the server's certificate can't be read")
             })?;
             ends = ends.min(parsed.validity().not_after.timestamp());
         }
@@ -319,15 +319,15 @@ fn server_name(wanted: Option<&str>, endpoint: &Endpoint) -> Result<ServerName<'
     })
 }
 
-fn handshake_error(error: std::io::Error) -> Trouble {
+fn handshake_error(error: std::io::Error) -> ProbeError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidMessage(_)) => {
-            Trouble::sick(FailureKind::Tls, "the server does not speak TLS on this port")
+            ProbeError::failed(FailureKind::Tls, "the server does not speak TLS on this port")
         }
         Some(inner) => {
-            Trouble::sick(FailureKind::Tls, format!("the TLS handshake failed: {inner}"))
+            ProbeError::failed(FailureKind::Tls, format!("the TLS handshake failed: {inner}"))
         }
-        None => Trouble::io(error, "during the TLS handshake the server"),
+        None => ProbeError::io(error, "during the TLS handshake the server"),
     }
 }
 

@@ -24,7 +24,7 @@ use super::{HealthProbe, Observation, ProbeContext, meter};
 use base::net::exchange::target::Target;
 use base::net::exchange::{Answered, Call, Link, Receive, exchange};
 use base::net::resolve::Resolver;
-use base::net::timing::{Meter, Step, Trouble};
+use base::net::timing::{Meter, ProbeError, Step};
 use base::net::tls::{TlsClient, Validity};
 use base::secret::REDACTED;
 use base::sync::Mutex;
@@ -264,7 +264,7 @@ impl Hop {
 
     fn next(&mut self, probe: &HttpProbe, head: &Parts) -> Step<()> {
         let wrong = |what: String| {
-            Err(Trouble::sick(FailureKind::ClientError, format!("{}: {what}", head.status)))
+            Err(ProbeError::failed(FailureKind::ClientError, format!("{}: {what}", head.status)))
         };
         let location = head.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let Some(next) = location.and_then(|location| self.target.redirected(location)) else {

@@ -2,7 +2,7 @@
 
 use super::{Observation, ProbeContext};
 use base::clock::SharedClock;
-use base::net::timing::{Meter, Stage, Step, Trouble};
+use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::units::format_duration;
 use base::vocabulary::FailureKind;
 use base::{Error, ErrorKind, Result};
@@ -20,8 +20,8 @@ pub(crate) fn finish(
 ) -> Result<Observation> {
     let observation = match outcome {
         Some(Ok(observation)) => observation,
-        Some(Err(Trouble::Sick { kind, message })) => Observation::fail(kind, message),
-        Some(Err(Trouble::Ours(error))) => return Err(error),
+        Some(Err(ProbeError::Failed { kind, message })) => Observation::fail(kind, message),
+        Some(Err(ProbeError::NotMeasured(error))) => return Err(error),
         None => late(meter, target)?,
     };
     let latency = meter.elapsed();

@@ -17,7 +17,7 @@ use super::{HealthProbe, Observation, ProbeContext, meter};
 use base::net::address::{Endpoint, Host};
 use base::net::connect::{Socket, connect};
 use base::net::resolve::Resolver;
-use base::net::timing::{Meter, Stage, Step, Trouble};
+use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::net::tls::{TlsClient, Validity};
 use base::secret::redact_url;
 use base::vocabulary::FailureKind;
@@ -132,7 +132,7 @@ impl PostgresProbe {
             return Ok((socket, None));
         }
         meter.stage = Stage::Answer;
-        let io = |error| Trouble::io(error, &self.endpoint.to_string());
+        let io = |error| ProbeError::io(error, &self.endpoint.to_string());
         socket.write_all(&SSL_REQUEST).await.map_err(io)?;
         match socket.read_u8().await.map_err(io)? {
             b'S' => {
@@ -140,12 +140,12 @@ impl PostgresProbe {
                 Ok((socket, Some(validity)))
             }
             b'N' if self.mode == SslMode::Prefer => Ok((socket, None)),
-            b'N' => Err(Trouble::sick(
+            b'N' => Err(ProbeError::failed(
                 FailureKind::Tls,
                 format!("{} does not speak TLS, and sslmode asks for it", self.endpoint),
             )),
             // The server could not even start a process for this connection.
-            b'E' => Err(Trouble::sick(
+            b'E' => Err(ProbeError::failed(
                 FailureKind::Resource,
                 format!("{} has no resources for a connection", self.endpoint),
             )),

@@ -14,7 +14,7 @@ use super::{HealthProbe, Observation, ProbeContext, meter};
 use base::net::address::{Endpoint, Host};
 use base::net::connect::{Socket, connect};
 use base::net::resolve::Resolver;
-use base::net::timing::{Meter, Stage, Step, Trouble};
+use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::net::tls::TlsClient;
 use base::secret::{REDACTED, redact_url, serialize_redacted};
 use base::text::excerpt;
@@ -213,7 +213,7 @@ impl RedisProbe {
         };
         let first = match (next(meter).await, sent) {
             (Ok(reply), _) => reply,
-            (Err(_), Err(error)) => return Err(Trouble::io(error, &self.endpoint.to_string())),
+            (Err(_), Err(error)) => return Err(ProbeError::io(error, &self.endpoint.to_string())),
             (Err(trouble), Ok(())) => return Err(trouble),
         };
         let mut unneeded_password = false;
@@ -270,8 +270,8 @@ impl RedisProbe {
         observation.with_fact("role", role)
     }
 
-    fn no_redis(&self, what: &str) -> Trouble {
-        Trouble::sick(FailureKind::Protocol, format!("{} is no Redis: {what}", self.endpoint))
+    fn no_redis(&self, what: &str) -> ProbeError {
+        ProbeError::failed(FailureKind::Protocol, format!("{} is no Redis: {what}", self.endpoint))
     }
 
     /// Takes our own password out of what the other side may have echoed.
@@ -377,19 +377,19 @@ impl Replies {
                 }
                 Parsed::Wrong => {
                     let message = format!("{endpoint} is no Redis: its answer is not RESP");
-                    return Err(Trouble::sick(FailureKind::Protocol, message));
+                    return Err(ProbeError::failed(FailureKind::Protocol, message));
                 }
                 Parsed::Part if self.bytes.len() >= MOST_READ => {
                     let message = format!("{endpoint} answers more than {MOST_READ} bytes");
-                    return Err(Trouble::sick(FailureKind::Protocol, message));
+                    return Err(ProbeError::failed(FailureKind::Protocol, message));
                 }
                 Parsed::Part => {}
             }
             let room = (MOST_READ - self.bytes.len()) as u64;
             let read = (&mut *socket).take(room).read_buf(&mut self.bytes).await;
-            if read.map_err(|error| Trouble::io(error, &endpoint.to_string()))? == 0 {
+            if read.map_err(|error| ProbeError::io(error, &endpoint.to_string()))? == 0 {
                 let message = format!("{endpoint} closed the connection without an answer");
-                return Err(Trouble::sick(FailureKind::Reset, message));
+                return Err(ProbeError::failed(FailureKind::Reset, message));
             }
         }
     }

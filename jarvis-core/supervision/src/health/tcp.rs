@@ -10,7 +10,7 @@ use super::{HealthProbe, Observation, ProbeContext, meter};
 use base::net::address::Endpoint;
 use base::net::connect::{Socket, connect};
 use base::net::resolve::Resolver;
-use base::net::timing::{Meter, Stage, Step, Trouble};
+use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::text::excerpt;
 use base::vocabulary::FailureKind;
 use base::{Error, ErrorKind, Result, Secret};
@@ -120,7 +120,7 @@ impl TcpProbe {
         let mut socket = connect(&self.endpoint, self.resolver.as_deref(), meter).await?;
         if !self.send.is_empty() {
             let sent = socket.write_all(&self.send).await;
-            sent.map_err(|error| Trouble::io(error, &self.endpoint.to_string()))?;
+            sent.map_err(|error| ProbeError::io(error, &self.endpoint.to_string()))?;
         }
         if self.expect.is_empty() {
             return Ok(Observation::pass("connected"));
@@ -135,7 +135,7 @@ impl TcpProbe {
         loop {
             let room = MOST_READ - seen.len();
             let read = (&mut *socket).take(room as u64).read_buf(&mut seen).await;
-            let read = read.map_err(|error| Trouble::io(error, &self.endpoint.to_string()))?;
+            let read = read.map_err(|error| ProbeError::io(error, &self.endpoint.to_string()))?;
             if meter.phases.first_byte.is_none() && read > 0 {
                 meter.phases.first_byte = Some(meter.since(asked));
                 meter.stage = Stage::Rest;
@@ -149,17 +149,17 @@ impl TcpProbe {
         }
     }
 
-    fn disappointed(&self, seen: &[u8]) -> Trouble {
+    fn disappointed(&self, seen: &[u8]) -> ProbeError {
         if seen.is_empty() {
             let message = format!("{} closed the connection without an answer", self.endpoint);
-            return Trouble::sick(FailureKind::Reset, message);
+            return ProbeError::failed(FailureKind::Reset, message);
         }
         // What we sent may be a password, and the other side may have echoed it.
         let answer =
             if self.send.is_empty() { format!(": {}", excerpt(seen, 80)) } else { String::new() };
         let message =
             format!("the expected text is not in the {} bytes received{answer}", seen.len());
-        Trouble::sick(FailureKind::Body, message)
+        ProbeError::failed(FailureKind::Body, message)
     }
 }
 

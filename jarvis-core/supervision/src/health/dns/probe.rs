@@ -9,7 +9,7 @@ use super::Resolver;
 use crate::health::{HealthProbe, Observation, ProbeContext, meter};
 use base::net::address::Host;
 use base::net::connect::resolve;
-use base::net::timing::{Meter, Stage, Step, Trouble};
+use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::vocabulary::FailureKind;
 use base::{Error, ErrorKind, Result};
 
@@ -96,7 +96,7 @@ impl DnsProbe {
         let to = format!("{} resolves to {}", self.name, told.join(", "));
         match self.expect {
             Some(wanted) if !addresses.contains(&wanted) => {
-                Err(Trouble::sick(FailureKind::Body, format!("{to}, not to {wanted}")))
+                Err(ProbeError::failed(FailureKind::Body, format!("{to}, not to {wanted}")))
             }
             _ => Ok(Observation::pass(to).with_fact("addresses", told)),
         }
@@ -111,7 +111,7 @@ impl HealthProbe for DnsProbe {
             // For the other probes a name is on the way; here its answer is what was asked for.
             None if meter.stage == Stage::Dns => {
                 let message = format!("{}: the lookup was not answered in time", self.name);
-                Some(Err(Trouble::sick(FailureKind::Timeout, message)))
+                Some(Err(ProbeError::failed(FailureKind::Timeout, message)))
             }
             outcome => outcome,
         };

@@ -6,7 +6,7 @@ use super::kind_of;
 use crate::health::Observation;
 use base::net::address::Endpoint;
 use base::net::connect::Socket;
-use base::net::timing::{Meter, Step, Trouble};
+use base::net::timing::{Meter, ProbeError, Step};
 use base::text::excerpt;
 use base::vocabulary::FailureKind;
 
@@ -36,7 +36,7 @@ pub(super) async fn shake_hands(
     endpoint: &Endpoint,
     meter: &mut Meter,
 ) -> Step<Observation> {
-    let io = |error| Trouble::io(error, &endpoint.to_string());
+    let io = |error| ProbeError::io(error, &endpoint.to_string());
     let asked = meter.now();
     socket.write_all(packet).await.map_err(io)?;
     socket.flush().await.map_err(io)?;
@@ -77,7 +77,7 @@ fn refused(body: &[u8]) -> Option<Observation> {
     Some(observation.with_fact("sqlstate", code))
 }
 
-pub(super) fn no_postgres(endpoint: &Endpoint) -> Trouble {
+pub(super) fn no_postgres(endpoint: &Endpoint) -> ProbeError {
     let message = format!("{endpoint} is no PostgreSQL: its answer is not the protocol");
-    Trouble::sick(FailureKind::Protocol, message)
+    ProbeError::failed(FailureKind::Protocol, message)
 }

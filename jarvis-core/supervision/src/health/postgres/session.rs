@@ -16,7 +16,7 @@ use super::kind_of;
 use crate::health::Observation;
 use base::net::address::Endpoint;
 use base::net::connect::Socket;
-use base::net::timing::{Meter, Stage, Step, Trouble, io_cause};
+use base::net::timing::{Meter, ProbeError, Stage, Step, io_cause};
 use base::text::excerpt;
 use base::vocabulary::FailureKind;
 use base::{Error, ErrorKind, Result};
@@ -219,26 +219,26 @@ fn read_role(messages: &[SimpleQueryMessage]) -> Option<(PostgresRole, bool)> {
     Some((role, first_column(messages, 1)? == "on"))
 }
 
-fn sort(error: &tokio_postgres::Error, endpoint: &Endpoint) -> Trouble {
+fn sort(error: &tokio_postgres::Error, endpoint: &Endpoint) -> ProbeError {
     if let Some(answer) = error.as_db_error() {
         let code = answer.code().code();
         // An error of the statement itself: a table is gone, a function fails.
         let kind = kind_of(code).unwrap_or(FailureKind::Body);
         let message = format!("{} ({code})", excerpt(answer.message().as_bytes(), 200));
-        return Trouble::sick(kind, message);
+        return ProbeError::failed(kind, message);
     }
     if let Some(io) = io_cause(error) {
-        return Trouble::io_of(io, &endpoint.to_string());
+        return ProbeError::io_of(io, &endpoint.to_string());
     }
     if error.source().is_some_and(|cause| cause.to_string() == "password missing") {
         let message = "the server asks for a password, and none is configured";
-        return Trouble::sick(FailureKind::Auth, message);
+        return ProbeError::failed(FailureKind::Auth, message);
     }
     if error.is_closed() {
-        return Trouble::sick(
+        return ProbeError::failed(
             FailureKind::Reset,
             format!("{endpoint} closed the connection too early"),
         );
     }
-    Trouble::sick(FailureKind::Protocol, format!("{endpoint}: {error}"))
+    ProbeError::failed(FailureKind::Protocol, format!("{endpoint}: {error}"))
 }
