@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::load::Loaded;
 use super::meter::{Meter, count};
 use super::policy::{check_key, check_keys, check_pattern, check_tag, checked_tags};
 use super::storage::{Age, Done, Found, Look, Storage, Write};
@@ -28,7 +27,7 @@ pub(super) struct Front<S> {
     pub(super) policy: CachePolicy,
     pub(super) clock: SharedClock,
     pub(super) meter: Meter,
-    pub(super) flights: SingleFlight<String, Loaded>,
+    pub(super) flights: SingleFlight<String, Result<CacheValue>>,
     /// The keys that are refreshed in the background now.
     pub(super) refreshing: Arc<Mutex<HashSet<String>>>,
     pub(super) background: TaskTracker,

@@ -18,9 +18,6 @@ use base::clock::ClockExt;
 use base::resilience::random_fraction;
 use base::sync::Mutex;
 
-/// How a load went, for everybody who waited.
-pub(super) type Loaded = Result<CacheValue>;
-
 /// Who waits for another process looks again after 20 to 50 ms.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOK_AGAIN_SPREAD: Duration = Duration::from_millis(30);
@@ -137,14 +134,14 @@ impl<S: Storage> Front<S> {
     }
 
     /// One load for all in this process who want this key now.
-    async fn loaded(&self, call: Call, refreshes: Option<WriteId>) -> Loaded {
+    async fn loaded(&self, call: Call, refreshes: Option<WriteId>) -> Result<CacheValue> {
         let key = call.key.clone();
         self.flights.run(key, || Box::pin(self.load_here(call, refreshes))).await
     }
 
     /// Loads, or takes what somebody else loaded meanwhile. `refreshes` names the value that is
     /// not good enough although it is fresh.
-    async fn load_here(&self, call: Call, refreshes: Option<WriteId>) -> Loaded {
+    async fn load_here(&self, call: Call, refreshes: Option<WriteId>) -> Result<CacheValue> {
         let give_up = self.clock.monotonic() + call.options.wait;
         let begun = loop {
             let begun = self.storage.begin(&call.key, &call.terms).await;
@@ -173,7 +170,11 @@ impl<S: Storage> Front<S> {
         Ok(())
     }
 
-    async fn load_and_store(&self, call: Call, begun: Option<Begun<S::Ticket>>) -> Loaded {
+    async fn load_and_store(
+        &self,
+        call: Call,
+        begun: Option<Begun<S::Ticket>>,
+    ) -> Result<CacheValue> {
         let started = self.clock.monotonic();
         match self.kept_while(&call, begun.as_ref()).await {
             Ok(value) => {

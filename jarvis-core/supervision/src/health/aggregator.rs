@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod backlog;
 mod changes;
 mod flapping;
 mod judge;
@@ -257,7 +258,7 @@ impl Aggregator {
     /// of earlier runs is read when [`run`](Self::run) begins. To be called once, before that;
     /// later calls change nothing.
     pub fn set_history(&self, history: Arc<dyn History>) {
-        self.0.keeper.set_history(history);
+        self.0.backlog.set_history(history);
     }
 
     /// The uptime of the watched services in the last `window`: from the history, where there is
@@ -269,7 +270,7 @@ impl Aggregator {
         let shared = &self.0;
         let unsaved = keeper::unsaved(shared);
         let watched = shared.services().keys().cloned().collect();
-        let history = shared.keeper.history().map(|history| &**history);
+        let history = shared.backlog.history().map(|history| &**history);
         UptimeReport::new(history, shared.clock.wall(), window, unsaved, Some(watched)).await
     }
 }

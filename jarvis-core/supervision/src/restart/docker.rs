@@ -16,8 +16,10 @@
 mod container;
 mod discover;
 mod engine;
+mod events;
 mod host;
 mod hub;
+mod interrupted;
 mod life;
 mod log;
 mod recreate;
@@ -144,7 +146,16 @@ impl DockerRestarter {
         let inner = Arc::clone(&self.0);
         let asked = request.clone();
         let work = async move { Box::pin(inner.act(action, &asked)).await };
-        self.0.intents.carry_out(&self.0.engine.clock, &request, operation, work).await
+        self.carry_out(&request, operation, work).await
+    }
+
+    async fn carry_out(
+        &self,
+        request: &ActionRequest,
+        operation: &'static str,
+        work: impl Future<Output = Result<Receipt>> + Send + 'static,
+    ) -> Result<Receipt> {
+        self.0.intents.carry_out(&self.0.engine.clock, request, operation, work).await
     }
 }
 
@@ -180,7 +191,10 @@ impl ServiceRestarter for DockerRestarter {
     }
 
     async fn roll_back(&self, request: ActionRequest, to: VersionId) -> Result<Receipt> {
-        self.perform(request, "docker.roll_back", Action::RollBack(to)).await
+        let inner = Arc::clone(&self.0);
+        let asked = request.clone();
+        let work = async move { Box::pin(rollback::roll_back(&inner, &asked, &to)).await };
+        self.carry_out(&request, "docker.roll_back", work).await
     }
 
     async fn settle_roll_back(&self, keep: bool) -> Result<()> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::backlog::Backlog;
 use super::changes::{Change, ChangeQueue, Round};
 use super::judge::{Sample, Tally};
-use super::keeper::Keeper;
 use super::measure::Measured;
 use super::pulse::{Pulse, TOO_LATE};
 use super::service::{Outcome, Service, State, Target};
@@ -90,7 +90,7 @@ pub(super) struct Shared {
     /// The set of services changed.
     pub(super) reloaded: Notify,
     pub(super) running: AtomicBool,
-    pub(super) keeper: Keeper,
+    pub(super) backlog: Backlog,
     /// The wall time, in ms, of the monotonic axis' start.
     offset_ms: AtomicI64,
 }
@@ -100,7 +100,7 @@ impl Shared {
         Self {
             pulse: Pulse::new(&*clock),
             offset_ms: AtomicI64::new(offset_of(&*clock)),
-            keeper: Keeper::default(),
+            backlog: Backlog::default(),
             clock,
             bus,
             services: Mutex::default(),
@@ -247,7 +247,7 @@ impl Shared {
         let verdict = check.observe(&sample, &observation.message, now);
         let interval = check.judge.interval(&target.policy);
         if check.judge.ever_passed() && !passed_before {
-            self.keeper.passed(&service.id, target);
+            self.backlog.passed(&service.id, target);
         }
         state.account(target, verdict, sample.latency, now);
         let mut outcome = state.judge(now);

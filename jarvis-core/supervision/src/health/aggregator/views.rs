@@ -100,7 +100,7 @@ impl Aggregator {
             stalls: vitals.stalls,
             suspends: vitals.suspends,
             dropped_events: shared.events.dropped.load(Ordering::Relaxed),
-            dropped_minutes: shared.keeper.dropped(),
+            dropped_minutes: shared.backlog.dropped(),
         }
     }
 

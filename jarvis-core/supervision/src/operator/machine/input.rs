@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::record::{Globals, Plan, Record, Ticket};
+use super::record::{Globals, HealthReport, Plan, Record, Ticket};
 use crate::lease::{Attempt, Limit};
 use crate::operator::command::{Command, Reply};
 use crate::operator::settings::OperatorSettings;
@@ -11,19 +11,9 @@ use crate::restart::{InstanceEvent, Receipt, Running};
 use base::clock::{Stamp, WallTime};
 use base::events::Event;
 use base::vocabulary::{
-    ActionKind, ActionOutcome, Cause, FencingToken, Gate, HolderId, IntentId, ServiceId,
-    ServiceState,
+    ActionKind, ActionOutcome, FencingToken, Gate, HolderId, IntentId, ServiceId,
 };
 use base::{Error, Result};
-
-/// What the checks of a service say, thresholds applied.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct HealthReport {
-    pub(crate) state: ServiceState,
-    pub(crate) cause: Option<Cause>,
-    pub(crate) ever_passed: bool,
-    pub(crate) flapping: bool,
-}
 
 /// A look at a service.
 #[derive(Debug, Clone)]

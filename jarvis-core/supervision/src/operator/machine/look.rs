@@ -1,8 +1,8 @@
 //! Facts about a service: what its checks say, what its platform says.
 
 use super::Machine;
-use super::input::{Effect, HealthReport, Look};
-use super::record::{Phase, SeenVersion, Service};
+use super::input::{Effect, Look};
+use super::record::{HealthReport, Phase, SeenVersion, Service};
 use crate::restart::{InstanceEvent, RunState, Running};
 use base::clock::Stamp;
 use base::events::Event;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::input::HealthReport;
 use crate::operator::command::asked_by;
 use crate::operator::policy::{RestartPolicy, RollbackPolicy};
 use crate::operator::settings::matches_any;
@@ -13,7 +12,7 @@ use crate::restart::Running;
 use base::clock::{Stamp, WallTime};
 use base::vocabulary::{
     ActionKind, Cause, FencingToken, Gate, Hold, HolderId, IncidentId, InstanceId, IntentId,
-    ServiceId, Trigger, VersionId,
+    ServiceId, ServiceState, Trigger, VersionId,
 };
 
 /// The configuration of a service, as far as decisions need it.
@@ -253,6 +252,15 @@ pub(crate) struct Manual {
     pub(crate) ticket: Ticket,
     pub(crate) action: ActionKind,
     pub(crate) by: String,
+}
+
+/// What the checks of a service say, thresholds applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct HealthReport {
+    pub(crate) state: ServiceState,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) ever_passed: bool,
+    pub(crate) flapping: bool,
 }
 
 /// What is known of a service without being persisted.

@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use std::sync::Arc;
 
 use super::Machine;
-use super::input::{Effect, Fresh, HealthReport, Input, Look, Output, Reserved, Saved};
-use super::record::Plan;
+use super::input::{Effect, Fresh, Input, Look, Output, Reserved, Saved};
+use super::record::{HealthReport, Plan};
 use crate::lease::{MemoryLedger, Reservation, RestartLedger};
 use crate::operator::command::{Action, Command, Reply};
 use crate::operator::policy::RestartPolicy;

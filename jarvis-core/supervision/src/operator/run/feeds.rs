@@ -8,7 +8,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::Shared;
 use crate::health::aggregator::Change;
-use crate::operator::machine::input::{HealthReport, Input};
+use crate::operator::machine::input::Input;
+use crate::operator::machine::record::HealthReport;
 use crate::operator::policy::ManagedService;
 use crate::restart::{InstanceEvent, ServiceRestarter};
 use base::ErrorKind;

@@ -7,16 +7,16 @@ use std::time::Duration;
 use bollard::query_parameters as query;
 
 use super::engine::{Engine, MARGIN};
-use super::hub::stopped_in;
+use super::events::stopped_in;
+use super::interrupted::{interrupted, restore, was_begun};
 use super::life::{Life, Phase};
-use super::rollback;
 use super::target::Target;
 use crate::restart::intents::Intents;
 use crate::restart::{ActionRequest, Exit, Receipt, RunState, Running};
 use base::clock::Monotonic;
 use base::subprocess::Program;
 use base::sync::Mutex;
-use base::vocabulary::{InstanceId, IntentId, VersionId};
+use base::vocabulary::{InstanceId, IntentId};
 use base::{Result, Retry};
 
 /// The engine's own stop timeout, in seconds, where neither we nor the container name one.
@@ -47,12 +47,11 @@ struct Seen {
     auto_remove: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Action {
     Restart,
     Start,
     Stop,
-    RollBack(VersionId),
 }
 
 impl Inner {
@@ -116,7 +115,7 @@ impl Inner {
         if self.engine.ended(&life.instance) {
             return None;
         }
-        if rollback::was_begun(&self.engine, life).await {
+        if was_begun(&self.engine, life).await {
             return None;
         }
         let started = life.started.unwrap_or(0);
@@ -135,7 +134,7 @@ impl Inner {
 
     /// There is no such container: did it go, was it renamed, or did we leave it half replaced?
     async fn absent(&self) -> Result<Running> {
-        if let Some(interrupted) = rollback::interrupted(&self.engine, &self.target).await? {
+        if let Some(interrupted) = interrupted(&self.engine, &self.target).await? {
             let life = Life::of(&interrupted.kept)?;
             let exit = match life.phase {
                 Phase::Exited(exit) => exit,
@@ -176,26 +175,25 @@ impl Inner {
     pub(super) async fn act(&self, action: Action, request: &ActionRequest) -> Result<Receipt> {
         let life = match self.locate().await? {
             Some(life) => life,
-            None => Box::pin(self.put_back(&action)).await?,
+            None => Box::pin(self.put_back(action)).await?,
         };
         let deadline = self.engine.clock.monotonic() + self.stop_timeout(&life).1;
         match action {
             Action::Restart => self.restart(&life, deadline, &request.intent).await,
             Action::Start => self.start(life, deadline).await,
             Action::Stop => self.stop(&life, deadline).await,
-            Action::RollBack(to) => Box::pin(rollback::roll_back(self, &life, request, &to)).await,
         }
     }
 
     /// A rollback of ours broke off between two renames: its container gets its name again.
-    async fn put_back(&self, action: &Action) -> Result<Life> {
-        if matches!(action, Action::RollBack(_) | Action::Stop) {
+    async fn put_back(&self, action: Action) -> Result<Life> {
+        if matches!(action, Action::Stop) {
             return Err(self.target.not_found());
         }
-        let interrupted = rollback::interrupted(&self.engine, &self.target).await?;
-        let interrupted = interrupted.ok_or_else(|| self.target.not_found())?;
+        let left = interrupted(&self.engine, &self.target).await?;
+        let left = left.ok_or_else(|| self.target.not_found())?;
         let deadline = self.engine.clock.monotonic() + MARGIN;
-        Box::pin(rollback::restore(&self.engine, interrupted, deadline)).await?;
+        Box::pin(restore(&self.engine, left, deadline)).await?;
         self.locate().await?.ok_or_else(|| self.target.not_found())
     }
 

@@ -5,14 +5,14 @@
 //! The old one is kept, renamed, until the rollback is settled.
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerUpdateBody, HostConfig, NetworkConnectRequest,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerInspectResponse, NetworkConnectRequest, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters as query;
 
 use super::VERSION;
 use super::container::Inner;
 use super::engine::{Engine, MARGIN};
+use super::interrupted::{policy_of, remove, rename, set_policy, start};
 use super::life::{Life, Phase};
 use super::recreate::{Recipe, recipe};
 use super::target::{KEPT, NEW, Target};
@@ -41,10 +41,10 @@ struct Step<'a> {
 
 pub(super) async fn roll_back(
     inner: &Inner,
-    old: &Life,
     request: &ActionRequest,
     to: &VersionId,
 ) -> Result<Receipt> {
+    let old = &inner.locate().await?.ok_or_else(|| inner.target.not_found())?;
     if let Some(program) = &inner.rollback {
         return by_command(inner, program.clone(), old, request, to).await;
     }
@@ -233,91 +233,8 @@ impl Step<'_> {
     }
 }
 
-async fn rename(engine: &Engine, container: &str, name: &str, deadline: Monotonic) -> Result<()> {
-    let options = query::RenameContainerOptionsBuilder::default().name(name).build();
-    let rename = engine.docker.rename_container(container, options);
-    engine.act("docker.rename", deadline, rename).await
-}
-
-async fn start(engine: &Engine, container: &str, deadline: Monotonic) -> Result<()> {
-    let options = None::<query::StartContainerOptions>;
-    engine.act("docker.start", deadline, engine.docker.start_container(container, options)).await
-}
-
-/// Also when it runs; its volumes stay. What is not there is removed already.
-async fn remove(engine: &Engine, container: &str, deadline: Monotonic) -> Result<()> {
-    let options = query::RemoveContainerOptionsBuilder::default().force(true).v(false).build();
-    let remove = engine.docker.remove_container(container, Some(options));
-    match engine.act("docker.remove", deadline, remove).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
 fn no_policy() -> RestartPolicy {
     RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }
-}
-
-async fn set_policy(
-    engine: &Engine,
-    container: &str,
-    policy: RestartPolicy,
-    deadline: Monotonic,
-) -> Result<()> {
-    let body =
-        ContainerUpdateBody { restart_policy: Some(policy), ..ContainerUpdateBody::default() };
-    let update = engine.docker.update_container(container, body);
-    engine.act("docker.update", deadline, update).await.map(drop)
-}
-
-fn policy_of(inspect: &ContainerInspectResponse) -> Option<RestartPolicy> {
-    inspect
-        .host_config
-        .as_ref()
-        .and_then(|HostConfig { restart_policy, .. }| restart_policy.clone())
-}
-
-/// A container that a rollback renamed, and the name that is free since: JARVIS ended between
-/// the two renames.
-pub(super) struct Interrupted {
-    pub(super) kept: ContainerInspectResponse,
-    name: String,
-}
-
-/// What a rollback of this target left half done, where the target itself is not there.
-pub(super) async fn interrupted(engine: &Engine, target: &Target) -> Result<Option<Interrupted>> {
-    let name = match target {
-        Target::Name(name) => Some(name.clone()),
-        Target::Compose(compose) => {
-            let names = engine.list(&compose.filters(), true).await?.into_iter();
-            let mut names = names.flat_map(|found| found.names.unwrap_or_default());
-            names.find_map(|name| Some(name.trim_start_matches('/').strip_suffix(KEPT)?.to_owned()))
-        }
-    };
-    let Some(name) = name else { return Ok(None) };
-    let kept = engine.find(&format!("{name}{KEPT}")).await?;
-    Ok(kept.map(|kept| Interrupted { kept, name }))
-}
-
-/// Was a rollback of this container begun and never ended? Then we stopped it, in another life.
-pub(super) async fn was_begun(engine: &Engine, life: &Life) -> bool {
-    matches!(engine.find(&format!("{}{NEW}", life.name)).await, Ok(Some(_)))
-}
-
-/// Gives the kept container its name back.
-pub(super) async fn restore(
-    engine: &Engine,
-    Interrupted { kept, name }: Interrupted,
-    deadline: Monotonic,
-) -> Result<()> {
-    let kept = Life::of(&kept)?.id;
-    if let Some(new) = engine.find(&format!("{name}{NEW}")).await? {
-        if let Some(policy) = policy_of(&new) {
-            set_policy(engine, &kept, policy, deadline).await?;
-        }
-        remove(engine, &format!("{name}{NEW}"), deadline).await?;
-    }
-    rename(engine, &kept, &name, deadline).await
 }
 
 /// `keep`: the rollback holds, what was kept is removed. Otherwise what was kept runs again.

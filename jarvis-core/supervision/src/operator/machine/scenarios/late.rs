@@ -1,6 +1,7 @@
 //! What arrives late, and was seen before the life that it is taken for.
 
-use super::super::input::{HealthReport, Input};
+use super::super::input::Input;
+use super::super::record::HealthReport;
 use super::super::world::{World, id, plan, secs};
 use crate::restart::InstanceEvent;
 use base::clock::ClockExt;
