@@ -74,10 +74,6 @@ mod health_aggregator {
     };
 }
 
-mod health_blocking {
-    use jarvis_core::health::blocking::{BlockingPool, BlockingProbe, OnBlockingPool};
-}
-
 mod health_command {
     use jarvis_core::health::command::{CommandConfig, CommandProbe, ExitCodes};
 }

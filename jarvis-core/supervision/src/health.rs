@@ -1,7 +1,6 @@
 //! Is it well? [`HealthProbe`] measures one target once; the aggregator decides over time.
 
 pub mod aggregator;
-pub mod blocking;
 pub mod command;
 pub mod dns;
 #[cfg(feature = "host")]
@@ -31,7 +30,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use blocking::{BlockingPool, BlockingProbe, OnBlockingPool};
 pub use hosted::HostedProbe;
 
 pub use base::net::timing::Phases;

@@ -48,7 +48,6 @@ pub(super) struct Record {
     pub(super) incident: Option<IncidentId>,
     #[serde(with = "units::millis")]
     pub(super) opened: Duration,
-    pub(super) opened_wall: WallTime,
     /// What holds, since when, and in words.
     pub(super) active: BTreeMap<AlertKind, Facet>,
     /// Passed verification, not yet trusted.
@@ -106,7 +105,6 @@ impl Record {
             service,
             incident: None,
             opened: now.t,
-            opened_wall: now.wall,
             active: BTreeMap::new(),
             recovered: false,
             revision: 0,

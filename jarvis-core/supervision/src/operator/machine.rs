@@ -64,7 +64,6 @@ impl Machine {
     /// A machine without services and without the lease. The seed makes identifiers unique and
     /// spreads backoffs.
     pub(crate) fn new(settings: OperatorSettings, seed: u64) -> Self {
-        let kill = settings.killed.then(|| "the configuration says so".to_owned());
         Self {
             settings,
             services: BTreeMap::new(),
@@ -72,7 +71,7 @@ impl Machine {
             globals: Globals::default(),
             saved_globals: None,
             held: None,
-            kill,
+            kill: None,
             shutting_down: false,
             woke: None,
             suspicion: Suspicion::default(),
@@ -137,7 +136,7 @@ impl Machine {
     }
 
     fn kill_switch(&mut self, reason: Option<String>) {
-        if self.settings.killed || self.kill == reason {
+        if self.kill == reason {
             return;
         }
         let event = match &reason {

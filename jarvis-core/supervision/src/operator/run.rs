@@ -149,7 +149,6 @@ impl Operator {
         let fixed = self.0.settings();
         let settings = OperatorSettings {
             commands_only: fixed.commands_only,
-            killed: fixed.killed,
             lease_ttl: fixed.lease_ttl,
             canary_every: fixed.canary_every,
             shutdown_deadline: fixed.shutdown_deadline,

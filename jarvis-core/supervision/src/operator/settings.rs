@@ -171,8 +171,6 @@ pub struct OperatorSettings {
     pub maintenance: Vec<MaintenanceWindow>,
     /// While this file exists, nothing is begun.
     pub kill_switch: Option<PathBuf>,
-    /// The kill switch of the configuration.
-    pub killed: bool,
     /// How long the lease lasts without being renewed; it is renewed three times as often.
     pub lease_ttl: Duration,
     /// How long dependents may come back by themselves after what they depend on did.
@@ -181,7 +179,8 @@ pub struct OperatorSettings {
     pub stagger: Duration,
     /// How often a service that is left alone is looked at.
     pub observe_every: Duration,
-    /// How often our own canary sings; absent: never.
+    /// How often this process checks that it can still connect, spawn and open files; absent:
+    /// never.
     pub canary_every: Option<Duration>,
     /// How long an action in flight may take after the end was asked for.
     pub shutdown_deadline: Duration,
@@ -197,7 +196,6 @@ impl Default for OperatorSettings {
             suspicion: SelfSuspicion::default(),
             maintenance: Vec::new(),
             kill_switch: None,
-            killed: false,
             lease_ttl: secs(15),
             dependency_grace: secs(15),
             stagger: secs(2),

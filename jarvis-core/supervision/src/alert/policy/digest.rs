@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::{Dirty, Message, Policy};
 use crate::alert::record::{Now, listed, title_line};
 use crate::alert::{Alert, AlertStatus};
-use base::clock::WallTime;
 use base::units;
 use base::vocabulary::Severity;
 
@@ -22,7 +21,6 @@ pub(in crate::alert) struct Digest {
     pub(super) sink: String,
     #[serde(with = "units::millis")]
     pub(super) opened: Duration,
-    pub(super) opened_wall: WallTime,
     #[serde(with = "units::millis")]
     pub(super) last_join: Duration,
     pub(super) joined: usize,
@@ -68,7 +66,6 @@ impl Policy {
         let digest = Digest {
             sink: sink.to_owned(),
             opened: now.t,
-            opened_wall: now.wall,
             last_join: now.t,
             joined: subjects.len(),
             escalated: 0,

@@ -161,8 +161,8 @@ pub struct CheckCounters {
     pub panics: u64,
     /// Results thrown away: the machine slept, or an action began, while the probe was under way.
     pub discarded: u64,
-    /// Probes that held their thread for 100 ms or longer in one go: use a
-    /// [`BlockingProbe`](crate::health::BlockingProbe) for such code.
+    /// Probes that held their thread for 100 ms or longer in one go: run such code on a thread of
+    /// its own, as a [`HostedObject`](crate::hosted::HostedObject).
     pub blocked: u64,
 }
 
