@@ -1,4 +1,4 @@
-//! How other processes talk to a running `jarvis up`: JSON lines over a Unix socket.
+//! The control socket of a running `jarvis up`: JSON lines over a Unix socket, client and server.
 //!
 //! The socket is `<state_dir>/jarvis.sock`, mode 0600; only the same user and root are served.
 //!
@@ -7,8 +7,8 @@
 //! 3. The server answers `{"id": 1, "ok": …}` or `{"id": 1, "err": {"kind": …, "code": …, …}}`;
 //!    a stream is any number of `{"id": 1, "item": …}`, then `{"id": 1, "done": true}` or an `err`.
 //!
-//! Requests of one connection are answered one after the other. A stream ends when the client goes
-//! or sends its next line. A request that acts is carried through even when the client goes.
+//! Requests of one connection are answered in order. A stream ends when the client disconnects or
+//! sends its next line. A command is carried out even if the client disconnects.
 
 mod client;
 mod server;
@@ -40,20 +40,20 @@ pub const PROTOCOL: u32 = 1;
 /// The socket's name inside the state directory.
 pub const SOCKET_NAME: &str = "jarvis.sock";
 
-/// Where the socket of this state directory is.
+/// The path of the socket in this state directory.
 #[must_use]
 pub fn socket_path(state_dir: &Path) -> PathBuf {
     state_dir.join(SOCKET_NAME)
 }
 
-/// What a client asks for. On the wire `{"type": "uptime", "services": ["…"]}`.
+/// A request of a client. On the wire `{"type": "uptime", "services": ["…"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[non_exhaustive]
 pub enum Request {
-    /// Every service with its state and where it stands in the loop.
+    /// Every service with its state and its place in the operator's loop.
     Status,
-    /// One round of real probes now.
+    /// Probe now, once.
     Check {
         /// These services; empty means all.
         #[serde(default)]
@@ -64,7 +64,7 @@ pub enum Request {
         /// These services; empty means all.
         #[serde(default)]
         services: Vec<ServiceId>,
-        /// Back from now; absent: the server's usual windows.
+        /// How far back from now; absent: the server's usual windows.
         #[serde(
             default,
             rename = "window_ms",
@@ -73,41 +73,41 @@ pub enum Request {
         )]
         window: Option<Duration>,
     },
-    /// Events: the retained ones, and with `follow` those to come and the messages of the
-    /// application, as a stream.
+    /// The retained events as a stream; with `follow` also new events and the messages of the
+    /// application.
     Events {
-        /// Go on with new events until the client goes.
+        /// Continue with new events until the client disconnects.
         #[serde(default)]
         follow: bool,
-        /// With `follow`: also what the JARVIS of other instances on the bus says.
+        /// With `follow`: also the events of other JARVIS instances on the bus.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         everywhere: bool,
-        /// Only topics that one of these matches; empty means all.
+        /// Only topics that match one of these patterns; empty means all.
         #[serde(default)]
         topics: Vec<TopicPattern>,
-        /// Only of this service; absent: of all, and those about none.
+        /// Only events about this service; absent: all events.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<ServiceId>,
-        /// Retained events from then on; absent: none that are older than the request.
+        /// Retained events since this time; absent: none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<WallTime>,
-        /// At most that many retained events, the newest.
+        /// At most this many retained events, the newest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<usize>,
     },
-    /// Publish a message of the application on the bus of the loop.
+    /// Publish a message of the application on the loop's bus.
     Publish {
         /// Topic and payload.
         #[serde(flatten)]
         message: Message,
     },
-    /// Have the operator do something: `{"type": "command", "command": "restart", "service": "…",
-    /// "by": "ann", "reason": "…"}`. Without the nesting, as earlier versions wrote it
-    /// (`{"type": "restart", "service": "…"}`), it is understood too.
+    /// Send the operator a command: `{"type": "command", "command": "restart", "service": "…",
+    /// "by": "ann", "reason": "…"}`. The form of earlier versions, `{"type": "restart",
+    /// "service": "…"}`, is still read.
     Command(Command),
-    /// Send a test alert and say how its delivery went.
+    /// Send a test alert and report its delivery.
     AlertTest {
-        /// To this sink; absent: to each.
+        /// To this sink; absent: to every sink.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sink: Option<String>,
     },
@@ -117,19 +117,19 @@ pub enum Request {
     Config,
 }
 
-/// Who asks, as the kernel says.
+/// The client's user and process, as the kernel reports them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// The user.
+    /// The user id.
     pub uid: u32,
-    /// The process, where the kernel knows it.
+    /// The process id, if the kernel knows it.
     pub pid: Option<i32>,
 }
 
 impl Peer {
-    /// Who asks, for the record: the name that the client gives, and the user that the kernel
-    /// names. `ann (user 1000)`; without a name `user 1000` or `root`.
+    /// Who asks, for the record: the name that the client gives and the user that the kernel
+    /// reports, as `ann (user 1000)`; without a name, `user 1000` or `root`.
     #[must_use]
     pub fn asks_as(&self, name: &str) -> String {
         let user = match self.uid {
@@ -146,7 +146,7 @@ impl Peer {
 pub enum Reply {
     /// One document.
     Value(Value),
-    /// Documents as they come.
+    /// A stream of documents.
     Stream(Box<dyn ReplyStream>),
 }
 
@@ -154,35 +154,35 @@ impl Reply {
     /// One document.
     ///
     /// # Errors
-    /// `Internal` when the value has no JSON form.
+    /// `Internal` when the value can't be written as JSON.
     pub fn value(value: &impl Serialize) -> Result<Self> {
         serde_json::to_value(value).map(Self::Value).map_err(|error| {
-            base::Error::new(base::ErrorKind::Internal, "an answer has no JSON form")
+            base::Error::new(base::ErrorKind::Internal, "an answer can't be written as JSON")
                 .with_source(error)
         })
     }
 }
 
-/// Documents as they come. Dropped as soon as the client goes.
+/// A stream of documents. Dropped as soon as the client disconnects.
 #[async_trait]
 pub trait ReplyStream: Debug + Send {
-    /// The next document, `None` at the end.
+    /// The next document; `None` at the end.
     ///
     /// # Behavior
     /// - Cancel-safe: a dropped call loses nothing.
-    /// - Nothing is asked for after an error.
+    /// - Not called again after an error.
     async fn next(&mut self) -> Option<Result<Value>>;
 }
 
-/// Answers the requests. Filled in by the handle that owns the loop.
+/// Answers requests. Implemented by the handle that owns the loop.
 #[async_trait]
 pub trait ControlHandler: Debug + Send + Sync + 'static {
     /// Answers one request.
     ///
     /// # Behavior
-    /// - Called from many connections at once.
+    /// - Called from many connections concurrently.
     /// - The error reaches the client with kind, message, operation and context.
-    /// - What needs a runtime that goes on after the call spawns it: at the server's end a call
-    ///   that takes too long is dropped.
+    /// - A call that takes too long while the server shuts down is dropped. Work that has to
+    ///   outlive the call is spawned.
     async fn handle(&self, request: Request, peer: Peer) -> Result<Reply>;
 }

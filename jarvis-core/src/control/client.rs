@@ -1,4 +1,4 @@
-//! The asking side.
+//! The client.
 
 use std::io;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn unreachable(error: io::Error, path: &Path) -> Error {
         ),
         io::ErrorKind::WouldBlock => (
             ErrorKind::RateLimited,
-            "`jarvis up` does not take up new connections; try again in a moment".to_owned(),
+            "`jarvis up` does not accept new connections; try again in a moment".to_owned(),
         ),
         io::ErrorKind::InvalidInput => (
             ErrorKind::InvalidInput,
@@ -55,7 +55,7 @@ impl ControlClient {
     /// Connects and checks the greeting.
     ///
     /// # Errors
-    /// `Unavailable` when nobody listens, `Forbidden` when it runs as another user, `Timeout`, and
+    /// `Unavailable` when nobody listens, `Forbidden` when the server runs as another user, `Timeout`, and
     /// `Unsupported` when the server speaks another version of the protocol.
     pub async fn connect(path: &Path, clock: SharedClock, deadline: Monotonic) -> Result<Self> {
         let stream = clock
@@ -75,17 +75,17 @@ impl ControlClient {
         Ok(Self { reader, lines, writer, clock, hello, next_id: 1 })
     }
 
-    /// Who answers.
+    /// The server's greeting.
     #[must_use]
     pub const fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// Asks for one document.
+    /// Sends a request and waits for its document.
     ///
     /// # Errors
-    /// The server's own error, as it was there; `Timeout` at the deadline (what was asked for may
-    /// still happen); `Unavailable` when the server went away.
+    /// The server's own error, unchanged; `Timeout` at the deadline (the request may still be
+    /// carried out); `Unavailable` when the server disconnects.
     pub async fn request(&mut self, request: Request, deadline: Monotonic) -> Result<Value> {
         let clock = SharedClock::clone(&self.clock);
         clock
@@ -106,10 +106,10 @@ impl ControlClient {
             .ok_or_else(|| late("did not answer"))?
     }
 
-    /// Asks for one document and reads it as a `T`.
+    /// Sends a request and reads its document as a `T`.
     ///
     /// # Errors
-    /// As [`request`](Self::request), and `Corrupt` when the document is no `T`.
+    /// As [`request`](Self::request), and `Corrupt` when the document is not a `T`.
     pub async fn call<T: DeserializeOwned>(
         &mut self,
         request: Request,
@@ -119,11 +119,10 @@ impl ControlClient {
         serde_json::from_value(value).map_err(|error| not_understood().with_source(error))
     }
 
-    /// Asks for a stream. It ends when the answer is dropped.
+    /// Sends a request for a stream. The stream ends when the answer is dropped.
     ///
     /// # Errors
-    /// `Unavailable` when the server went away. What the server says against it comes with the
-    /// first item.
+    /// `Unavailable` when the server disconnects. An error of the server is the first item.
     pub async fn stream(mut self, request: Request) -> Result<ReplyItems> {
         let id = self.ask(request).await?;
         Ok(ReplyItems { client: self, id, ended: false })
@@ -156,7 +155,10 @@ fn hung_up(kind: ErrorKind) -> Error {
 }
 
 fn not_understood() -> Error {
-    Error::new(ErrorKind::Corrupt, "`jarvis up` answered something that this version can't read")
+    Error::new(
+        ErrorKind::Corrupt,
+        "`jarvis up` gave an answer that this version can't read; use the same version for both",
+    )
 }
 
 fn check_hello(line: &[u8]) -> Result<Hello> {
@@ -165,7 +167,8 @@ fn check_hello(line: &[u8]) -> Result<Hello> {
         return Err(error.into());
     }
     let hello: Hello = serde_json::from_slice(line).map_err(|error| {
-        Error::new(ErrorKind::Unsupported, "this socket is not JARVIS's").with_source(error)
+        Error::new(ErrorKind::Unsupported, "this socket does not belong to JARVIS")
+            .with_source(error)
     })?;
     if hello.protocol == PROTOCOL {
         return Ok(hello);

@@ -1,4 +1,4 @@
-//! The answering side.
+//! The server.
 
 use std::fs::{File, OpenOptions};
 use std::future::Future;
@@ -23,17 +23,17 @@ use super::{ControlHandler, Peer, Reply, ReplyStream};
 use base::clock::{ClockExt, SharedClock};
 use base::{Error, ErrorKind, Result};
 
-/// The server's limits. The defaults suit people and their scripts.
+/// The server's limits. The defaults suit interactive use and scripts.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// How many clients at once; one more is refused.
+    /// How many clients may be connected; one more is refused.
     pub max_clients: usize,
-    /// How long a client may be silent between two requests.
+    /// How long a client may wait between two requests.
     pub idle: Duration,
     /// How long a client may take to read one line.
     pub write: Duration,
-    /// How long a request in flight may take once the server is told to end.
+    /// How long a request in flight may take once the server shuts down.
     pub grace: Duration,
 }
 
@@ -56,7 +56,7 @@ pub struct ControlServer {
     inode: u64,
     options: ServerOptions,
     clock: SharedClock,
-    /// Held as long as we listen; the kernel lets go of it whatever happens to us.
+    /// Held while we listen; the kernel releases it when the process ends in any way.
     _lock: File,
 }
 
@@ -86,7 +86,7 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-/// Takes away what an earlier server left, and only that.
+/// Removes the socket of an earlier server, and nothing else.
 async fn remove_stale(path: &Path) -> Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -95,7 +95,7 @@ async fn remove_stale(path: &Path) -> Result<()> {
     if !found.file_type().is_socket() {
         return Err(Error::new(
             ErrorKind::Conflict,
-            "there is a file in the place of the control socket; move it away",
+            "the control socket's path is taken by another kind of file; move it away",
         ));
     }
     match UnixStream::connect(path).await {
@@ -107,7 +107,7 @@ async fn remove_stale(path: &Path) -> Result<()> {
     }
 }
 
-/// Bound under another name first, so that nobody ever sees it with wider permissions.
+/// Binds under another name first, so that the socket never exists with wider permissions.
 fn listen(path: &Path) -> Result<UnixListener> {
     let fresh = with_suffix(path, ".n");
     match std::fs::remove_file(&fresh) {
@@ -124,8 +124,8 @@ impl ControlServer {
     /// Listens at `path`. A socket that an earlier process left is replaced.
     ///
     /// # Errors
-    /// `Conflict` when somebody listens there, or when the path is no socket; the file system's
-    /// own errors.
+    /// `Conflict` when another process listens there or the path is not a socket; errors of the
+    /// file system.
     pub async fn bind(path: &Path, clock: SharedClock, options: ServerOptions) -> Result<Self> {
         let bound = async {
             let lock = lock(path)?;
@@ -149,7 +149,7 @@ impl ControlServer {
         &self.path
     }
 
-    /// Serves until told otherwise; then streams end, and requests in flight get the grace time.
+    /// Serves until `until` completes; then streams end, and requests in flight get the grace time.
     pub async fn serve(
         self,
         handler: Arc<dyn ControlHandler>,
@@ -194,7 +194,7 @@ impl Drop for ControlServer {
     fn drop(&mut self) {
         let ours = std::fs::symlink_metadata(&self.path).is_ok_and(|it| it.ino() == self.inode);
         if ours && let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(%error, "the control socket's file stays behind");
+            tracing::debug!(%error, "the control socket's file could not be removed");
         }
     }
 }
@@ -274,7 +274,7 @@ impl Client {
         Ok(())
     }
 
-    /// The next line, or `None` when the client or the server ends.
+    /// The next line; `None` when the client disconnects or the server shuts down.
     async fn next_line(&mut self) -> Result<Option<Vec<u8>>> {
         let deadline = self.clock.monotonic() + self.options.idle;
         let clock = SharedClock::clone(&self.clock);
@@ -321,8 +321,8 @@ impl Client {
         }
     }
 
-    /// The stream's next item; `None` at its end, when the client said something or went, or when
-    /// the server ends.
+    /// The stream's next item; `None` at its end, when the client sent a line or disconnected, or
+    /// when the server shuts down.
     async fn next_item(
         &mut self,
         stream: &mut dyn ReplyStream,

@@ -1,4 +1,4 @@
-//! The lines themselves, and reading them without trusting the other side.
+//! The lines of the protocol, read within limits: the other side is not trusted.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct WireError {
-    /// The kind; one that this version does not know is read as `internal`.
+    /// The kind; a kind that this version does not know is read as `internal`.
     #[serde(deserialize_with = "known_kind")]
     pub kind: ErrorKind,
     /// The kind's stable code, for those who read the socket without this crate.

@@ -1,5 +1,5 @@
-//! The way of [`get_or_load`](super::Cache::get_or_load): one load for all who ask, before its
-//! time when that spares waiting, beside the callers where a stale answer will do.
+//! [`get_or_load`](super::Cache::get_or_load): one load for all concurrent callers, early refresh
+//! before a value expires, and refresh in the background where a stale answer is accepted.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -18,18 +18,18 @@ use base::clock::ClockExt;
 use base::resilience::random_fraction;
 use base::sync::Mutex;
 
-/// Who waits for another process looks again after 20 to 50 ms.
+/// A caller that waits for another process looks again after 20 to 50 ms.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const LOOK_AGAIN_SPREAD: Duration = Duration::from_millis(30);
 
-/// What a value that was found is good for.
+/// How a value that was found may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     /// It is the answer.
     Answer,
-    /// It is the answer, and a new one should be loaded.
+    /// It is the answer, and a new value should be loaded.
     AnswerAndRefresh,
-    /// It is none.
+    /// It is too old.
     Nothing,
 }
 

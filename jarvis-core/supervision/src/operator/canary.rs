@@ -1,4 +1,4 @@
-//! Our own canary: can this process still connect, spawn and open?
+//! The self-check: can this process still connect, spawn and open files?
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use base::clock::{ClockExt, SharedClock};
 
 /// How long our own loopback may take.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// So many descriptors must be left, in percent.
+/// The share of descriptors that must be free, in percent.
 const HEAD_ROOM: u64 = 5;
 
-/// `Err` says what is wrong with us.
+/// `Err` says what is wrong with this process.
 pub(super) async fn self_check(clock: &SharedClock) -> Result<(), String> {
     descriptors()?;
     let tests = async {
@@ -48,7 +48,7 @@ async fn connect() -> Result<(), String> {
     client.and(served).map(drop).map_err(explain)
 }
 
-/// A program that is missing was looked for by a process that could be made.
+/// A missing program is no failure: the process that looked for it could be started.
 async fn spawn() -> Result<(), String> {
     let child = tokio::process::Command::new("true")
         .env_clear()
