@@ -26,7 +26,7 @@ const ACTION: Duration = Duration::from_secs(300);
 /// How long one gated action without a loop may wait for the lease.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Answers for a command: from the loop that runs, else from what it left behind.
+/// Answers a command: from the running loop, otherwise from the files that the last one left.
 #[derive(Debug)]
 pub struct Attached {
     clock: SharedClock,
@@ -35,14 +35,14 @@ pub struct Attached {
     /// Absent when the configuration is broken; then a loop runs.
     jarvis: Option<Jarvis>,
     trouble: Option<Error>,
-    /// A loop is there, and why it does not answer, or does not let us in. Whom it does not let
-    /// in may not go past it either: neither by its files nor by acting beside it.
-    mute: Option<Error>,
+    /// Why a loop that is there does not answer, or refuses this user. A user that it refuses may
+    /// neither read its files nor act without it.
+    unanswered: Option<Error>,
 }
 
-/// Nobody listens, or hung up: then what the last loop left behind is all there is. Whoever is
-/// there and does not answer us must not be taken for gone.
-fn somebody_is_there(error: &Error) -> bool {
+/// Does the error say that a loop is there? Where nobody listens, or the connection broke, the
+/// files of the last loop answer; a loop that is there and does not answer must not be bypassed.
+fn is_there(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Timeout
@@ -59,10 +59,10 @@ impl Jarvis {
         let (clock, state_dir) = (self.clock(), self.state_dir());
         let jarvis = Some(self.clone());
         let mut attached =
-            Attached { clock, state_dir, live: false, jarvis, trouble: None, mute: None };
+            Attached { clock, state_dir, live: false, jarvis, trouble: None, unanswered: None };
         match attached.connect().await {
             Ok(_) => attached.live = true,
-            Err(error) => attached.mute = Some(error).filter(somebody_is_there),
+            Err(error) => attached.unanswered = Some(error).filter(is_there),
         }
         attached
     }
@@ -84,7 +84,7 @@ impl Attached {
         let Some(state_dir) = Config::state_dir(&source) else { return Err(trouble) };
         let clock = Arc::new(SystemClock::new());
         let mut attached =
-            Self { clock, state_dir, live: true, jarvis: None, trouble: None, mute: None };
+            Self { clock, state_dir, live: true, jarvis: None, trouble: None, unanswered: None };
         if attached.connect().await.is_err() {
             return Err(trouble);
         }
@@ -92,21 +92,21 @@ impl Attached {
         Ok(attached)
     }
 
-    /// Does a loop run?
+    /// Is a loop running?
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.live
     }
 
-    /// Does a loop answer? An error when one runs and does not.
+    /// Does a loop answer? An error when one is there and does not.
     fn is_answered(&self) -> Result<bool> {
-        match &self.mute {
+        match &self.unanswered {
             None => Ok(self.live),
             Some(error) => Err(error.clone().with_operation("attach")),
         }
     }
 
-    /// What is wrong with the configuration, while the loop goes on with an older one.
+    /// What is wrong with the configuration, while the loop continues with an older one.
     #[must_use]
     pub fn trouble(&self) -> Option<&Error> {
         self.trouble.as_ref()
@@ -123,9 +123,9 @@ impl Attached {
         client.call(request, deadline).await
     }
 
-    /// What answers without a loop.
+    /// The handle that answers without a loop.
     fn handle(&self) -> Result<&Jarvis> {
-        self.jarvis.as_ref().ok_or_else(nothing_runs)
+        self.jarvis.as_ref().ok_or_else(no_loop)
     }
 
     /// What the services are.
@@ -179,13 +179,13 @@ impl Attached {
 
     #[cfg(not(feature = "sqlite"))]
     async fn uptime_from_file(&self, _: &[ServiceId], _: Duration) -> Result<UptimeAnswer> {
-        Err(nothing_kept())
+        Err(no_history())
     }
 
-    /// Reading must not make an empty file where none was.
+    /// Reading must not create an empty file.
     #[cfg(feature = "sqlite")]
     fn file_there(&self, name: &str) -> Result<()> {
-        if self.state_dir.join(name).exists() { Ok(()) } else { Err(nothing_kept()) }
+        if self.state_dir.join(name).exists() { Ok(()) } else { Err(no_history()) }
     }
 
     /// What happened, oldest first; with `follow` also what happens, messages of the application
@@ -236,7 +236,7 @@ impl Attached {
         Ok((*sent).clone())
     }
 
-    /// Carries a command out, and with `wait` stays until it is verified or has failed.
+    /// Carries out a command; with `wait`, returns when it is verified or has failed.
     ///
     /// # Errors
     /// - `Forbidden`: a gate is closed; the message is its reason. `NotFound`: no such service.
@@ -246,7 +246,7 @@ impl Attached {
     ///   takes over five minutes.
     pub async fn act(&self, command: Command, wait: bool) -> Result<ActionAnswer> {
         if !self.is_answered()? {
-            return self.act_alone(command).await;
+            return self.act_without_loop(command).await;
         }
         let stops = matches!(command.action, Action::Stop { .. });
         let query = EventsQuery {
@@ -291,9 +291,9 @@ impl Attached {
     }
 
     /// One gated action under the lease, with an operator that acts on nothing else.
-    async fn act_alone(&self, command: Command) -> Result<ActionAnswer> {
+    async fn act_without_loop(&self, command: Command) -> Result<ActionAnswer> {
         let jarvis = self.handle()?;
-        let service = command.service().ok_or_else(nothing_runs)?;
+        let service = command.service().ok_or_else(no_loop)?;
         jarvis.known_here(service)?;
         let stops = matches!(command.action, Action::Stop { .. });
         let config = jarvis.config();
@@ -391,11 +391,11 @@ impl Attached {
     }
 }
 
-fn nothing_runs() -> Error {
+fn no_loop() -> Error {
     Error::new(ErrorKind::Unavailable, "nothing is running here; start `jarvis up`")
 }
 
-fn nothing_kept() -> Error {
+fn no_history() -> Error {
     Error::new(ErrorKind::NotFound, "nothing is kept here yet; start `jarvis up`")
 }
 

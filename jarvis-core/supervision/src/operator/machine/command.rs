@@ -121,7 +121,7 @@ impl Machine {
         self.leading()?;
         if let Some(service) = self.services.get_mut(&id) {
             service.record.breaker = None;
-            service.record.told.clear();
+            service.record.announced.clear();
             service.live.retry = None;
             service.live.hold = None;
             if matches!(service.record.phase, super::record::Phase::BackingOff { .. }) {

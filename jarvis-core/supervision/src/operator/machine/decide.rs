@@ -63,7 +63,7 @@ impl Machine {
         if let Some(version) = &mut service.record.version {
             version.healthy_since = None;
         }
-        service.record.told.clear();
+        service.record.announced.clear();
         service.record.incident = Some(Incident {
             id: incident.clone(),
             opened: now.clone(),
@@ -103,7 +103,7 @@ impl Machine {
     /// Ends an incident because there is nothing wrong any more.
     pub(super) fn close_incident(&mut self, id: &ServiceId, now: &Stamp) {
         let Some(service) = self.services.get_mut(id) else { return };
-        service.record.told.clear();
+        service.record.announced.clear();
         service.record.breaker = None;
         service.live.hold = None;
         if !service.record.phase.in_flight() {
@@ -176,7 +176,7 @@ impl Machine {
         if service.record.incident.is_some() {
             self.recovered(id, None, now);
         } else {
-            service.record.told.clear();
+            service.record.announced.clear();
             self.remember_version(id, now);
         }
     }
@@ -217,7 +217,7 @@ impl Machine {
         // no news.
         let silent =
             matches!(hold.gate, Gate::Cooldown | Gate::Backoff) || !service.plan.actionable;
-        if !silent && service.record.told.insert(hold.gate) {
+        if !silent && service.record.announced.insert(hold.gate) {
             let (service, action, hold) = (id.clone(), action.clone(), hold.clone());
             self.events.push(Event::ActionHeld { service, action, hold });
         }
@@ -248,7 +248,7 @@ impl Machine {
         let Some(service) = self.services.get_mut(id) else { return };
         let reason = format!("dry-run: it would {} now", wanted.action);
         service.live.hold = Some(Hold { gate: Gate::Mode, reason, until: None });
-        if service.record.told.insert(Gate::Mode) {
+        if service.record.announced.insert(Gate::Mode) {
             let Wanted { action, trigger } = wanted;
             self.events.push(Event::ActionSimulated { service: id.clone(), action, trigger });
         }

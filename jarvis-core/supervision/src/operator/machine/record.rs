@@ -49,8 +49,9 @@ pub(crate) struct Record {
     pub(crate) breaker: Option<OpenBreaker>,
     /// Stopped on purpose, and how we know.
     pub(crate) stopped: Option<String>,
-    /// Gates that were told since the service was last well.
-    pub(crate) told: BTreeSet<Gate>,
+    /// Gates whose hold was announced since the service was last well.
+    #[serde(rename = "told")]
+    pub(crate) announced: BTreeSet<Gate>,
     pub(crate) ever_passed: bool,
     pub(crate) fingerprint: Option<String>,
     pub(crate) target: Option<String>,
