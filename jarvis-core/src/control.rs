@@ -30,8 +30,9 @@ use crate::units;
 use base::Result;
 use base::clock::WallTime;
 use base::events::{Message, TopicPattern};
-use base::operator::Command;
+use base::units;
 use base::vocabulary::ServiceId;
+use supervision::operator::Command;
 
 /// The version of the protocol. It grows when an old client would misunderstand a new server; new
 /// requests and new fields don't change it.

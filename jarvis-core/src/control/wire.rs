@@ -244,8 +244,8 @@ impl LineBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::{Action, Command};
-    use crate::vocabulary::ServiceId;
+    use base::vocabulary::ServiceId;
+    use supervision::operator::{Action, Command};
 
     #[test]
     fn an_error_arrives_as_it_was() {

@@ -280,7 +280,7 @@ async fn a_loop_that_does_not_answer_is_not_taken_for_gone() {
     let gone = jarvis.attach().await;
     assert_eq!(gone.status().await.unwrap().source, AnswerSource::Nothing);
 
-    let socket = supervision::control::socket_path(&state);
+    let socket = crate::control::socket_path(&state);
     let _silent = std::os::unix::net::UnixListener::bind(socket).unwrap();
     let asking = tokio::spawn(async move { jarvis.attach().await });
     time_passes(&clock, || asking.is_finished()).await;

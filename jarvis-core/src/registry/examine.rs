@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 
 use super::Wiring;
 use crate::config::{Config, Problem, Report, Section, Weight};
+use crate::control::socket_path;
 use base::clock::{ClockExt, SharedClock};
-use supervision::control::socket_path;
 use supervision::restart::{RunState, ServiceRestarter};
 
 /// How long a platform may take to say what runs, and a target to accept a connection.

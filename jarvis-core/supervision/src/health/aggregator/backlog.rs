@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::service::Target;
 use crate::health::uptime::{ClosedMinute, History, PassedCheck};
-use crate::sync::Mutex;
-use crate::vocabulary::ServiceId;
+use base::sync::Mutex;
+use base::vocabulary::ServiceId;
 
 /// How many minutes may wait.
 const WAITING: usize = 100_000;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::service::{Service, Target};
 use super::shared::Shared;
+use crate::health::uptime::{ClosedMinute, History};
 use base::clock::ClockExt;
 use base::events::Event;
-use base::{Error, Result};
-use crate::health::uptime::{ClosedMinute, History};
 use base::vocabulary::Severity;
+use base::{Error, Result};
 
 /// How long until the history is tried again after it failed.
 const AGAIN: Duration = Duration::from_secs(5);

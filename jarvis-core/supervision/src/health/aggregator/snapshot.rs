@@ -162,7 +162,7 @@ pub struct CheckCounters {
     /// Results thrown away: the machine slept, or an action began, while the probe was under way.
     pub discarded: u64,
     /// Probes that held their thread for 100 ms or longer in one go: run such code on a thread of
-    /// its own, as a [`HostedObject`](crate::hosted::HostedObject).
+    /// its own, as a [`HostedObject`](base::hosted::HostedObject).
     pub blocked: u64,
 }
 

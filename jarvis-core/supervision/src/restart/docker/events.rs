@@ -17,10 +17,10 @@ use tokio::sync::broadcast;
 use super::engine::Engine;
 use super::hub::{ContainerEvent, Note, REMEMBERED, What};
 use super::life::{engine_time, exit, nanos};
-use crate::clock::ClockExt;
-use crate::resilience::{Backoff, BackoffPolicy};
-use crate::vocabulary::Verdict;
-use crate::{Error, ErrorKind, Result};
+use base::clock::ClockExt;
+use base::resilience::{Backoff, BackoffPolicy};
+use base::vocabulary::Verdict;
+use base::{Error, ErrorKind, Result};
 
 /// What the engine is asked to tell; the rest (each health check's exec!) stays with it.
 const EVENTS: [&str; 10] = [

@@ -7,8 +7,8 @@ use bollard::query_parameters as query;
 use super::engine::Engine;
 use super::life::Life;
 use super::target::{KEPT, NEW, Target};
-use crate::clock::Monotonic;
-use crate::{ErrorKind, Result};
+use base::clock::Monotonic;
+use base::{ErrorKind, Result};
 
 pub(super) async fn rename(
     engine: &Engine,
