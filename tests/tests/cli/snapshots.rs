@@ -11,7 +11,7 @@ fn settled(text: &str) -> String {
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[time]"),
         (r"127\.0\.0\.1:\d+", "[address]"),
         (r"pid \d+( started \d+ boot [0-9a-f-]+| [0-9a-f]{8})?", "[process]"),
-        (r"requested by (\S+ \()?(root|user \d+)\)?", "requested by [user]"),
+        (r"requested by (\S+ \((root|user \d+)\)|root|user \d+)", "requested by [user]"),
         (r"\b\d+m\d+s\b", "[span]"),
         (r"\b\d+(\.\d+)? ?(µs|ms|min|s|%)( \d+ s)?", "[span]"),
         (r"[▁▄█·]+", "[results]"),
