@@ -26,7 +26,6 @@ pub use client::{ControlClient, ReplyItems};
 pub use server::{ControlServer, ServerOptions};
 pub use wire::{Hello, MAX_REPLY, MAX_REQUEST, WireError};
 
-use crate::units;
 use base::Result;
 use base::clock::WallTime;
 use base::events::{Message, TopicPattern};

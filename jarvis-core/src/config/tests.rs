@@ -186,7 +186,7 @@ fn a_setting_overrides_the_environment_and_is_named_by_what_set_it() {
         .with_variable("JARVIS_JARVIS__MODE", "observe")
         .with_setting("jarvis.mode", "dry-run", "--dry-run");
     let config = Config::load(&source).unwrap();
-    assert_eq!(config.jarvis.mode, crate::vocabulary::Mode::DryRun);
+    assert_eq!(config.jarvis.mode, base::vocabulary::Mode::DryRun);
     let shown = config.show().into_iter().find(|shown| shown.key == "jarvis.mode").unwrap();
     assert_eq!(shown.origin, "--dry-run");
     let wrong = source.clone().with_setting("limits.max_restarts", "many", "--limit");
