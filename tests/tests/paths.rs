@@ -264,8 +264,8 @@ mod testkit_ledger {
 
 mod testkit_redis {
     use jarvis_core::testkit::redis::{
-        Listener, Repeat, Told, add_by_script, call, clock_and_version, pipeline, remove_all,
-        subscribe,
+        Listener, ListenerEvent, Repeat, add_by_script, call, clock_and_version, pipeline,
+        remove_all, subscribe,
     };
 }
 
