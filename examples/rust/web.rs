@@ -1,4 +1,4 @@
-//! A web service that keeps sessions and caches what is slow, with axum.
+//! A web service with axum that keeps sessions, caches what is slow, and says how it does.
 //!
 //! ```console
 //! $ cargo run -p jarvis-examples --bin web
@@ -6,6 +6,8 @@
 //! $ curl -b jar http://127.0.0.1:3100/mix
 //! $ jarvis session list --user ada
 //! $ curl -b jar -X POST http://127.0.0.1:3100/logout
+//! $ curl http://127.0.0.1:3100/health
+//! $ curl http://127.0.0.1:3100/metrics
 //! ```
 //!
 //! Sessions are in `jarvis.db` in the state directory and the cache is in memory, until the
@@ -15,26 +17,57 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jarvis_core::cache::{Cache, CacheExt, LoadOptions, SetOptions};
+use jarvis_core::clock::{ClockExt, SharedClock};
 use jarvis_core::config::Source;
 use jarvis_core::session::{
     NewSession, Session, SessionData, SessionId, SessionStore, UPDATE_DEADLINE,
 };
 use jarvis_core::vocabulary::UserId;
+use jarvis_core::web::{
+    CookieRules, OPEN_METRICS, RequestMeter, SessionCookie, WebAnswer, error_answer,
+};
 use jarvis_core::{Error, ErrorKind, Jarvis};
 use serde::{Deserialize, Serialize};
 
-const COOKIE: &str = "jarvis_sid";
+/// How far apart the events about the requests are.
+const EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct App {
+    jarvis: Jarvis,
+    clock: SharedClock,
     sessions: Arc<dyn SessionStore>,
     cache: Arc<dyn Cache>,
+    cookie: Arc<SessionCookie>,
+    requests: Arc<RequestMeter>,
+}
+
+impl App {
+    async fn open(jarvis: &Jarvis) -> jarvis_core::Result<Self> {
+        let clock = jarvis.clock();
+        Ok(Self {
+            jarvis: jarvis.clone(),
+            sessions: jarvis.sessions().await?,
+            cache: jarvis.cache().await?,
+            cookie: Arc::new(SessionCookie::new(CookieRules::new())?),
+            requests: Arc::new(RequestMeter::of_service("mixer", clock.wall())?),
+            clock,
+        })
+    }
+
+    /// The id in the visitor's cookie. What is not an id counts as none.
+    fn visitor(&self, headers: &HeaderMap) -> Option<SessionId> {
+        let mut cookies = headers.get_all(header::COOKIE).iter();
+        let id = cookies.find_map(|header| self.cookie.read(header.as_bytes()))?;
+        SessionId::new(id).ok()
+    }
 }
 
 /// What a session holds.
@@ -51,7 +84,25 @@ struct Mix {
     bpm: u32,
 }
 
-/// An error as its status. Its message may name servers: that is for the log.
+/// An answer of the core, as axum writes it.
+struct Answer(WebAnswer);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let WebAnswer { status, headers, body, .. } = self.0;
+        let mut response = Response::new(body.into());
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in headers {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}
+
+/// An error as its HTTP answer. It fails closed: without the store nobody is logged in.
 struct Failure(Error);
 
 impl From<Error> for Failure {
@@ -62,14 +113,12 @@ impl From<Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match self.0.kind() {
-            ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
-            ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
-            // Fail closed: without the store nobody is logged in, and nobody is told otherwise.
-            ErrorKind::Unavailable | ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, self.0.code()).into_response()
+        let answer = error_answer(self.0.kind(), self.0.retry_after());
+        if answer.status >= 500 {
+            // The message may name servers: it is not for the visitor.
+            eprintln!("{}", self.0);
+        }
+        Answer(answer).into_response()
     }
 }
 
@@ -78,20 +127,44 @@ fn router(app: App) -> Router {
         .route("/login", post(login))
         .route("/mix", get(mix))
         .route("/logout", post(logout))
+        .route("/health", get(health))
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .layer(from_fn_with_state(app.clone(), measured))
         .with_state(app)
 }
 
-/// The id in the visitor's cookie. What is no id is as good as none.
-fn cookie(headers: &HeaderMap) -> Option<SessionId> {
-    let cookies = headers.get(header::COOKIE)?.to_str().ok()?;
-    let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
-    SessionId::new(pairs.find(|(name, _)| *name == COOKIE)?.1).ok()
+/// Counts and times every request.
+async fn measured(State(app): State<App>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let began = app.clock.monotonic();
+    app.requests.begin();
+    let response = next.run(request).await;
+    let took = app.clock.monotonic().saturating_since(began);
+    let route = route.as_ref().map(MatchedPath::as_str);
+    if app.requests.end(method.as_str(), route, response.status().as_u16(), took) {
+        tokio::spawn(async move {
+            app.clock.sleep(EVERY).await;
+            if let Err(error) = app.jarvis.publish_requests(&app.requests).await {
+                eprintln!("{error}");
+            }
+        });
+    }
+    response
 }
 
-fn set_cookie(id: &str, max_age: Duration) -> [(header::HeaderName, String); 1] {
-    let cookie =
-        format!("{COOKIE}={id}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}", max_age.as_secs());
-    [(header::SET_COOKIE, cookie)]
+async fn health(State(app): State<App>) -> Result<Answer, Failure> {
+    Ok(Answer(app.jarvis.health_answer(&[], Duration::from_secs(1)).await?))
+}
+
+async fn healthz(State(app): State<App>) -> Answer {
+    Answer(app.jarvis.liveness_answer())
+}
+
+async fn metrics(State(app): State<App>) -> Result<Answer, Failure> {
+    let others = app.jarvis.metrics().await?;
+    Ok(Answer(WebAnswer::new(200, OPEN_METRICS, app.requests.metrics(Some(&others)))))
 }
 
 fn nobody() -> Error {
@@ -105,7 +178,7 @@ async fn login(
     user: String,
 ) -> Result<impl IntoResponse, Failure> {
     let user = UserId::new(user.trim())?;
-    let moved = match cookie(&headers) {
+    let moved = match app.visitor(&headers) {
         Some(id) => app.sessions.regenerate(&id, Some(user.clone())).await?,
         None => None,
     };
@@ -113,12 +186,13 @@ async fn login(
         Some(session) => session,
         None => app.sessions.create(NewSession::new().with_user(user)).await?,
     };
-    Ok((set_cookie(session.id.expose(), session.ttl), StatusCode::NO_CONTENT))
+    let cookie = app.cookie.write(session.id.expose(), session.ttl, false);
+    Ok(([(header::SET_COOKIE, cookie)], StatusCode::NO_CONTENT))
 }
 
 /// Counts in the session, and makes what is asked for once for all who ask.
 async fn mix(State(app): State<App>, headers: HeaderMap) -> Result<impl IntoResponse, Failure> {
-    let id = cookie(&headers).ok_or_else(nobody)?;
+    let id = app.visitor(&headers).ok_or_else(nobody)?;
     let mut count = |session: &mut Session| {
         let mut visit: Visit = session.data.get()?;
         visit.mixes += 1;
@@ -140,19 +214,20 @@ async fn render(user: String) -> jarvis_core::Result<Mix> {
 }
 
 async fn logout(State(app): State<App>, headers: HeaderMap) -> Result<impl IntoResponse, Failure> {
-    if let Some(id) = cookie(&headers) {
+    if let Some(id) = app.visitor(&headers) {
         app.sessions.delete(&id.into()).await?;
     }
-    Ok((set_cookie("", Duration::ZERO), StatusCode::NO_CONTENT))
+    Ok(([(header::SET_COOKIE, app.cookie.clear(false))], StatusCode::NO_CONTENT))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let jarvis = Jarvis::open(Source::from_environment())?;
-    let app = App { sessions: jarvis.sessions().await?, cache: jarvis.cache().await? };
+    let app = App::open(&jarvis).await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3100").await?;
     let stop = async { drop(tokio::signal::ctrl_c().await) };
-    axum::serve(listener, router(app)).with_graceful_shutdown(stop).await?;
+    axum::serve(listener, router(app.clone())).with_graceful_shutdown(stop).await?;
+    jarvis.publish_requests(&app.requests).await?;
     jarvis.close().await?;
     Ok(())
 }
@@ -184,10 +259,7 @@ mod tests {
     async fn a_login_opens_and_a_logout_closes_for_good() {
         let text = "[store]\nsession = \"memory:\"\n";
         let jarvis = Jarvis::open(Source::empty().with_text(text)).unwrap();
-        let app = App {
-            sessions: jarvis.sessions().await.unwrap(),
-            cache: jarvis.cache().await.unwrap(),
-        };
+        let app = App::open(&jarvis).await.unwrap();
         let router = router(app.clone());
         let stranger = ask(&router, "GET", "/mix", "", "").await;
         assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
@@ -210,6 +282,13 @@ mod tests {
             StatusCode::UNAUTHORIZED
         );
         let refused = ask(&router, "POST", "/login", "", "\u{7}").await;
-        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+
+        let health = ask(&router, "GET", "/health", "", "").await;
+        assert_eq!(health.status(), StatusCode::OK);
+        let routes = app.requests.snapshot().routes;
+        let login = routes.iter().find(|one| one.route == "/login").unwrap();
+        assert_eq!((login.method, login.count, login.errors), ("POST", 3, 0));
+        assert_eq!(login.statuses[&422], 1);
     }
 }

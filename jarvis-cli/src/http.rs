@@ -1,4 +1,5 @@
-//! `/healthz`, `/status` and `/metrics` for other machines and for Prometheus.
+//! `/health`, `/healthz`, `/status` and `/metrics` for load balancers, other machines and
+//! Prometheus: an adapter of [`jarvis_core::web`].
 
 mod written;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,12 +20,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use jarvis_core::clock::{ClockExt, SharedClock};
 use jarvis_core::jarvis::Jarvis;
 use jarvis_core::metrics::Scrape;
-use jarvis_core::{Error, ErrorKind, Result};
+use jarvis_core::web::{OPEN_METRICS, WebAnswer, error_answer};
+use jarvis_core::{Error, Result};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use written::Written;
+
+/// The content type of what is for people.
+const TEXT: &str = "text/plain; charset=utf-8";
 
 type Answer = Response<Either<Full<Bytes>, Written>>;
 
@@ -41,27 +46,32 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Before the next attempt when a connection can't be taken (no descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is served; each is asked at each request.
+/// How long a round of probes holds, where `/health` has to probe.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// What is served. Each is asked at each request.
 pub(crate) trait Pages: Send + Sync + 'static {
-    /// Is the loop alive? And the JSON that says why.
-    fn healthz(&self) -> (bool, String);
-    /// Everything that is known, as JSON.
-    fn status(&self) -> impl Future<Output = Result<String>> + Send;
+    /// The state of each service, for a load balancer.
+    fn health(&self) -> impl Future<Output = Result<WebAnswer>> + Send;
+    /// Whether the loop is alive, and why not.
+    fn healthz(&self) -> WebAnswer;
+    /// Everything that is known.
+    fn status(&self) -> impl Future<Output = WebAnswer> + Send;
     /// The numbers of the Prometheus text.
     fn scrape(&self) -> impl Future<Output = Scrape> + Send;
 }
 
 impl Pages for Jarvis {
-    fn healthz(&self) -> (bool, String) {
-        let health = Self::healthz(self);
-        let body = serde_json::to_string(&health).unwrap_or_default();
-        (health.alive, body)
+    async fn health(&self) -> Result<WebAnswer> {
+        self.health_answer(&[], MAX_AGE).await
     }
 
-    async fn status(&self) -> Result<String> {
-        serde_json::to_string(&Self::status(self).await).map_err(|error| {
-            Error::new(ErrorKind::Internal, "the status has no JSON form").with_source(error)
-        })
+    fn healthz(&self) -> WebAnswer {
+        Self::healthz(self).answer()
+    }
+
+    async fn status(&self) -> WebAnswer {
+        WebAnswer::json(200, &Self::status(self).await)
     }
 
     async fn scrape(&self) -> Scrape {
@@ -124,48 +134,46 @@ impl Server {
 }
 
 async fn answer<P: Pages>(pages: &P, request: &Request<Incoming>) -> Answer {
-    const JSON: &str = "application/json";
-    const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response =
-            page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is served\n".into());
+        let mut response = page(WebAnswer::new(405, TEXT, "only GET is served\n"));
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match request.uri().path() {
-        "/healthz" => {
-            let (alive, body) = pages.healthz();
-            page(if alive { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, JSON, body)
-        }
-        "/status" => page_or_error(pages.status().await, JSON),
+        "/health" => page(pages.health().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "/health could not be answered");
+            error_answer(error.kind(), error.retry_after())
+        })),
+        "/healthz" => page(pages.healthz()),
+        "/status" => page(pages.status().await),
         "/metrics" => {
             let scrape = pages.scrape().await;
             let body = Either::Right(Written::by(move |to| scrape.write_to(to)));
-            respond(StatusCode::OK, METRICS, body)
+            let head = WebAnswer::new(200, OPEN_METRICS, "");
+            respond(&head, body)
         }
-        _ => page(
-            StatusCode::NOT_FOUND,
-            "text/plain",
-            "there are /healthz, /status and /metrics\n".into(),
-        ),
+        _ => page(WebAnswer::new(
+            404,
+            TEXT,
+            "not found; there are /health, /healthz, /status and /metrics\n",
+        )),
     }
 }
 
-fn page_or_error(body: Result<String>, kind: &'static str) -> Answer {
-    match body {
-        Ok(body) => page(StatusCode::OK, kind, body),
-        Err(error) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{error}\n")),
-    }
+fn page(mut answer: WebAnswer) -> Answer {
+    let body = Full::new(Bytes::from(std::mem::take(&mut answer.body)));
+    respond(&answer, Either::Left(body))
 }
 
-fn page(status: StatusCode, kind: &'static str, body: String) -> Answer {
-    respond(status, kind, Either::Left(Full::new(Bytes::from(body))))
-}
-
-fn respond(status: StatusCode, kind: &'static str, body: Either<Full<Bytes>, Written>) -> Answer {
+fn respond(answer: &WebAnswer, body: Either<Full<Bytes>, Written>) -> Answer {
     let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Both come from the core, which knows only valid ones.
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in &answer.headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(*name, value);
+        }
+    }
     response
 }

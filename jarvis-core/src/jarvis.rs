@@ -19,9 +19,12 @@ mod reload;
 mod stores;
 mod stream;
 mod supervise;
+mod watching;
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OnceCell, watch};
@@ -35,6 +38,7 @@ pub use builder::JarvisBuilder;
 #[cfg(feature = "redis")]
 pub use cache_server::CacheServer;
 pub use stream::{EventStream, EventsQuery};
+pub use watching::{HealthWatch, StateChange};
 
 use crate::config::{Config, Source};
 use crate::layers::CountedSessions;
@@ -79,6 +83,9 @@ struct Inner {
     /// Counts the configurations that were put in force.
     reloads: watch::Sender<u64>,
     health: Aggregator,
+    /// Was it told to supervise, and not to end?
+    supervises: AtomicBool,
+    rounds: web::SharedRounds,
     operator: OnceCell<Operator>,
     alerts: OnceCell<Alerter>,
     sessions: OnceCell<Arc<CountedSessions>>,
@@ -147,6 +154,13 @@ impl Jarvis {
     #[must_use]
     pub fn health(&self) -> Aggregator {
         self.inner.health.clone()
+    }
+
+    /// Was this handle told to [run](Self::run), and not to end? It is also true where the loop
+    /// could not begin.
+    #[must_use]
+    pub fn supervises(&self) -> bool {
+        self.inner.supervises.load(Ordering::Acquire)
     }
 
     /// The operator. Opens `operator.db`, takes no lease.

@@ -9,6 +9,7 @@ pub mod layers;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod registry;
+pub mod web;
 
 #[cfg(feature = "testkit")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testkit")))]

@@ -24,13 +24,14 @@ mod stores;
 mod tests;
 mod wiring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use examine::examine;
 pub use observed::RestarterProbe;
+pub use stores::StoreLocalities;
 #[cfg(feature = "redis")]
 pub(crate) use stores::is_redis;
 pub use wiring::Wiring;
@@ -93,6 +94,8 @@ pub struct Registry {
     buses: BTreeMap<String, ByUrlAnd<BusPolicy, Arc<dyn EventBus>>>,
     sessions: BTreeMap<String, ByUrlAnd<SessionPolicy, Arc<dyn SessionStore>>>,
     caches: BTreeMap<String, ByUrlAnd<CachePolicy, Arc<dyn Cache>>>,
+    /// Schemes of stores that are in the memory of this process.
+    in_memory: BTreeSet<String>,
     #[cfg(feature = "redis")]
     redis: redis::RedisHandles,
 }
@@ -199,6 +202,14 @@ impl Registry {
             + 'static,
     {
         self.caches.insert(scheme.into(), Arc::new(factory));
+        self
+    }
+
+    /// Declares that buses, session stores and caches of `scheme:…` are
+    /// [in memory](crate::vocabulary::Locality::InMemory), so that their callers know before one
+    /// is opened. Their own `locality` must say the same.
+    pub fn in_memory(&mut self, scheme: impl Into<String>) -> &mut Self {
+        self.in_memory.insert(scheme.into());
         self
     }
 

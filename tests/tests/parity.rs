@@ -9,10 +9,14 @@ mod calls;
 mod expect;
 #[path = "parity/kinds.rs"]
 mod kinds;
+#[path = "parity/operator.rs"]
+mod operator;
 #[path = "parity/play.rs"]
 mod play;
 #[path = "parity/values.rs"]
 mod values;
+#[path = "parity/web.rs"]
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,6 +52,9 @@ struct Case {
     name: String,
     #[serde(default)]
     config: Option<Value>,
+    /// Does the handle supervise while it is played?
+    #[serde(default)]
+    run: bool,
     steps: Vec<Step>,
 }
 
@@ -58,6 +65,9 @@ struct Step {
     open: Option<Value>,
     set: Option<String>,
     next: Option<String>,
+    collect: Option<String>,
+    /// How often the call is made; once unless it says so.
+    times: Option<usize>,
     args: Vec<Value>,
     options: serde_json::Map<String, Value>,
     data: Option<Value>,

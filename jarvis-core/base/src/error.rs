@@ -110,6 +110,30 @@ impl ErrorKind {
             Self::Internal => "ERR_JARVIS_INTERNAL",
         }
     }
+
+    /// The HTTP status of the kind, the same for every server that answers with these errors.
+    ///
+    /// A spent budget is 402 and not 429: clients repeat a 429. Input that can't be parsed at all
+    /// is 400, which the server says itself before anything here is called. 499 is nginx's status
+    /// for a client that went away.
+    #[must_use]
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::Unauthorized => 401,
+            Self::BudgetExceeded => 402,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::InvalidInput => 422,
+            Self::RateLimited => 429,
+            Self::Cancelled => 499,
+            Self::ConfigInvalid | Self::Corrupt | Self::Internal => 500,
+            Self::Unsupported => 501,
+            Self::Exhausted | Self::Unavailable => 503,
+            Self::Timeout => 504,
+        }
+    }
 }
 
 impl fmt::Display for ErrorKind {
@@ -246,6 +270,12 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.0.kind.code()
+    }
+
+    /// The HTTP status of the kind: [`ErrorKind::http_status`].
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        self.0.kind.http_status()
     }
 
     /// May the call be repeated?

@@ -61,6 +61,7 @@ pub use redis::RedisBus;
 pub use topic::{MAX_TOPIC, Topic, TopicName, TopicPattern};
 
 use crate::Result;
+use crate::vocabulary::Locality;
 
 /// What waits to be carried to the other instances on a shared bus: JARVIS's own events, which don't
 /// wait for the server themselves.
@@ -103,6 +104,14 @@ pub trait EventBus: Debug + Send + Sync + 'static {
     /// - Stays the same; of two instances on a shared bus each has its own.
     /// - Is in every envelope that is published through it.
     fn instance(&self) -> &str;
+
+    /// How far away the bus is.
+    ///
+    /// # Behavior
+    /// - Stays the same.
+    /// - With [`Locality::InMemory`] every call is complete on its first poll, and needs no
+    ///   runtime; only [`Subscription::next`] waits for an event.
+    fn locality(&self) -> Locality;
 
     /// Publishes an event and gives back its envelope.
     ///

@@ -3,6 +3,7 @@
 mod action;
 mod health;
 mod ids;
+mod locality;
 
 pub use action::{ActionKind, ActionOutcome, Gate, Hold, Lifecycle, Mode, Trigger};
 pub use health::{Cause, FailureKind, Platform, ServiceState, Severity, Verdict};
@@ -10,3 +11,4 @@ pub use ids::{
     CheckName, FencingToken, HolderId, IncidentId, InstanceId, IntentId, KeyPrefix, ServiceId,
     UserId, VersionId,
 };
+pub use locality::Locality;

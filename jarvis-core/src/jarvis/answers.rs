@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::web::WebAnswer;
 use base::clock::WallTime;
 use base::vocabulary::{IntentId, Platform, ServiceId, ServiceState};
 use base::{Error, ErrorKind, Result, names, units};
@@ -225,5 +226,11 @@ pub struct Healthz {
 impl Healthz {
     pub(super) fn new(reason: String, loop_stats: LoopStats) -> Self {
         Self { alive: reason.is_empty(), reason, loop_stats }
+    }
+
+    /// As an HTTP answer: 200, or 503 where the loop is not alive.
+    #[must_use]
+    pub fn answer(&self) -> WebAnswer {
+        WebAnswer::json(if self.alive { 200 } else { 503 }, self)
     }
 }

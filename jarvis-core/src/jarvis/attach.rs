@@ -99,7 +99,7 @@ impl Attached {
     }
 
     /// Does a loop answer? An error when one is there and does not.
-    fn is_answered(&self) -> Result<bool> {
+    pub(super) fn is_answered(&self) -> Result<bool> {
         match &self.unanswered {
             None => Ok(self.live),
             Some(error) => Err(error.clone().with_operation("attach")),

@@ -1,6 +1,7 @@
 //! [`JarvisBuilder`]: a handle with parts of one's own.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{OnceCell, watch};
 
@@ -11,7 +12,7 @@ use base::Result;
 use base::clock::{Clock, SharedClock, SystemClock};
 use base::events::EventBus;
 use base::sync::Mutex;
-use base::vocabulary::Mode;
+use base::vocabulary::{Locality, Mode};
 use state::cache::Cache;
 use state::session::SessionStore;
 use supervision::alert::SinkEntry;
@@ -132,11 +133,12 @@ impl JarvisBuilder {
         }
         let config = Config::load(&source)?;
         let wiring = extras.wire(&registry, &config, &clock)?;
-        let private_bus = bus.is_none() && config.store.bus.scheme() == "memory";
+        let is_configured = bus.is_none();
         let bus = match bus {
             Some(bus) => bus,
             None => registry.event_bus(&config, &clock)?,
         };
+        let private_bus = is_configured && bus.locality() == Locality::InMemory;
         let health = Aggregator::new(Arc::clone(&clock), Arc::clone(&bus));
         health.apply(wiring.services.clone())?;
         let current = Current { config: Arc::new(config), wiring: Arc::new(wiring) };
@@ -151,6 +153,8 @@ impl JarvisBuilder {
                 current: Mutex::new(current),
                 reloads: watch::Sender::new(0),
                 health,
+                supervises: AtomicBool::new(false),
+                rounds: super::web::SharedRounds::default(),
                 operator: OnceCell::new(),
                 alerts: OnceCell::new(),
                 sessions: OnceCell::new(),

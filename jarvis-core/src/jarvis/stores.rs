@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Jarvis;
 use crate::config::Config;
 use crate::layers::CountedSessions;
+use crate::registry::StoreLocalities;
 use base::Result;
 use state::cache::Cache;
 use state::session::SessionStore;
@@ -26,6 +27,21 @@ impl Jarvis {
         };
         let sessions = self.inner.sessions.get_or_try_init(open).await?;
         Ok(Arc::clone(sessions) as Arc<dyn SessionStore>)
+    }
+
+    /// How far away the stores are, so that a caller in another language knows how to wait for
+    /// them. Opens nothing.
+    #[must_use]
+    pub fn localities(&self) -> StoreLocalities {
+        let mut localities = self.inner.registry.localities(&self.config());
+        localities.bus = self.inner.bus.locality();
+        if let Some(own) = &self.inner.extras.sessions {
+            localities.sessions = own.locality();
+        }
+        if let Some(own) = &self.inner.extras.cache {
+            localities.cache = own.locality();
+        }
+        localities
     }
 
     /// The cache, where `[store] cache` says: in this process's memory unless told. Connects to no

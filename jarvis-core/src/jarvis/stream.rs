@@ -42,6 +42,12 @@ pub struct EventsQuery {
 }
 
 impl EventsQuery {
+    /// Everything that is retained, and nothing new.
+    #[must_use]
+    pub fn retained() -> Self {
+        Self { since: Some(WallTime::from_millis(0)), ..Self::default() }
+    }
+
     /// Those of JARVIS's own topics that are wanted.
     fn own_topics(&self) -> Vec<Topic> {
         let wanted = |topic: &&Topic| self.topics.iter().any(|pattern| pattern.matches(topic));

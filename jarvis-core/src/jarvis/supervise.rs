@@ -1,7 +1,9 @@
 //! Opening the parts, and the loop that joins them.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -133,6 +135,32 @@ impl Stop {
     }
 }
 
+/// Sets the flag of [`Jarvis::supervises`] until it is dropped.
+struct Supervises<'a> {
+    flag: &'a AtomicBool,
+    failed: Cell<bool>,
+}
+
+impl<'a> Supervises<'a> {
+    fn begin(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::Release);
+        Self { flag, failed: Cell::new(false) }
+    }
+
+    /// Leaves it set: the loop should run, and does not.
+    fn failed(&self) {
+        self.failed.set(true);
+    }
+}
+
+impl Drop for Supervises<'_> {
+    fn drop(&mut self) {
+        if !self.failed.get() {
+            self.flag.store(false, Ordering::Release);
+        }
+    }
+}
+
 impl Jarvis {
     /// Supervises until `until` says why it ends: watches, heals, alerts, keeps the books, and
     /// answers on the control socket.
@@ -147,7 +175,8 @@ impl Jarvis {
     pub async fn run(&self, until: impl Future<Output = Leaving> + Send) -> Result<()> {
         let (acting, rest) = (Stop::new(), Stop::new());
         let mut tasks = JoinSet::new();
-        let alerts = self.alerts().await?;
+        let supervises = Supervises::begin(&self.inner.supervises);
+        let alerts = self.alerts().await.inspect_err(|_| supervises.failed())?;
         self.record_history(&rest, &mut tasks).await;
         let operator = self.start_operator(&acting, &mut tasks, &alerts).await;
         self.start_health(&rest, &mut tasks);
@@ -160,6 +189,7 @@ impl Jarvis {
         self.keep_last_seen(&rest, &mut tasks);
 
         let why = until.await;
+        drop(supervises);
         let clock = &self.inner.clock;
         let end = clock.monotonic() + END_WITHIN;
         let rest_from = end - FOR_THE_REST;

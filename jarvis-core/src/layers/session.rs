@@ -8,10 +8,10 @@ use async_trait::async_trait;
 
 use base::Result;
 use base::clock::WallTime;
-use base::vocabulary::UserId;
+use base::vocabulary::{Locality, UserId};
 use state::session::{
     Change, NewSession, Save, SaveOutcome, Session, SessionId, SessionPage, SessionRef,
-    SessionStore, SessionSummary,
+    SessionStore, SessionSummary, SessionTurn,
 };
 
 /// What is asked of a store. Batches count each of their sessions; `load_and_extend` counts as both;
@@ -161,6 +161,10 @@ impl CountedSessions {
 
 #[async_trait]
 impl SessionStore for CountedSessions {
+    fn locality(&self) -> Locality {
+        self.inner.locality()
+    }
+
     async fn create(&self, new: NewSession) -> Result<Session> {
         let made = self.inner.create(new).await;
         let taken = matches!(&made, Err(error) if error.kind() == base::ErrorKind::Conflict);
@@ -193,6 +197,11 @@ impl SessionStore for CountedSessions {
     ) -> Result<Option<Session>> {
         let updated = self.inner.update(id, deadline, change).await;
         self.counts.count(SessionCall::Update, updated, present)
+    }
+
+    /// Not counted: the load and the save of an update in steps are.
+    async fn turn(&self, id: &SessionId, deadline: Duration) -> Result<SessionTurn> {
+        self.inner.turn(id, deadline).await
     }
 
     async fn delete(&self, session: &SessionRef) -> Result<bool> {

@@ -29,6 +29,7 @@ pub(super) fn register(registry: &mut Registry) {
     });
     #[cfg(feature = "redis")]
     redis_lease(registry);
+    registry.in_memory("memory");
     registry.bus("memory", |_url, _policy, context| {
         Ok(Arc::new(MemoryBus::new(context.clock.clone(), instance()?)) as Arc<dyn EventBus>)
     });

@@ -7,6 +7,7 @@ use super::{FactoryContext, Registry};
 use crate::config::{Config, Problem, Report, StoreUrl, Weight};
 use base::clock::SharedClock;
 use base::events::EventBus;
+use base::vocabulary::Locality;
 use base::{Error, Result};
 use state::cache::Cache;
 use state::session::{MemorySessions, SessionStore};
@@ -21,7 +22,35 @@ fn feature_of(scheme: &str, key: &str) -> Option<&'static str> {
     }
 }
 
+/// How far away the stores of a configuration are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreLocalities {
+    /// `[store] session`.
+    pub sessions: Locality,
+    /// `[store] cache`.
+    pub cache: Locality,
+    /// `[store] bus`.
+    pub bus: Locality,
+}
+
 impl Registry {
+    /// How far away the stores of a configuration are. Opens nothing.
+    #[must_use]
+    pub fn localities(&self, config: &Config) -> StoreLocalities {
+        let of = |url: &StoreUrl, near: bool| match self.in_memory.contains(url.scheme()) {
+            true => Locality::InMemory,
+            false if near => Locality::Near,
+            false => Locality::Remote,
+        };
+        let store = &config.store;
+        StoreLocalities {
+            sessions: of(&store.session, false),
+            cache: of(&store.cache, config.cache.near),
+            bus: of(&store.bus, false),
+        }
+    }
+
     /// The bus of a configuration.
     ///
     /// # Errors
@@ -89,7 +118,7 @@ impl Registry {
         keep(&mut report, made, |message| about(config, "session", message));
         keep(&mut report, config.bus.validate(), |message| about(config, "bus", message));
         keep(&mut report, config.cache.validate(), |message| about(config, "cache", message));
-        if config.cache.near && store.cache.scheme() == "memory" {
+        if config.cache.near && self.localities(config).cache == Locality::InMemory {
             let message = "memory: is as near as it gets; this is for a cache on a server ([store] cache = \"redis://…\")";
             let problem = config.section("cache").problem("near", message);
             report.push(Problem { weight: Weight::Warning, ..problem });

@@ -117,3 +117,29 @@ fn a_service_without_a_check_is_asked_of_its_restarter() {
     assert_eq!(wiring.services[0].checks[0].name.as_str(), "instance");
     assert_eq!(wiring.services[0].checks[0].policy.interval.as_secs(), 7);
 }
+
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn what_is_said_of_a_store_before_it_is_opened_is_true() {
+    let registry = Registry::with_defaults();
+    let clock: SharedClock = Arc::new(ManualClock::new());
+    let folder = tempfile::tempdir().unwrap();
+    let head = format!("[jarvis]\nstate_dir = {:?}\n", folder.path());
+    for (url, near) in [
+        ("memory:", false),
+        ("memory:", true),
+        ("redis://127.0.0.1:1", false),
+        ("redis://127.0.0.1:1", true),
+    ] {
+        let text = format!(
+            "{head}[store]\nbus = {url:?}\nsession = {url:?}\ncache = {url:?}\n[cache]\nnear = {near}\n"
+        );
+        let config = Config::from_toml(&text).unwrap();
+        let told = registry.localities(&config);
+        assert_eq!(told.bus, registry.event_bus(&config, &clock).unwrap().locality(), "{url}");
+        let sessions = registry.session_store(&config, &clock).unwrap();
+        assert_eq!(told.sessions, sessions.locality(), "{url}");
+        let cache = registry.cache_store(&config, &clock).unwrap();
+        assert_eq!(told.cache, cache.locality(), "{url} {near}");
+    }
+}

@@ -13,7 +13,7 @@ use base::events::{
     Backlog, Delivery, Envelope, Event, EventBus, Filter, Message, Origin, Overflow,
     SUBSCRIBER_BUFFER, Subscription, Topic, TopicName, TopicPattern,
 };
-use base::vocabulary::Severity;
+use base::vocabulary::{Locality, Severity};
 use base::{Error, ErrorKind, Result};
 
 /// One bus, fresh.
@@ -26,6 +26,7 @@ pub trait BusEnv: Debug + Send + Sync {
 }
 
 cases!(dyn BusEnv:
+    what_is_in_memory_is_complete_on_its_first_poll,
     publishing_without_a_subscriber_is_fine,
     nothing_waits_after_a_flush,
     sequences_grow_by_one,
@@ -85,6 +86,19 @@ async fn event(subscription: &mut Box<dyn Subscription>) -> Result<Arc<Envelope>
 
 fn unexpected(delivery: Option<&Delivery>) -> Error {
     Error::new(ErrorKind::Internal, format!("expected an event, got {delivery:?}"))
+}
+
+async fn what_is_in_memory_is_complete_on_its_first_poll(env: &dyn BusEnv) -> Result<()> {
+    let bus = env.take().await?;
+    if bus.locality() == Locality::InMemory {
+        let subscribed = bus.subscribe(Filter::all()).now_or_never();
+        assert!(subscribed.is_some(), "subscribe was not ready");
+        for event in [trouble(1), message(1)?] {
+            assert!(bus.publish(event).now_or_never().is_some(), "publish was not ready");
+        }
+        assert!(bus.flush().now_or_never().is_some(), "flush was not ready");
+    }
+    Ok(())
 }
 
 async fn publishing_without_a_subscriber_is_fine(env: &dyn BusEnv) -> Result<()> {

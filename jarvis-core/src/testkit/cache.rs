@@ -67,6 +67,7 @@ macro_rules! all {
 
 all!(
     entries:
+        what_is_in_memory_is_complete_on_its_first_poll,
         what_was_set_is_got_byte_for_byte,
         what_is_got_now_is_what_is_got,
         nothing_is_got_of_a_key_that_is_not_there,

@@ -3,6 +3,7 @@
 mod change;
 mod life;
 mod many;
+mod shared;
 mod user;
 
 use std::fmt::Debug;
@@ -15,7 +16,8 @@ use super::cases;
 use base::vocabulary::UserId;
 use base::{Error, ErrorKind, Result};
 use state::session::{
-    NewSession, Save, SaveOutcome, Session, SessionData, SessionId, SessionPolicy, SessionStore,
+    NewSession, Save, SaveOutcome, Session, SessionData, SessionId, SessionPolicy, SessionRef,
+    SessionStore,
 };
 
 /// One storage for sessions, fresh.
@@ -31,6 +33,7 @@ pub trait SessionEnv: Debug + Send + Sync {
 use change::*;
 use life::*;
 use many::*;
+use shared::*;
 use user::*;
 
 cases!(dyn SessionEnv:
@@ -70,6 +73,12 @@ cases!(dyn SessionEnv:
     an_update_past_its_deadline_stores_nothing,
     an_error_of_the_change_is_given_back_and_nothing_saved,
     an_update_changes_neither_id_nor_version,
+    what_is_in_memory_is_complete_on_its_first_poll,
+    a_turn_is_held_by_one_at_a_time,
+    of_updates_in_steps_at_once_none_is_lost,
+    an_update_in_steps_sees_who_came_in_between,
+    a_merged_save_keeps_what_others_changed,
+    of_merged_saves_at_once_none_is_lost,
     regenerating_moves_everything_to_a_fresh_id,
     regenerating_for_a_user_moves_it_to_the_users_list,
     regenerating_keeps_the_absolute_cap,

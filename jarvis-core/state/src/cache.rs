@@ -38,6 +38,7 @@ pub use types::{CacheStats, Condition, Entry, Lifetime, LoadOptions, SetOptions}
 pub use value::CacheValue;
 
 use base::Result;
+use base::vocabulary::Locality;
 
 /// A load under way.
 pub type Loading = Pin<Box<dyn Future<Output = Result<CacheValue>> + Send + 'static>>;
@@ -74,6 +75,15 @@ where
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Cache: Debug + Send + Sync + 'static {
+    /// How far away the values are kept.
+    ///
+    /// # Behavior
+    /// - Stays the same.
+    /// - With [`Locality::InMemory`] every call is complete on its first poll, and needs no
+    ///   runtime; only [`get_or_load`](Cache::get_or_load) may wait for a load, and
+    ///   [`close`](Cache::close) for background work.
+    fn locality(&self) -> Locality;
+
     /// The value of a key.
     ///
     /// # Behavior

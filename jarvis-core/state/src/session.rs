@@ -1,16 +1,18 @@
-//! What is remembered of a visitor between requests: [`SessionStore`].
+//! Sessions: a visitor's data between requests, in a [`SessionStore`].
 //!
-//! A session is a JSON object under an id that only its visitor knows. Every save names the
-//! version that it changes, so that two requests at once can't lose each other's work, and a
-//! request that outlives a logout can't bring the session back. Where the original's names went
-//! (`saveSession`, `getUserSessions`, …) is told in the
-//! [guide](https://docs.rs/jarvis-core/latest/jarvis_core/docs/guide/index.html#coming-from-the-original).
+//! A session is a JSON object under an id that only its visitor knows. Each save is a
+//! compare-and-swap on the session's version: concurrent requests can't overwrite each other, and
+//! a request that outlives a logout can't bring the session back. [`SessionExt::save_merged`]
+//! resolves conflicts by a three-way merge. Where the original's names went (`saveSession`,
+//! `getUserSessions`, …) is listed in the [guide](https://docs.rs/jarvis-core/latest/jarvis_core/docs/guide/index.html#coming-from-the-original).
 
 mod data;
 mod deadline;
+mod ext;
 mod front;
 mod id;
 mod memory;
+mod merge;
 mod policy;
 mod record;
 #[cfg(feature = "redis")]
@@ -23,6 +25,7 @@ mod store;
 mod stored;
 mod turns;
 mod types;
+mod update;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -32,16 +35,18 @@ use async_trait::async_trait;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisSessions;
 pub use data::SessionData;
+pub use ext::{Merged, SessionExt};
 pub use id::{SessionHandle, SessionId, SessionRef};
 pub use memory::MemorySessions;
 pub use policy::{LONGEST_TTL, SessionPolicy};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteSessions;
 pub use types::{NewSession, Save, SaveOutcome, Session, SessionMeta, SessionSummary};
+pub use update::{SessionTurn, SessionUpdate, Updated};
 
 use base::Result;
 use base::clock::WallTime;
-use base::vocabulary::UserId;
+use base::vocabulary::{Locality, UserId};
 
 /// How long [`SessionStore::update`] tries unless told otherwise.
 pub const UPDATE_DEADLINE: Duration = Duration::from_secs(5);
@@ -64,6 +69,15 @@ pub type Change<'a> = &'a mut (dyn FnMut(&mut Session) -> Result<()> + Send);
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait SessionStore: Debug + Send + Sync + 'static {
+    /// How far away the sessions are kept.
+    ///
+    /// # Behavior
+    /// - Stays the same.
+    /// - With [`Locality::InMemory`] every call is complete on its first poll, and needs no
+    ///   runtime; only [`turn`](SessionStore::turn) and [`update`](SessionStore::update) may wait
+    ///   for another's turn.
+    fn locality(&self) -> Locality;
+
     /// Makes a session, with version 1.
     ///
     /// # Behavior
@@ -128,6 +142,17 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
         deadline: Duration,
         change: Change<'a>,
     ) -> Result<Option<Session>>;
+
+    /// Waits for the turn to change a session, for an update in steps ([`SessionUpdate`]). It is
+    /// passed on when it is dropped.
+    ///
+    /// # Behavior
+    /// - Of the turns of one session one is held at a time within this process, first come, first
+    ///   served. [`update`](SessionStore::update) takes one too. Turns of different sessions don't
+    ///   wait for each other.
+    /// - `Timeout` when `deadline` passes first. The turn has what is left of it.
+    /// - Holds up no other method, and no other process. The session need not exist.
+    async fn turn(&self, id: &SessionId, deadline: Duration) -> Result<SessionTurn>;
 
     /// Removes a session: a logout.
     ///

@@ -39,6 +39,11 @@ fn healthz_status_and_metrics_are_served_beside_a_scraper_that_hangs() {
     assert_eq!(code, 200, "{health}");
     let health: serde_json::Value = serde_json::from_str(&health).unwrap();
     assert_eq!(health["alive"], true);
+    let (code, services) = get(&address, "/health");
+    assert_eq!(code, 200, "{services}");
+    let services: serde_json::Value = serde_json::from_str(&services).unwrap();
+    assert_eq!(services["state"], "healthy");
+    assert_eq!(services["services"], serde_json::json!([{ "service": "api", "state": "healthy" }]));
     let (code, status) = get(&address, "/status");
     assert_eq!(code, 200);
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();

@@ -7,8 +7,8 @@ use jarvis_core::cache::{
 };
 use jarvis_core::events::{Envelope, Event, EventBus, Filter, Message, TopicName, TopicPattern};
 use jarvis_core::session::{
-    NewSession, Save, SaveOutcome, Session, SessionData, SessionId, SessionMeta, SessionRef,
-    SessionStore, UPDATE_DEADLINE,
+    Merged, NewSession, Save, SaveOutcome, Session, SessionData, SessionExt, SessionId,
+    SessionMeta, SessionRef, SessionStore, UPDATE_DEADLINE,
 };
 use jarvis_core::vocabulary::{ServiceId, UserId};
 use jarvis_core::{Error, ErrorKind, Jarvis, Result};
@@ -16,9 +16,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::play::Ended;
+use crate::play::{Ended, Stream};
+use crate::{operator, web};
 
-type Options = Map<String, Value>;
+pub(crate) type Options = Map<String, Value>;
 
 /// `Err` where the case itself is wrong.
 pub(crate) async fn call(
@@ -39,6 +40,8 @@ pub(crate) async fn call(
         },
         "events" => events(&*jarvis.bus(), method, args, options).await,
         "health" => health(jarvis, method, options).await,
+        "operator" => operator::call(jarvis, method, args, options).await,
+        "web" => web::call(method, args, options),
         other => return Err(format!("there is no part {other}")),
     };
     Ok(ended.unwrap_or_else(Ended::from))
@@ -58,9 +61,34 @@ async fn sessions(
         "save" => return save(store, read(&args[0])?, options.contains_key("force")).await,
         "update" => {
             let deadline = duration(options, "deadline_ms").unwrap_or(UPDATE_DEADLINE);
-            let mut change = |session: &mut Session| assign(session, &args[1]);
-            json!(store.update(&id()?, deadline, &mut change).await?)
+            if let Some(members) = args[1].get("$assign_async") {
+                let change = |mut session: Session| async {
+                    tokio::task::yield_now().await;
+                    assign(&mut session, members)?;
+                    Ok(session)
+                };
+                json!(store.update_with(&id()?, deadline, change).await?)
+            } else {
+                let mut change = |session: &mut Session| assign(session, &args[1]["$assign"]);
+                json!(store.update(&id()?, deadline, &mut change).await?)
+            }
         }
+        "save_merged" => {
+            let base: Session = read(&args[0])?;
+            match store.save_merged(&base, read(&args[1])?).await? {
+                Merged::Saved(session) | Merged::Merged(session) => json!(session),
+                _ => Value::Null,
+            }
+        }
+        "save_many" => {
+            let sessions: Vec<Session> = read(&args[0])?;
+            let outcomes = store.save_many(sessions.into_iter().map(Save::new).collect()).await;
+            outcomes.into_iter().map(|outcome| saved(outcome).into_json()).collect()
+        }
+        "load_and_extend" => {
+            json!(store.load_and_extend(&id()?, duration(options, "ttl_ms")).await?)
+        }
+        "scan" => return scan(store, options).await,
         "delete" => json!(store.delete(&SessionRef::Id(id()?)).await?),
         "extend" => {
             json!(store.extend(&SessionRef::Id(id()?), duration(options, "ttl_ms")).await?)
@@ -109,19 +137,40 @@ fn new_session(options: &Options) -> Result<NewSession> {
 
 async fn save(store: &dyn SessionStore, session: Session, force: bool) -> Result<Ended> {
     let save = if force { Save::forced(session) } else { Save::new(session) };
-    match store.save(save).await? {
-        SaveOutcome::Saved(session) => answer(json!(session)),
-        SaveOutcome::Conflict(current) => {
+    Ok(saved(store.save(save).await))
+}
+
+fn saved(outcome: Result<SaveOutcome>) -> Ended {
+    match outcome {
+        Ok(SaveOutcome::Saved(session)) => Ended::Answer(json!(session)),
+        Ok(SaveOutcome::Conflict(current)) => {
             let error = Error::new(ErrorKind::Conflict, "somebody saved the session first");
-            Ok(Ended::Failed { error, current: Some(current) })
+            Ended::Failed { error, current: Some(current) }
         }
-        other => Err(Error::new(ErrorKind::NotFound, format!("the session is gone: {other:?}"))),
+        Ok(other) => {
+            Error::new(ErrorKind::NotFound, format!("the session is gone: {other:?}")).into()
+        }
+        Err(error) => error.into(),
     }
 }
 
-fn assign(session: &mut Session, function: &Value) -> Result<()> {
+/// Pages of 256 unless told, as the bindings have it.
+async fn scan(store: &dyn SessionStore, options: &Options) -> Result<Ended> {
+    let size = options.get("page_size").map_or(Ok(256), read)?;
+    let (mut found, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = store.scan(cursor.as_deref(), size).await?;
+        found.extend(page.sessions.into_iter().map(|session| json!(session)));
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(Ended::Stream(Stream::Items(found.into())));
+        }
+    }
+}
+
+fn assign(session: &mut Session, members: &Value) -> Result<()> {
     let mut data: Options = session.data.get()?;
-    data.extend(read::<Options>(&function["$assign"])?);
+    data.extend(read::<Options>(members)?);
     session.data = SessionData::of(&data)?;
     Ok(())
 }
@@ -158,6 +207,12 @@ async fn cached(
             let ttl = duration(options, "ttl_ms").ok_or_else(|| no_method("expire without ttl"))?;
             json!(cache.expire(key()?, Lifetime::For(ttl)).await?)
         }
+        "lifetime" => match cache.lifetime(key()?).await? {
+            None => Value::Null,
+            Some(Lifetime::For(rest)) => json!(rest.as_secs_f64()),
+            Some(_) => json!(f64::MAX),
+        },
+        "flush" => json!(cache.flush().await?),
         "invalidate_tag" => json!(cache.invalidate_tag(key()?).await?),
         "invalidate_pattern" => json!(cache.invalidate_pattern(key()?).await?),
         "stats" => json!(cache.stats().await?),
@@ -176,8 +231,7 @@ fn set(options: &Options) -> Result<SetOptions> {
     if let Some(ttl) = duration(options, "ttl_ms") {
         set = set.with_ttl(ttl);
     }
-    let flag = |name: &str| options.get(name).and_then(Value::as_bool).unwrap_or(false);
-    set = set.with_condition(match (flag("if_absent"), flag("if_present")) {
+    set = set.with_condition(match (flag(options, "if_absent"), flag(options, "if_present")) {
         (true, true) => {
             return Err(Error::new(ErrorKind::InvalidInput, "if_absent or if_present, not both"));
         }
@@ -205,7 +259,7 @@ async fn events(
         "publish" => {
             let message = Message::new(TopicName::new(text(&args[0])?)?, args[1].clone())?;
             let sent = bus.publish(Event::Message(message)).await?;
-            Ok(Ended::Answer(envelope(&sent).unwrap_or(Value::Null)))
+            Ok(Ended::Answer(envelope(&sent)))
         }
         "subscribe" => {
             let list = |name: &str| options.get(name).and_then(Value::as_array).cloned();
@@ -216,21 +270,22 @@ async fn events(
             for pattern in list("patterns").into_iter().flatten() {
                 filter = filter.with_pattern(TopicPattern::new(text(&pattern)?)?);
             }
-            Ok(Ended::Stream(bus.subscribe(filter).await?))
+            Ok(Ended::Stream(Stream::Bus(bus.subscribe(filter).await?)))
         }
         other => Err(no_method(other)),
     }
 }
 
-/// An envelope as the bindings show it: its payload beside the rest.
-pub(crate) fn envelope(envelope: &Envelope) -> std::result::Result<Value, String> {
-    let Event::Message(message) = &envelope.event else {
-        return Err(format!("not a message: {:?}", envelope.event));
+/// An envelope as the bindings show it: the payload of a message beside the rest.
+pub(crate) fn envelope(envelope: &Envelope) -> Value {
+    let payload = match &envelope.event {
+        Event::Message(message) => message.payload(),
+        _ => &Value::Null,
     };
-    Ok(json!({
-        "topic": message.topic(), "payload": message.payload(), "sequence": envelope.sequence,
-        "instance": envelope.instance, "at": envelope.at,
-    }))
+    json!({
+        "topic": envelope.event.topic(), "payload": payload, "sequence": envelope.sequence,
+        "instance": envelope.instance, "at": envelope.at, "event": envelope.event,
+    })
 }
 
 async fn health(jarvis: &Jarvis, method: &str, options: &Options) -> Result<Ended> {
@@ -241,19 +296,24 @@ async fn health(jarvis: &Jarvis, method: &str, options: &Options) -> Result<Ende
                 services.map(|it| ServiceId::new(text(it)?)).collect::<Result<_>>()?;
             answer(json!(jarvis.check(&services).await?))
         }
+        "watch" => {
+            let services = options.get("services").map_or(Ok(Vec::new()), read)?;
+            Ok(Ended::Stream(Stream::Watch(Box::new(jarvis.watch(&services)?))))
+        }
+        "status" => answer(jarvis.attach().await.status().await?),
         other => Err(no_method(other)),
     }
 }
 
-fn answer(value: impl Serialize) -> Result<Ended> {
+pub(crate) fn answer(value: impl Serialize) -> Result<Ended> {
     Ok(Ended::Answer(json!(value)))
 }
 
-fn no_method(name: &str) -> Error {
+pub(crate) fn no_method(name: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("the runner has no method {name}"))
 }
 
-fn text(value: &Value) -> Result<&str> {
+pub(crate) fn text(value: &Value) -> Result<&str> {
     value.as_str().ok_or_else(|| Error::new(ErrorKind::InvalidInput, format!("no text: {value}")))
 }
 
@@ -261,11 +321,15 @@ fn texts(values: &[Value]) -> Result<Vec<String>> {
     values.iter().map(|value| text(value).map(str::to_owned)).collect()
 }
 
-fn duration(options: &Options, name: &str) -> Option<Duration> {
+pub(crate) fn flag(options: &Options, name: &str) -> bool {
+    options.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+pub(crate) fn duration(options: &Options, name: &str) -> Option<Duration> {
     options.get(name).and_then(Value::as_u64).map(Duration::from_millis)
 }
 
-fn read<T: DeserializeOwned>(value: &Value) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T> {
     serde_json::from_value(value.clone())
         .map_err(|error| Error::new(ErrorKind::InvalidInput, error.to_string()))
 }

@@ -77,6 +77,10 @@ impl EventBus for MemoryBus {
         &self.0.instance
     }
 
+    fn locality(&self) -> crate::vocabulary::Locality {
+        crate::vocabulary::Locality::InMemory
+    }
+
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>> {
         let Inner { instance, sequence, shared } = &*self.0;
         let mut sequence = sequence.lock();

@@ -236,6 +236,10 @@ impl EventBus for RedisBus {
         &self.0.shared.instance
     }
 
+    fn locality(&self) -> crate::vocabulary::Locality {
+        crate::vocabulary::Locality::Remote
+    }
+
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>> {
         if !event.is_own() {
             return self.publish_in_order(event).await;

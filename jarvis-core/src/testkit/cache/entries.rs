@@ -491,3 +491,32 @@ pub(super) async fn closing_twice_leaves_reading_and_writing(env: &dyn CacheEnv)
     assert_eq!(got(&cache, "k").await?.as_deref(), Some("w"));
     Ok(())
 }
+
+pub(super) async fn what_is_in_memory_is_complete_on_its_first_poll(
+    env: &dyn CacheEnv,
+) -> Result<()> {
+    use base::vocabulary::Locality;
+    use futures_util::FutureExt;
+
+    let cache = env.open(policy()).await?;
+    assert_eq!(cache.locality(), env.open(policy()).await?.locality());
+    put(&cache, "k", "v").await?;
+    if cache.locality() != Locality::InMemory {
+        return Ok(());
+    }
+    let at_once = |what: &str, is_ready: bool| assert!(is_ready, "{what} was not ready");
+    let key = names(&["k"]);
+    at_once("get", cache.get("k").now_or_never().is_some());
+    at_once("get_now", cache.get_now("k").is_some());
+    at_once("set", cache.set("n", "1".into(), SetOptions::new()).now_or_never().is_some());
+    at_once("exists", cache.exists("k").now_or_never().is_some());
+    at_once("get_many", cache.get_many(&key).now_or_never().is_some());
+    at_once("increment", cache.increment("n", 1, None).now_or_never().is_some());
+    at_once("lifetime", cache.lifetime("k").now_or_never().is_some());
+    at_once("invalidate_tag", cache.invalidate_tag("t").now_or_never().is_some());
+    at_once("invalidate_pattern", cache.invalidate_pattern("x*").now_or_never().is_some());
+    at_once("stats", cache.stats().now_or_never().is_some());
+    at_once("delete", cache.delete(&key).now_or_never().is_some());
+    at_once("flush", cache.flush().now_or_never().is_some());
+    Ok(())
+}

@@ -269,9 +269,13 @@ impl<S: Storage> Front<S> {
 
 /// The trait for a public handle over an `Arc<Front<…>>`.
 macro_rules! cache_over_front {
-    ($handle:ty) => {
+    ($handle:ty, $locality:ident) => {
         #[async_trait::async_trait]
         impl $crate::cache::Cache for $handle {
+            fn locality(&self) -> ::base::vocabulary::Locality {
+                ::base::vocabulary::Locality::$locality
+            }
+
             async fn get(&self, key: &str) -> Result<Option<CacheValue>> {
                 self.0.get(key).await
             }

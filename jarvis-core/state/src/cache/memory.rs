@@ -52,7 +52,7 @@ impl MemoryCache {
     }
 }
 
-cache_over_front!(MemoryCache);
+cache_over_front!(MemoryCache, InMemory);
 
 #[cfg(test)]
 mod model;

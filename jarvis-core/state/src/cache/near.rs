@@ -64,7 +64,7 @@ impl NearCache {
     }
 }
 
-cache_over_front!(NearCache);
+cache_over_front!(NearCache, Near);
 
 /// Who hears what others announce.
 #[derive(Debug)]

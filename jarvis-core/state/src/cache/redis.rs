@@ -65,7 +65,7 @@ impl RedisCache {
     }
 }
 
-cache_over_front!(RedisCache);
+cache_over_front!(RedisCache, Remote);
 
 /// Entries of one namespace in Redis.
 #[derive(Debug)]

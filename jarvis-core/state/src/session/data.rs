@@ -73,6 +73,27 @@ impl SessionData {
         &self.0
     }
 
+    /// This as the base of a three-way merge: each top-level key that differs between this and
+    /// `mine` is taken from `mine` (a key that is absent there is removed), all else from `theirs`.
+    ///
+    /// Values are compared by what they are: the order of keys and white space make no difference.
+    ///
+    /// ```
+    /// use jarvis_core::session::SessionData;
+    ///
+    /// let base = SessionData::parse(r#"{"a":{"x":1,"y":2},"b":1}"#)?;
+    /// let mine = SessionData::parse(r#"{"a":{"y":2,"x":1},"b":2}"#)?;
+    /// let theirs = SessionData::parse(r#"{"a":{"x":9,"y":9},"b":1}"#)?;
+    /// assert_eq!(base.merged(&mine, &theirs)?.as_str(), r#"{"a":{"x":9,"y":9},"b":2}"#);
+    /// # Ok::<(), jarvis_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// None in practice: all three are JSON objects.
+    pub fn merged(&self, mine: &Self, theirs: &Self) -> Result<Self> {
+        super::merge::merged(self, mine, theirs)
+    }
+
     /// As a type of the caller's.
     ///
     /// # Errors
@@ -86,7 +107,7 @@ fn no_object() -> Error {
     Error::new(ErrorKind::InvalidInput, "session data must be a JSON object, such as {\"cart\":[]}")
 }
 
-fn refused(error: &serde_json::Error) -> Error {
+pub(super) fn refused(error: &serde_json::Error) -> Error {
     let (line, column) = (error.line(), error.column());
     let place = if line == 0 { String::new() } else { format!(" (line {line}, column {column})") };
     let why = match error.classify() {

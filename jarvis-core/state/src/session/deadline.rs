@@ -1,5 +1,6 @@
 //! The waiting in an update: a [`Deadline`] that cuts what may be cut.
 
+use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,14 +10,21 @@ use base::clock::{ClockExt, Monotonic, SharedClock};
 use base::{Error, ErrorKind, Result, Retry};
 
 /// When an update ends.
-pub(super) struct Deadline<'a> {
-    clock: &'a SharedClock,
+#[derive(Clone)]
+pub(super) struct Deadline {
+    clock: SharedClock,
     at: Monotonic,
 }
 
-impl<'a> Deadline<'a> {
-    pub(super) fn new(clock: &'a SharedClock, within: Duration) -> Self {
-        Self { clock, at: clock.monotonic() + within }
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Deadline").field(&self.at).finish()
+    }
+}
+
+impl Deadline {
+    pub(super) fn new(clock: &SharedClock, within: Duration) -> Self {
+        Self { clock: clock.clone(), at: clock.monotonic() + within }
     }
 
     /// `Timeout` when it has passed.

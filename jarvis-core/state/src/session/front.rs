@@ -16,10 +16,11 @@ use super::seal::{Place, Seal, no_key};
 use super::turns::Turns;
 use super::{
     Change, NewSession, Save, SaveOutcome, Session, SessionData, SessionHandle, SessionId,
-    SessionMeta, SessionPage, SessionPolicy, SessionRef, SessionSummary, UPDATE_DEADLINE,
+    SessionMeta, SessionPage, SessionPolicy, SessionRef, SessionSummary, SessionTurn,
+    UPDATE_DEADLINE,
 };
 use base::clock::{SharedClock, WallTime};
-use base::vocabulary::UserId;
+use base::vocabulary::{Locality, UserId};
 use base::{Error, ErrorKind, Result};
 
 /// How often a large session is told of at most.
@@ -165,8 +166,7 @@ impl<R: Records> Front<R> {
         change: Change<'_>,
     ) -> Result<Option<Session>> {
         let deadline = Deadline::new(&self.0.terms.clock, deadline);
-        let place = self.0.turns.enter(id);
-        let _turn = deadline.cut(place.turn()).await?;
+        let _turn = deadline.cut(self.0.turns.enter(id).turn()).await?;
         let mut stored = deadline.cut(self.fetch(id)).await??;
         loop {
             let Some(mut session) = stored else { return Ok(None) };
@@ -183,6 +183,16 @@ impl<R: Records> Front<R> {
                 SaveOutcome::Conflict(session) => Some(*session),
             };
         }
+    }
+
+    pub(super) async fn turn(&self, id: &SessionId, deadline: Duration) -> Result<SessionTurn> {
+        let deadline = Deadline::new(&self.0.terms.clock, deadline);
+        let turn = deadline.cut(self.0.turns.enter(id).turn()).await?;
+        Ok(SessionTurn::until(turn, deadline))
+    }
+
+    pub(super) fn locality(&self) -> Locality {
+        if R::AT_REST { Locality::Remote } else { Locality::InMemory }
     }
 
     pub(super) async fn delete(&self, session: &SessionRef) -> Result<bool> {

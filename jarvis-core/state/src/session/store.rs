@@ -5,6 +5,10 @@ macro_rules! store {
     ($store:ty, $name:literal) => {
         #[async_trait::async_trait]
         impl $crate::session::SessionStore for $store {
+            fn locality(&self) -> ::base::vocabulary::Locality {
+                self.0.locality()
+            }
+
             async fn create(
                 &self,
                 new: $crate::session::NewSession,
@@ -42,6 +46,15 @@ macro_rules! store {
             ) -> ::base::Result<Option<$crate::session::Session>> {
                 let updated = self.0.update(id, deadline, change).await;
                 updated.map_err(|e| e.with_operation(concat!($name, ".update")))
+            }
+
+            async fn turn(
+                &self,
+                id: &$crate::session::SessionId,
+                deadline: std::time::Duration,
+            ) -> ::base::Result<$crate::session::SessionTurn> {
+                let turn = self.0.turn(id, deadline).await;
+                turn.map_err(|e| e.with_operation(concat!($name, ".turn")))
             }
 
             async fn delete(&self, session: &$crate::session::SessionRef) -> ::base::Result<bool> {

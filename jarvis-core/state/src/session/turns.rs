@@ -3,62 +3,70 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use base::sync::{Mutex, MutexGuard};
+use base::sync::Mutex;
+use tokio::sync::OwnedMutexGuard;
 
 use super::SessionId;
 
-/// Who waits for one session.
+/// The queue of one session.
 #[derive(Default)]
 struct Queue {
     turn: Arc<tokio::sync::Mutex<()>>,
     places: usize,
 }
 
-/// Who wants to change which session. Holds nothing for a session that nobody changes.
+type Queues = Mutex<HashMap<SessionId, Queue>>;
+
+/// The queues of all sessions that are being changed. Holds nothing for a session that nobody
+/// changes.
 #[derive(Default)]
-pub(super) struct Turns(Mutex<HashMap<SessionId, Queue>>);
+pub(super) struct Turns(Arc<Queues>);
 
 impl std::fmt::Debug for Turns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Turns({})", self.queues().len())
+        write!(f, "Turns({})", self.0.lock().len())
     }
 }
 
 impl Turns {
-    fn queues(&self) -> MutexGuard<'_, HashMap<SessionId, Queue>> {
-        self.0.lock()
-    }
-
     /// A place in the session's queue, kept until it is dropped.
-    pub(super) fn enter<'a>(&'a self, id: &'a SessionId) -> Place<'a> {
-        let mut queues = self.queues();
+    pub(super) fn enter(&self, id: &SessionId) -> Place {
+        let mut queues = self.0.lock();
         let queue = queues.entry(id.clone()).or_default();
         queue.places += 1;
-        Place { turns: self, id, turn: Arc::clone(&queue.turn) }
+        Place { queues: Arc::clone(&self.0), id: id.clone(), turn: Arc::clone(&queue.turn) }
     }
 }
 
 /// A place in a queue.
-pub(super) struct Place<'a> {
-    turns: &'a Turns,
-    id: &'a SessionId,
+pub(super) struct Place {
+    queues: Arc<Queues>,
+    id: SessionId,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Place<'_> {
+/// The front place of a queue: the next one waits until this is dropped.
+pub(super) struct Turn {
+    // Dropped in this order: first the turn is passed on, then the place is given up.
+    _turn: OwnedMutexGuard<()>,
+    _place: Place,
+}
+
+impl Place {
     /// Complete when all who came before are done. First come, first served.
-    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
+    pub(super) async fn turn(self) -> Turn {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        Turn { _turn: turn, _place: self }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut queues = self.turns.queues();
-        let Some(queue) = queues.get_mut(self.id) else { return };
+        let mut queues = self.queues.lock();
+        let Some(queue) = queues.get_mut(&self.id) else { return };
         queue.places -= 1;
         if queue.places == 0 {
-            queues.remove(self.id);
+            queues.remove(&self.id);
         }
     }
 }
@@ -75,14 +83,27 @@ mod tests {
         let id = SessionId::new("a").unwrap();
         let (first, second) = (turns.enter(&id), turns.enter(&id));
         let held = first.turn().now_or_never().unwrap();
-        assert!(second.turn().now_or_never().is_none());
+        let mut second = Box::pin(second.turn());
+        assert!((&mut second).now_or_never().is_none());
         let other = SessionId::new("b").unwrap();
         assert!(turns.enter(&other).turn().now_or_never().is_some());
-        drop(held);
-        assert!(second.turn().now_or_never().is_some());
-        drop(first);
         assert_eq!(format!("{turns:?}"), "Turns(1)");
-        drop(second);
+        drop(held);
+        let held = second.now_or_never().unwrap();
+        assert_eq!(format!("{turns:?}"), "Turns(1)");
+        drop(held);
         assert_eq!(format!("{turns:?}"), "Turns(0)");
+    }
+
+    #[test]
+    fn a_place_that_is_given_up_stands_in_nobodys_way() {
+        let turns = Turns::default();
+        let id = SessionId::new("a").unwrap();
+        let held = turns.enter(&id).turn().now_or_never().unwrap();
+        let waits = turns.enter(&id).turn();
+        assert!(waits.now_or_never().is_none());
+        drop(held);
+        assert_eq!(format!("{turns:?}"), "Turns(0)");
+        assert!(turns.enter(&id).turn().now_or_never().is_some());
     }
 }

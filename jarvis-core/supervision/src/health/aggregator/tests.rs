@@ -26,6 +26,10 @@ impl EventBus for Kept {
         "test"
     }
 
+    fn locality(&self) -> base::vocabulary::Locality {
+        base::vocabulary::Locality::InMemory
+    }
+
     async fn flush(&self) -> Result<()> {
         Ok(())
     }
