@@ -13,6 +13,7 @@ use crate::health::uptime::{Account, ClosedMinute, PassedCheck};
 use base::clock::{Clock, ManualClock, WallTime};
 use base::events::Event;
 use base::sync::Mutex;
+use base::{Error, ErrorKind};
 
 /// Keeps what it is given, while it is not broken.
 #[derive(Debug, Default)]

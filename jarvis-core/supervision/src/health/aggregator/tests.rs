@@ -11,6 +11,7 @@ use base::clock::{Clock, ClockExt, ManualClock, WallTime};
 use base::events::{Backlog, Envelope, Event, Filter, Subscription};
 use base::sync::Mutex;
 use base::vocabulary::{FailureKind, InstanceId, Verdict};
+use base::{Error, ErrorKind};
 
 pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
