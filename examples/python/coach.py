@@ -10,9 +10,9 @@
     curl http://127.0.0.1:8000/exercises/soprano
     curl -c jar -b jar -X POST http://127.0.0.1:8000/logout
 
-Sessions are in ``jarvis.db`` in the state directory and the cache is in memory, until the
-configuration says otherwise: with ``JARVIS_STORE__SESSION=redis://127.0.0.1:6379`` and
-``JARVIS_STORE__CACHE=redis://127.0.0.1:6379`` any number of workers and machines share both.
+By default sessions are in ``jarvis.db`` in the state directory, and the cache is in memory. With
+``JARVIS_STORE__SESSION=redis://127.0.0.1:6379`` and ``JARVIS_STORE__CACHE=redis://127.0.0.1:6379``
+any number of workers and machines share both.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ Voice = Literal["soprano", "alto", "tenor", "bass"]
 
 
 class Practice(BaseModel):
-    """What the session remembers of a singer."""
+    """The session data of a singer."""
 
     takes: int = 0
-    best: Optional[float] = Field(default=None, description="cents off, the least so far")
+    best: Optional[float] = Field(default=None, description="the smallest distance so far, in cents")
 
 
 class Take(BaseModel):
-    target: str = Field(pattern=r"^[A-G]#?[0-8]$", description="the note that was to be sung")
+    target: str = Field(pattern=r"^[A-G]#?[0-8]$", description="the note to sing")
     hertz: list[float] = Field(min_length=1, max_length=10_000, description="the pitch, frame by frame")
 
 
@@ -67,7 +67,7 @@ PracticeSession = Annotated[Session[Practice], Depends(session_of(Practice))]
 
 
 async def singer(session: PracticeSession) -> str:
-    """Who is logged in; 401 for nobody."""
+    """The user who is logged in; 401 without one."""
     if session.user is None:
         raise HTTPException(401)
     return session.user
@@ -84,7 +84,7 @@ add_error_handlers(app)
 
 @app.post("/login")
 async def login(name: Annotated[str, Query(min_length=1, max_length=64)], session: PracticeSession) -> None:
-    """Rights change, and so does the session's id. A real coach asks for more than a name."""
+    """Changes the rights, and so the session id. A real service asks for more than a name."""
     session.regenerate(user=name)
 
 
@@ -95,7 +95,7 @@ async def logout(session: PracticeSession) -> None:
 
 @app.post("/logout/everywhere")
 async def logout_everywhere(name: Singer, session: PracticeSession, jarvis: JarvisDep) -> int:
-    """Ends what the singer has open on other machines, and says how many."""
+    """Ends the singer's sessions on other machines. Returns how many."""
     return await jarvis.sessions.clear(name, except_=session.id)
 
 
@@ -117,7 +117,7 @@ async def takes(take: Take, name: Singer, session: PracticeSession) -> Report:
 @app.get("/exercises/{voice}")
 @cached(ttl=300, key="exercises:{voice}", tags=["exercises"])
 async def exercises(voice: Voice) -> list[Exercise]:
-    """The same for all singers of a voice: made once for all who ask."""
+    """The same for all singers of a voice, so it is computed once for all."""
     low, high = RANGES[voice]
     return [
         Exercise(name=f"five notes on {note(root)}", notes=[note(root + step) for step in (0, 2, 4, 5, 7)])
@@ -127,7 +127,7 @@ async def exercises(voice: Voice) -> list[Exercise]:
 
 @app.websocket("/live/{target}")
 async def live(socket: WebSocket, target: str, session: PracticeSession) -> None:
-    """Says how far off each pitch is while somebody sings; a logout elsewhere ends it."""
+    """Returns the distance of each pitch while somebody sings. A logout elsewhere ends it."""
     if session.user is None:
         await socket.close(1008)
         return
@@ -148,12 +148,12 @@ def note(midi: int) -> str:
 
 
 def cents(hertz: float, target: str) -> float:
-    """How far a pitch is from a note, in equal temperament with A4 = 440 Hz.
+    """The distance of a pitch from a note, in equal temperament with A4 = 440 Hz.
 
     Raises:
-        ValueError: It is no pitch, or no note.
+        ValueError: The pitch or the note is not valid.
     """
     midi = NOTES.index(target[:-1]) + 12 * (int(target[-1]) + 1)
     if not 0 < hertz < 20_000:
-        raise ValueError(f"{hertz} Hz is no pitch")
+        raise ValueError(f"{hertz} Hz is not a valid pitch")
     return 1200 * math.log2(hertz / 440) - 100 * (midi - 69)

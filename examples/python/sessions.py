@@ -21,12 +21,12 @@ async def profile_of(user: str) -> dict[str, Any]:
 
 async def main(store: str) -> None:
     async with jarvis.Jarvis.open({}, store=store) as j:
-        # A visit: what belongs into the cookie is session.id.
+        # A visit. The id of the session belongs in the cookie.
         session = await j.sessions.create(user="ada", data={"takes": 1}, ttl=3600)
         session.data["takes"] += 1
         await j.sessions.save(session)
 
-        # Two requests at once: the second save does not overwrite the first.
+        # Two concurrent requests: the second save does not overwrite the first.
         stale = await j.sessions.load(session.id)
         session.data["tempo"] = 92
         await j.sessions.save(session)
@@ -35,9 +35,9 @@ async def main(store: str) -> None:
                 await j.sessions.save(stale)
             except jarvis.ConflictError as conflict:
                 assert conflict.current is not None
-                print("somebody was first:", conflict.current.data)
+                print("another request was first:", conflict.current.data)
 
-        # However many ask at once, one loads.
+        # However many callers ask at once, one loads.
         loads = (
             j.cache.get_or_load("profile:ada", lambda: profile_of("ada"), ttl=60, tags=["ada"])
             for _ in range(100)

@@ -1,7 +1,7 @@
-"""A service that is watched and healed by code of one's own.
+"""A service that is probed and restarted by Python code.
 
-The "service" is a number in this process: it breaks, the probe sees it, the restarter mends it,
-and the sink is told.
+The "service" is a number in this process. It fails, the probe notices, the restarter restarts it,
+and the sink gets an alert.
 
     python examples/python/supervise.py
 """
@@ -37,7 +37,7 @@ class Coach:
 
 
 class Pager:
-    """Is told of trouble."""
+    """Receives alerts."""
 
     async def deliver(self, alert: Any) -> None:
         print(f"{alert['severity']}: {alert['title']}")
@@ -62,13 +62,13 @@ async def main() -> None:
         async with j:
             running = asyncio.create_task(j.run())
             events = await j.events.subscribe(["health", "action", "incident"])
-            print("well:", (await j.health.check())["platform"]["state"])
+            print("state:", (await j.health.check())["platform"]["state"])
             coach.well = False
             async for event in events:
                 print(event.topic, event.event["type"])
                 if event.event["type"] in ("verify_passed", "incident_recovered"):
                     break
-            print("mended: life", coach.life)
+            print("restarted: life", coach.life)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 

@@ -1,15 +1,14 @@
 //! From the runtime's threads to an event loop: [`Bridge`].
 //!
-//! A thread of the runtime never waits for the interpreter's lock. What it has to tell goes into a
-//! queue, and the first to find the queue empty wakes the loop through an eventfd, which the loop
-//! watches as it watches its sockets. The loop then takes all that came meanwhile: one wake-up for
-//! a batch of answers.
+//! A thread of the runtime never waits for the interpreter's lock. Its messages go into a queue.
+//! The first message in an empty queue wakes the loop through an eventfd, which the loop watches
+//! like a socket. The loop then takes everything that has arrived: one wake-up for a batch.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-use jarvis_core::sync::Mutex;
-
+use jarvis_core::sync::{Mutex, MutexGuard};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -18,31 +17,32 @@ use pyo3::types::PyWeakrefReference;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio_util::sync::CancellationToken;
 
-use crate::runtime::{self, Inside};
+use crate::error;
+use crate::interpreter::{Inside, generation};
 
-/// Makes the answer, on the loop's thread.
+/// Creates the answer, on the loop's thread.
 pub(crate) type Finish = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
-/// What a loop is told.
+/// A message to a loop.
 pub(crate) enum Message {
     /// A call is done: settle this future of the loop.
     Done(Py<PyAny>, Finish),
-    /// Do this on the loop's thread.
+    /// Run this on the loop's thread.
     Run(Box<dyn FnOnce(Python<'_>) + Send>),
 }
 
-/// The way to one event loop. Lives as long as the loop, or a call that is under way.
+/// The way to one event loop. Lives as long as the loop, or as a call that is under way.
 pub(crate) struct Bridge {
     generation: u64,
     event_loop: Py<PyWeakrefReference>,
     wake: OwnedFd,
-    waiting: Mutex<Vec<Message>>,
-    /// Told when the loop was closed: it turns no more.
+    queue: Mutex<Vec<Message>>,
+    /// Cancelled when the loop was closed.
     closed: CancellationToken,
 }
 
 impl Bridge {
-    /// The bridge to this thread's running loop, which is given too.
+    /// The bridge to this thread's running loop, and that loop.
     pub(crate) fn running<'py>(py: Python<'py>) -> PyResult<(Arc<Self>, Bound<'py, PyAny>)> {
         static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let running = RUNNING.import(py, "asyncio", "get_running_loop")?;
@@ -50,7 +50,7 @@ impl Bridge {
         Ok((Self::to(py, &event_loop)?, event_loop))
     }
 
-    /// The bridge to this loop, which is built at the first call.
+    /// The bridge to this loop, built at the first call.
     fn to(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
         static BRIDGES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         thread_local! {
@@ -83,42 +83,46 @@ impl Bridge {
     fn build(event_loop: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
         let py = event_loop.py();
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
-            .map_err(|error| crate::error::raise(std::io::Error::from(error).into()))?;
+            .map_err(|error| error::raise(std::io::Error::from(error).into()))?;
         let bridge = Arc::new(Self {
-            generation: runtime::generation(),
+            generation: generation(),
             event_loop: PyWeakrefReference::new(event_loop)?.unbind(),
             wake,
-            waiting: Mutex::default(),
+            queue: Mutex::default(),
             closed: CancellationToken::new(),
         });
-        // What the loop calls is called in the context that it was added in: not in that of the
-        // request that happens to be the first.
+        // A loop calls a reader in the context in which it was added. That must not be the context
+        // of the request that happens to be the first.
         static CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let nothing = CONTEXT.import(py, "contextvars", "Context")?.call0()?;
+        let empty = CONTEXT.import(py, "contextvars", "Context")?.call0()?;
         let add = event_loop.getattr(intern!(py, "add_reader"))?;
         let drain = Drain(Arc::clone(&bridge));
-        nothing.call_method1(intern!(py, "run"), (add, bridge.wake.as_raw_fd(), drain))?;
+        empty.call_method1(intern!(py, "run"), (add, bridge.wake.as_raw_fd(), drain))?;
         Ok(bridge)
     }
 
     fn leads_to(&self, event_loop: &Bound<'_, PyAny>) -> bool {
         let known = self.event_loop.bind(event_loop.py()).upgrade();
-        self.generation == runtime::generation() && known.is_some_and(|known| known.is(event_loop))
+        self.generation == generation() && known.is_some_and(|known| known.is(event_loop))
     }
 
-    /// Tells the loop. From any thread; waits for nothing. A loop that is closed hears nothing, and
-    /// what it was told is dropped.
-    pub(crate) fn tell(&self, message: Message) {
-        let mut waiting = self.waiting.lock();
+    fn queue(&self) -> MutexGuard<'_, Vec<Message>> {
+        self.queue.lock()
+    }
+
+    /// Sends a message to the loop. Called from any thread, and never waits. A message to a closed
+    /// loop is dropped.
+    pub(crate) fn send(&self, message: Message) {
+        let mut queue = self.queue();
         if self.is_closed() {
-            drop(waiting);
+            drop(queue);
             return drop(message);
         }
-        let first = waiting.is_empty();
-        waiting.push(message);
-        drop(waiting);
+        let first = queue.is_empty();
+        queue.push(message);
+        drop(queue);
         if first {
-            // It only fails when it is full of wake-ups.
+            // It only fails when the counter is full, and then the loop wakes up anyway.
             let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         }
     }
@@ -127,37 +131,37 @@ impl Bridge {
         self.closed.is_cancelled()
     }
 
-    /// Complete when the loop is closed.
+    /// Completes when the loop is closed.
     pub(crate) fn closed(&self) -> impl Future<Output = ()> {
         self.closed.clone().cancelled_owned()
     }
 
-    /// The loop is closed: what waits for it is dropped, so that nobody waits for the answer. In the
-    /// child of a fork nobody does: who waited did not come along.
+    /// The loop is closed: drops the queued messages, so that nobody waits for their answers. In
+    /// the child of a fork there is nobody who waits.
     fn close(&self) {
-        if self.generation != runtime::generation() {
+        if self.generation != generation() {
             return;
         }
-        let waiting = {
-            let mut waiting = self.waiting.lock();
+        let queued = {
+            let mut queue = self.queue();
             self.closed.cancel();
-            std::mem::take(&mut *waiting)
+            std::mem::take(&mut *queue)
         };
-        drop(waiting);
+        drop(queued);
     }
 
     fn take(&self) -> Vec<Message> {
-        // Before the queue, so that what comes in between wakes the loop once more.
+        // Before the queue is taken, so that a message in between wakes the loop once more.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        std::mem::take(&mut *self.waiting.lock())
+        std::mem::take(&mut *self.queue())
     }
 }
 
-/// The bridge to a loop, where bridges are looked up.
+/// The bridge to a loop, as the dictionary of bridges holds it.
 #[pyclass(frozen, module = "jarvis._core")]
 struct Known(Arc<Bridge>);
 
-/// What the loop calls when it is woken. The loop alone has it, and drops it when it is closed.
+/// What the loop calls when it is woken. Only the loop holds it, and drops it when it is closed.
 #[pyclass(frozen, module = "jarvis._core")]
 struct Drain(Arc<Bridge>);
 
@@ -173,7 +177,12 @@ impl Drain {
         let _inside = Inside::enter(py);
         for message in self.0.take() {
             match message {
-                Message::Run(work) => work(py),
+                Message::Run(work) => {
+                    // A panic must not take the other messages with it.
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(py))) {
+                        error::raise(error::panicked(&*panic)).write_unraisable(py, None);
+                    }
+                }
                 Message::Done(future, finish) => {
                     if let Err(error) = settle(future.bind(py), finish) {
                         error.write_unraisable(py, Some(future.bind(py)));
@@ -186,25 +195,27 @@ impl Drain {
 
 fn settle(future: &Bound<'_, PyAny>, finish: Finish) -> PyResult<()> {
     let py = future.py();
-    // Cancelled meanwhile.
+    // It may have been cancelled meanwhile.
     if future.call_method0(intern!(py, "done"))?.is_truthy()? {
         return Ok(());
     }
-    match finish(py) {
+    let finished = catch_unwind(AssertUnwindSafe(|| finish(py)))
+        .unwrap_or_else(|panic| Err(error::raise(error::panicked(&*panic))));
+    match finished {
         Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
         Err(error) => fail(future, error)?,
     };
     Ok(())
 }
 
-/// A future takes every exception but `StopIteration`, which is told as Python tells one that leaves
-/// a coroutine.
+/// A future takes every exception except `StopIteration`, which becomes a `RuntimeError`, as Python
+/// does with one that leaves a coroutine.
 fn fail<'py>(future: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
     let (py, set) = (future.py(), intern!(future.py(), "set_exception"));
     let raised = error.clone_ref(py).into_value(py);
     future.call_method1(set, (raised,)).or_else(|_| {
-        let told = PyRuntimeError::new_err("a function raised StopIteration");
-        told.set_cause(py, Some(error));
-        future.call_method1(set, (told.into_value(py),))
+        let replaced = PyRuntimeError::new_err("a function raised StopIteration");
+        replaced.set_cause(py, Some(error));
+        future.call_method1(set, (replaced.into_value(py),))
     })
 }

@@ -1,4 +1,4 @@
-//! `Cache`: values that may be forgotten, as JSON or as bytes.
+//! `Cache`: values with a lifetime, as JSON or as bytes.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use crate::call::{Begin, Face, Size};
 use crate::convert::{self, Span};
 use crate::error;
+use crate::handle::Handle;
 use crate::host::{Callback, no_arguments};
-use crate::jarvis::Handle;
 
-/// Keeps values for a while, by key.
+/// Keeps values for a limited time, by key.
 #[pyclass(frozen, module = "jarvis._core")]
 pub(crate) struct Cache {
     handle: Arc<Handle>,
@@ -28,7 +28,7 @@ impl Cache {
         Self { handle, face }
     }
 
-    /// Calls the cache: every method goes through here.
+    /// Calls the cache.
     fn call<T, F, C>(
         &self,
         py: Python<'_>,
@@ -67,7 +67,7 @@ fn value(py: Python<'_>, value: Option<CacheValue>, raw: bool) -> PyResult<Py<Py
         return Ok(PyBytes::new(py, &value).into_any().unbind());
     }
     let corrupt = |cause: PyErr| {
-        let message = "a cached value is no JSON; read it with raw=True, or delete it";
+        let message = "the cached value is not JSON; read it with raw=True, or delete it";
         error::corrupt_because(message, cause)
     };
     let text = PyString::from_bytes(py, &value).map_err(corrupt)?;
@@ -97,7 +97,9 @@ fn condition(if_absent: bool, if_present: bool) -> PyResult<Condition> {
         (false, false) => Ok(Condition::Always),
         (true, false) => Ok(Condition::IfAbsent),
         (false, true) => Ok(Condition::IfPresent),
-        (true, true) => Err(error::invalid("if_absent and if_present together store nothing")),
+        (true, true) => {
+            Err(error::invalid("if_absent and if_present exclude each other; give one of them"))
+        }
     }
 }
 
@@ -114,7 +116,7 @@ impl Cache {
         self.call(py, Size::One, |cache| async move { cache.get(&key).await }, convert)
     }
 
-    /// Stores a value; was it stored? See `jarvis.Cache.set`.
+    /// Stores a value. See `jarvis.Cache.set`.
     #[pyo3(signature = (key, value, *, ttl=None, if_absent=false, if_present=false, tags=Vec::new()))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn set(
@@ -137,18 +139,18 @@ impl Cache {
         )
     }
 
-    /// Removes keys; how many were there? See `jarvis.Cache.delete`.
+    /// Deletes keys. See `jarvis.Cache.delete`.
     #[pyo3(signature = (*keys))]
     fn delete(&self, py: Python<'_>, keys: Vec<String>) -> PyResult<Py<PyAny>> {
         self.call(py, Size::Many, |cache| async move { cache.delete(&keys).await }, convert::object)
     }
 
-    /// Is there a value? See `jarvis.Cache.exists`.
+    /// Whether the key has a value. See `jarvis.Cache.exists`.
     fn exists(&self, py: Python<'_>, key: PyBackedStr) -> PyResult<Py<PyAny>> {
         self.call(py, Size::One, |cache| async move { cache.exists(&key).await }, convert::object)
     }
 
-    /// `get` for many, answered in their order. See `jarvis.Cache.get_many`.
+    /// `get` for many keys, in order. See `jarvis.Cache.get_many`.
     #[pyo3(signature = (keys, *, raw=false))]
     fn get_many(&self, py: Python<'_>, keys: Vec<String>, raw: bool) -> PyResult<Py<PyAny>> {
         self.call(
@@ -159,7 +161,7 @@ impl Cache {
         )
     }
 
-    /// `set` for many; how many were stored? See `jarvis.Cache.set_many`.
+    /// `set` for many keys. See `jarvis.Cache.set_many`.
     #[pyo3(signature = (entries, *, ttl=None, if_absent=false, if_present=false, tags=Vec::new()))]
     fn set_many(
         &self,
@@ -186,7 +188,7 @@ impl Cache {
         )
     }
 
-    /// Adds to a number, and gives the sum. See `jarvis.Cache.increment`.
+    /// Adds to a number. See `jarvis.Cache.increment`.
     #[pyo3(signature = (key, by=1, *, ttl=None))]
     fn increment(
         &self,
@@ -204,7 +206,7 @@ impl Cache {
         )
     }
 
-    /// Gives a key a new lifetime; was it there? See `jarvis.Cache.expire`.
+    /// Gives a key a new lifetime. See `jarvis.Cache.expire`.
     fn expire(&self, py: Python<'_>, key: PyBackedStr, ttl: Ttl) -> PyResult<Py<PyAny>> {
         self.call(
             py,
@@ -214,7 +216,7 @@ impl Cache {
         )
     }
 
-    /// How many seconds a key will still live. See `jarvis.Cache.lifetime`.
+    /// The remaining lifetime of a key in seconds. See `jarvis.Cache.lifetime`.
     fn lifetime(&self, py: Python<'_>, key: PyBackedStr) -> PyResult<Py<PyAny>> {
         let seconds = |py: Python<'_>, lifetime: Option<Lifetime>| match lifetime {
             None => Ok(py.None()),
@@ -229,7 +231,7 @@ impl Cache {
         self.call(py, Size::One, |cache| async move { cache.invalidate_tag(&tag).await }, nothing)
     }
 
-    /// Removes the keys that match a glob. See `jarvis.Cache.invalidate_pattern`.
+    /// Deletes the keys that match a glob. See `jarvis.Cache.invalidate_pattern`.
     fn invalidate_pattern(&self, py: Python<'_>, pattern: String) -> PyResult<Py<PyAny>> {
         self.call(
             py,
@@ -244,7 +246,7 @@ impl Cache {
         self.call(py, Size::Many, |cache| async move { cache.flush().await }, nothing)
     }
 
-    /// What this process's cache has seen. See `jarvis.Cache.stats`.
+    /// The statistics of this process. See `jarvis.Cache.stats`.
     fn stats(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.call(
             py,
@@ -254,7 +256,7 @@ impl Cache {
         )
     }
 
-    /// The value of a key, loaded when there is none. See `jarvis.Cache.get_or_load`.
+    /// The value of a key, loaded if absent. See `jarvis.Cache.get_or_load`.
     #[pyo3(signature = (key, loader, *, ttl=None, tags=Vec::new(), stale=None, early=0.0, wait=None, raw=false))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn get_or_load(
@@ -293,7 +295,7 @@ impl Cache {
     }
 }
 
-/// Calls Python's loader.
+/// Calls the Python loader.
 async fn loaded(loader: Arc<Callback>) -> jarvis_core::Result<CacheValue> {
     let bytes = loader.call(no_arguments(), |found| convert::to_bytes(&found)).await?;
     Ok(CacheValue::from(bytes))

@@ -14,28 +14,29 @@ use pyo3::prelude::*;
 
 use crate::bridge::{Bridge, Finish, Message};
 use crate::error;
-use crate::runtime::{self, Inside, Runtime};
+use crate::interpreter::{self, Inside};
+use crate::runtime::{self, Runtime};
 
-/// How long a blocking call may leave Ctrl-C unseen.
-const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
+/// How long a blocking call may leave Ctrl-C unnoticed.
+const CHECK_SIGNALS_EVERY: Duration = Duration::from_millis(50);
 
 /// Which face of the package a native object belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Face {
-    /// `jarvis`: what is not ready at once is a future of the running loop.
+    /// `jarvis`: an answer that is not ready at once is a future of the running loop.
     Awaitable,
     /// `jarvis.sync`: the calling thread waits, without the interpreter's lock.
     Blocking,
 }
 
-/// How a call is begun.
+/// How a call begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Begin {
-    /// Asked once on the calling thread: memory answers then, and no runtime is needed.
+    /// The calling thread polls it once. Memory answers then, and no runtime is needed.
     Here,
     /// As `Here`, without the interpreter's lock.
     HereReleased,
-    /// As `Here`, with a runtime at hand: it may start something in the background.
+    /// As `Here`, with a runtime: it may start something in the background.
     HereWithRuntime,
     /// On the runtime: it talks to a file or a server.
     Away,
@@ -48,7 +49,7 @@ pub(crate) enum Size {
     One,
     /// One entry, and it may have to wait for its turn.
     InTurn,
-    /// Many: it may take its time.
+    /// Many entries: it may take long.
     Many,
 }
 
@@ -57,21 +58,23 @@ impl Begin {
     pub(crate) fn of(self, size: Size) -> Self {
         match (self, size) {
             (Self::Here, Size::Many) => Self::HereReleased,
+            // Its turn has a deadline, which needs the runtime's timer.
+            (Self::Here, Size::InTurn) => Self::HereWithRuntime,
             _ => self,
         }
     }
 }
 
-/// Where a store is.
+/// A store, or how to open it.
 pub(crate) enum Opened<S: ?Sized> {
-    /// In memory, at hand.
+    /// Open, and in memory.
     Here(Arc<S>),
-    /// Behind this handle; it is opened by the call.
+    /// Of this handle; the call opens it.
     Away(Jarvis, Begin),
 }
 
 impl<S: ?Sized + Send + Sync + 'static> Opened<S> {
-    /// Does that with the store, opened by `open` where it is not at hand.
+    /// Runs `work` with the store, which `open` opens if necessary.
     pub(crate) fn call<T, O, F, C>(
         self,
         (py, face, size): (Python<'_>, Face, Size),
@@ -102,7 +105,7 @@ impl<S: ?Sized + Send + Sync + 'static> Opened<S> {
 type Boxed<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
 
 impl Face {
-    /// Asks what is known without waiting: nothing is allocated for the call.
+    /// Asks for an answer that needs no waiting. Nothing is allocated for the call.
     pub(crate) fn now<T>(
         py: Python<'_>,
         ask: impl FnOnce() -> Option<Result<T>>,
@@ -116,8 +119,8 @@ impl Face {
         Some(answer.map_err(error::raise).and_then(|answer| convert(py, answer)))
     }
 
-    /// Calls what is complete on its first poll, as everything in memory is, where it stands:
-    /// nothing is allocated for it.
+    /// Polls a future in place that completes on its first poll, as everything in memory does.
+    /// Nothing is allocated for it.
     pub(crate) fn call_here<T: Send>(
         py: Python<'_>,
         future: impl Future<Output = Result<T>> + Send,
@@ -132,7 +135,7 @@ impl Face {
         convert(py, answer.map_err(error::raise)?)
     }
 
-    /// Calls the core, and converts its answer.
+    /// Calls the core and converts its answer.
     pub(crate) fn call<T, F, C>(
         self,
         py: Python<'_>,
@@ -152,7 +155,7 @@ impl Face {
                 (begin == Begin::HereWithRuntime).then(|| runtime::get(py)).transpose()?;
             let _entered = runtime.map(|runtime| runtime.enter());
             let polled = match begin {
-                Begin::HereReleased => runtime::detached(py, || poll_once(&mut future)),
+                Begin::HereReleased => interpreter::detached(py, || poll_once(&mut future)),
                 _ => poll_once(&mut future),
             };
             if let Poll::Ready(answer) = polled {
@@ -173,7 +176,7 @@ fn poll_once<T>(future: &mut Boxed<T>) -> Poll<Result<T>> {
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A panic is an error of the call, and of nothing else.
+/// A panic becomes an error of this call.
 async fn guarded<T>(future: impl Future<Output = Result<T>> + Send) -> Result<T> {
     match AssertUnwindSafe(future).catch_unwind().await {
         Ok(answer) => answer,
@@ -181,7 +184,7 @@ async fn guarded<T>(future: impl Future<Output = Result<T>> + Send) -> Result<T>
     }
 }
 
-/// A future of the running loop, which is settled when the core is done.
+/// A future of the running loop, settled when the core is done.
 fn later<T, C>(py: Python<'_>, future: Boxed<T>, convert: C) -> PyResult<Py<PyAny>>
 where
     T: Send + 'static,
@@ -193,14 +196,14 @@ where
     let task = runtime::get(py)?.spawn(async move {
         let answer = future.await;
         let finish: Finish = Box::new(move |py| convert(py, answer.map_err(error::raise)?));
-        bridge.tell(Message::Done(settled, finish));
+        bridge.send(Message::Done(settled, finish));
     });
     let abort = Abort { task: task.abort_handle() };
     awaited.call_method1(intern!(py, "add_done_callback"), (abort,))?;
     Ok(awaited.unbind())
 }
 
-/// Ends the call when its future was cancelled.
+/// Aborts the call when its future was cancelled.
 #[pyclass(frozen, module = "jarvis._core")]
 struct Abort {
     task: tokio::task::AbortHandle,
@@ -217,7 +220,7 @@ impl Abort {
     }
 }
 
-/// Wakes a thread that waits in [`wait`].
+/// Wakes a thread that is in [`wait`].
 struct Unpark {
     thread: std::thread::Thread,
     woken: AtomicBool,
@@ -234,8 +237,8 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits on the calling thread, without the interpreter's lock, and looks for signals meanwhile.
-/// Calls may be nested: what the core calls back into may call the core.
+/// Waits on the calling thread without the interpreter's lock, and checks for signals. Calls may be
+/// nested: a function that the core calls may call the core.
 pub(crate) fn wait<T: Send>(
     py: Python<'_>,
     runtime: &'static Runtime,
@@ -244,7 +247,7 @@ pub(crate) fn wait<T: Send>(
     let unpark = Arc::new(Unpark { thread: std::thread::current(), woken: AtomicBool::new(true) });
     let waker = Waker::from(Arc::clone(&unpark));
     loop {
-        let answer = runtime::detached(py, || {
+        let answer = interpreter::detached(py, || {
             let _entered = runtime.enter();
             loop {
                 if unpark.woken.swap(false, Ordering::AcqRel) {
@@ -253,7 +256,7 @@ pub(crate) fn wait<T: Send>(
                         return Some(answer);
                     }
                 } else {
-                    std::thread::park_timeout(LOOK_FOR_SIGNALS);
+                    std::thread::park_timeout(CHECK_SIGNALS_EVERY);
                     if !unpark.woken.load(Ordering::Acquire) {
                         return None;
                     }

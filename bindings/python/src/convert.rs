@@ -1,8 +1,8 @@
-//! Durations, times, JSON: what crosses the border, and how it looks on each side.
+//! Conversions between Python and Rust: durations, times and JSON.
 
 use std::time::Duration;
 
-use jarvis_core::clock::WallTime;
+use jarvis_core::clock::{Clock, SystemClock, WallTime};
 use pyo3::IntoPyObjectExt;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -11,7 +11,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString};
 use serde::Serialize;
 
 use crate::error;
-use crate::runtime::Inside;
+use crate::interpreter::Inside;
 
 /// A duration: a `timedelta`, or a number of seconds.
 #[derive(Clone, Copy)]
@@ -28,18 +28,46 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Span {
             value.call_method0(intern!(value.py(), "total_seconds"))?.extract()?
         } else {
             let kind = value.get_type().name()?;
-            let message = format!("seconds or a timedelta is expected, not {kind}");
+            let message = format!("expected seconds or a timedelta, not {kind}");
             return Err(pyo3::exceptions::PyTypeError::new_err(message));
         };
         Duration::try_from_secs_f64(seconds)
             .map(Self)
-            .map_err(|_| error::invalid(format!("{seconds} s is no duration")))
+            .map_err(|_| error::invalid(format!("{seconds} s is not a valid duration")))
     }
 }
 
-/// The duration, where one is given.
+/// The duration, if one is given.
 pub(crate) fn duration(span: Option<Span>) -> Option<Duration> {
     span.map(|span| span.0)
+}
+
+/// A point in the past: a `datetime`, RFC 3339 text, or a `timedelta` back from now.
+pub(crate) struct Since(pub(crate) WallTime);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Since {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let py = value.py();
+        if value.is_instance_of::<PyString>() {
+            let text: String = value.extract()?;
+            return text.parse().map(Self).map_err(error::raise);
+        }
+        if value.hasattr(intern!(py, "total_seconds"))? {
+            let span = value.extract::<Span>()?;
+            return Ok(Self(SystemClock::new().wall() - span.0));
+        }
+        if !value.hasattr(intern!(py, "timestamp"))? {
+            let kind = value.get_type().name()?;
+            let message = format!("expected a datetime, a timedelta or RFC 3339 text, not {kind}");
+            return Err(pyo3::exceptions::PyTypeError::new_err(message));
+        }
+        let seconds: f64 = value.call_method0(intern!(py, "timestamp"))?.extract()?;
+        // Milliseconds of any `datetime` are far below 2^53.
+        #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
+        Ok(Self(WallTime::from_millis((seconds * 1_000.0).round() as i64)))
+    }
 }
 
 /// A `datetime` in UTC.
@@ -56,7 +84,7 @@ pub(crate) fn datetime(py: Python<'_>, time: WallTime) -> PyResult<Bound<'_, PyA
     epoch.bind(py).call_method1(intern!(py, "__add__"), (delta,))
 }
 
-/// JSON text of a Python value: a Pydantic model by its own rules, anything else by `json`'s.
+/// The JSON text of a Python value: a Pydantic model writes itself, anything else `json` writes.
 pub(crate) fn to_json(value: &Bound<'_, PyAny>) -> PyResult<String> {
     static ENCODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = value.py();
@@ -76,8 +104,9 @@ pub(crate) fn to_json(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = encode
         .bind(py)
         .call1((value,))
-        .map_err(|error| error::invalid_because("that has no form in JSON", error))?;
-    text.extract().map_err(|error| error::invalid_because("that has no form in JSON", error))
+        .map_err(|error| error::invalid_because("the value can't be written as JSON", error))?;
+    text.extract()
+        .map_err(|error| error::invalid_because("the value can't be written as JSON", error))
 }
 
 /// The Python value of JSON text.
@@ -87,18 +116,18 @@ pub(crate) fn from_json<'py>(text: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
     LOADS.import(text.py(), "json", "loads")?.call1((text,))
 }
 
-/// The Python value of JSON text, from Rust's.
+/// The Python value of JSON text that Rust holds.
 pub(crate) fn parsed<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     from_json(PyString::new(py, text).as_any())
 }
 
-/// Plain data of the core, as the `dict` that its JSON is.
+/// Plain data of the core as the Python value of its JSON.
 pub(crate) fn plain(py: Python<'_>, value: &impl Serialize) -> PyResult<Py<PyAny>> {
     let text = serde_json::to_string(value).map_err(|error| error::invalid(error.to_string()))?;
     parsed(py, &text).map(Bound::unbind)
 }
 
-/// A bool, a number, a text.
+/// A bool, a number or a string.
 pub(crate) fn object<T>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>>
 where
     T: for<'py> IntoPyObject<'py>,
@@ -106,7 +135,7 @@ where
     value.into_py_any(py)
 }
 
-/// Bytes as they are, else JSON.
+/// Bytes unchanged, anything else as JSON.
 pub(crate) fn to_bytes(value: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(bytes.as_bytes().to_vec());

@@ -14,9 +14,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
-use crate::runtime::Inside;
+use crate::interpreter::Inside;
 
-/// The exception of an error. Python code is asked for it: the classes are written there.
+/// The exception of an error. Python code creates it, since the classes are written there.
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 pub(crate) fn raise(error: Error) -> PyErr {
     Python::attach(|py| {
@@ -25,22 +25,22 @@ pub(crate) fn raise(error: Error) -> PyErr {
     })
 }
 
-/// The exception of a conflict, which carries what is stored now.
+/// The exception of a conflict, with the session that is stored now.
 pub(crate) fn conflict(py: Python<'_>, error: &Error, current: Py<PyAny>) -> PyErr {
     exception(py, error, Some(current)).unwrap_or_else(|failure| failure)
 }
 
-/// What a Python function raised that the core called back: it is raised again as it is, wherever
-/// it comes out.
+/// An exception of a Python function that the core called. Wherever it leaves the core, it is raised
+/// again unchanged.
 #[derive(Debug)]
 pub(crate) struct Raised {
     raised: PyErr,
-    /// Said when it was raised: whoever logs it has no interpreter at hand.
+    /// Written when it was raised: whoever logs it has no interpreter.
     text: String,
 }
 
 impl Raised {
-    /// The error that carries it, of the kind that fits it best.
+    /// The error that carries it, with the kind that fits best.
     pub(crate) fn error(py: Python<'_>, raised: PyErr) -> Error {
         let text = one_line(py, &raised);
         let error = Error::new(kind_of(py, &raised), text.clone());
@@ -63,7 +63,7 @@ impl Raised {
     }
 }
 
-/// `KeyError: 'x'`; of one of ours what it says.
+/// `KeyError: 'x'`, or the message of one of our own exceptions.
 fn one_line(py: Python<'_>, raised: &PyErr) -> String {
     let said = raised.value(py).str().map(|text| text.to_string()).unwrap_or_default();
     if code_of(py, raised).is_some() {
@@ -89,7 +89,7 @@ fn kind_of(py: Python<'_>, raised: &PyErr) -> ErrorKind {
         let mut kinds = ErrorKind::ALL.iter().copied();
         return kinds.find(|kind| kind.code() == code).unwrap_or(ErrorKind::Internal);
     }
-    // asyncio's own, which are not the built-in ones in each version of Python.
+    // asyncio's own classes are not the built-in ones in every version of Python.
     let is_called = |wanted: &str| {
         let name = raised.get_type(py).name();
         name.is_ok_and(|name| name.to_cow().is_ok_and(|name| name == wanted))
@@ -106,7 +106,7 @@ fn kind_of(py: Python<'_>, raised: &PyErr) -> ErrorKind {
     }
 }
 
-/// What one of our own exceptions says about trying again.
+/// Whether one of our own exceptions may be retried.
 fn retry_of(py: Python<'_>, raised: &PyErr) -> Option<Retry> {
     code_of(py, raised)?;
     let raised = raised.value(py);
@@ -154,7 +154,7 @@ fn exception(py: Python<'_>, error: &Error, current: Option<Py<PyAny>>) -> PyRes
     Ok(raised)
 }
 
-/// The chain of sources: an exception of Python's is itself, anything else its line.
+/// The chain of sources: a Python exception as it is, anything else as its message.
 fn cause(py: Python<'_>, error: &Error) -> PyResult<Option<PyErr>> {
     let mut lines = Vec::new();
     let mut source = error.source();
@@ -176,12 +176,12 @@ fn cause(py: Python<'_>, error: &Error) -> PyResult<Option<PyErr>> {
     })
 }
 
-/// A Rust panic, as an error of the call that it happened in.
+/// A Rust panic as the error of the call in which it happened.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let said = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-    let said = said.unwrap_or_else(|| "without a word".to_owned());
-    Error::new(ErrorKind::Internal, format!("a bug in jarvis-core: it panicked: {said}"))
+    let message = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+    let message = message.unwrap_or_else(|| "no message".to_owned());
+    Error::new(ErrorKind::Internal, format!("jarvis-core panicked, please report this: {message}"))
 }
 
 /// `InvalidInput`, as an exception.
@@ -200,9 +200,4 @@ pub(crate) fn invalid_because(
 /// `Corrupt` because of an exception.
 pub(crate) fn corrupt_because(message: &'static str, cause: PyErr) -> PyErr {
     raise(Error::new(ErrorKind::Corrupt, message).with_source(cause))
-}
-
-/// Every kind's word and code, for the test that each has its class.
-pub(crate) fn kinds() -> Vec<(String, &'static str)> {
-    ErrorKind::ALL.iter().map(|kind| (kind.to_string(), kind.code())).collect()
 }

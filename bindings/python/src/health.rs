@@ -1,22 +1,23 @@
-//! `Health`: what is well, and how long it was.
+//! `Health`: the state of the services.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jarvis_core::events::{Delivery, Topic};
-use jarvis_core::jarvis::{DEFAULT_WINDOW, EventStream, EventsQuery};
+use jarvis_core::jarvis::DEFAULT_WINDOW;
 use jarvis_core::vocabulary::ServiceId;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use serde::Serialize;
 
 use crate::call::{Begin, Face};
 use crate::convert::{self, Span};
 use crate::error;
-use crate::events::{Failure, Subscription};
-use crate::jarvis::Handle;
+use crate::handle::Handle;
+use crate::stream::{Source, Stream};
+use crate::web;
 
-/// What is well, and how long it was.
+/// The state of the services.
 #[pyclass(frozen, module = "jarvis._core")]
 pub(crate) struct Health {
     handle: Arc<Handle>,
@@ -27,40 +28,38 @@ impl Health {
     pub(crate) fn new(handle: Arc<Handle>, face: Face) -> Self {
         Self { handle, face }
     }
+
+    /// Asks, and answers with plain data.
+    fn ask<T: Serialize + Send + 'static>(
+        &self,
+        py: Python<'_>,
+        question: impl Future<Output = jarvis_core::Result<T>> + Send + 'static,
+    ) -> PyResult<Py<PyAny>> {
+        self.face.call(py, Begin::Away, question, |py, answer| convert::plain(py, &answer))
+    }
 }
 
-/// Names of services.
-pub(crate) fn services(names: Vec<String>) -> PyResult<Vec<ServiceId>> {
+fn services(names: Vec<String>) -> PyResult<Vec<ServiceId>> {
     names.into_iter().map(|name| ServiceId::new(&name).map_err(error::raise)).collect()
 }
 
 #[pymethods]
 impl Health {
-    /// One round of real probes, now. See `jarvis.Health.check`.
+    /// Probes services once. See `jarvis.Health.check`.
     #[pyo3(signature = (services=Vec::new()))]
     fn check(&self, py: Python<'_>, services: Vec<String>) -> PyResult<Py<PyAny>> {
         let services = self::services(services)?;
         let jarvis = self.handle.open_for_methods(py, self.face)?;
-        self.face.call(
-            py,
-            Begin::Away,
-            async move { jarvis.check(&services).await },
-            |py, answer| convert::plain(py, &answer),
-        )
+        self.ask(py, async move { jarvis.check(&services).await })
     }
 
-    /// What the services are, for whoever supervises them. See `jarvis.Health.status`.
+    /// The state of the services, as the supervising process knows it. See `jarvis.Health.status`.
     fn status(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (jarvis, _) = self.handle.open(py)?;
-        self.face.call(
-            py,
-            Begin::Away,
-            async move { jarvis.attach().await.status().await },
-            |py, answer| convert::plain(py, &answer),
-        )
+        self.ask(py, async move { jarvis.attach().await.status().await })
     }
 
-    /// How much of the time they were up. See `jarvis.Health.uptime`.
+    /// How much of the time services were up. See `jarvis.Health.uptime`.
     #[pyo3(signature = (services=Vec::new(), *, window=None))]
     fn uptime(
         &self,
@@ -71,25 +70,20 @@ impl Health {
         let services = self::services(services)?;
         let window: Duration = window.map_or(DEFAULT_WINDOW, |window| window.0);
         let (jarvis, _) = self.handle.open(py)?;
-        self.face.call(
-            py,
-            Begin::Away,
-            async move { jarvis.attach().await.uptime(&services, window).await },
-            |py, answer| convert::plain(py, &answer),
-        )
+        self.ask(py, async move { jarvis.attach().await.uptime(&services, window).await })
     }
 
-    /// What the checks of this process say. See `jarvis.Health.snapshot`.
+    /// The results of this process's checks. See `jarvis.Health.snapshot`.
     fn snapshot(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         convert::plain(py, &self.handle.open(py)?.0.health().snapshot())
     }
 
-    /// Does the loop of this process go round? See `jarvis.Health.healthz`.
+    /// Whether the loop of this process is alive. See `jarvis.Health.healthz`.
     fn healthz(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         convert::plain(py, &self.handle.open(py)?.0.healthz())
     }
 
-    /// The OpenMetrics text of this process. See `jarvis.Health.metrics`.
+    /// The metrics of this process as OpenMetrics text. See `jarvis.Health.metrics`.
     fn metrics(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (jarvis, _) = self.handle.open(py)?;
         self.face.call(py, Begin::Away, async move { jarvis.metrics().await }, |py, text| {
@@ -97,49 +91,31 @@ impl Health {
         })
     }
 
-    /// Tells what happens to the services as it happens. See `jarvis.Health.watch`.
-    #[pyo3(signature = (service=None))]
-    fn watch(&self, py: Python<'_>, service: Option<String>) -> PyResult<Py<PyAny>> {
-        let service = services(service.into_iter().collect())?.pop();
-        let query = EventsQuery {
-            topics: [Topic::Health, Topic::Incident].map(Into::into).to_vec(),
-            service,
-            follow: true,
-            ..EventsQuery::default()
-        };
+    /// Yields state changes. See `jarvis.Health.watch`.
+    #[pyo3(signature = (services=Vec::new()))]
+    fn watch(&self, py: Python<'_>, services: Vec<String>) -> PyResult<Stream> {
+        let services = self::services(services)?;
         let (jarvis, _) = self.handle.open(py)?;
-        let face = self.face;
+        let watch = jarvis.watch(&services).map_err(error::raise)?;
+        Ok(Stream::new(Source::Health(Box::new(watch)), self.face))
+    }
+
+    /// The answer to `GET /health`.
+    #[pyo3(name = "_answer", signature = (services=Vec::new(), *, max_age=Span(Duration::ZERO)))]
+    fn answer(&self, py: Python<'_>, services: Vec<String>, max_age: Span) -> PyResult<Py<PyAny>> {
+        let services = self::services(services)?;
+        let jarvis = self.handle.open_for_methods(py, self.face)?;
         self.face.call(
             py,
             Begin::Away,
-            async move { jarvis.attach().await.events(query).await },
-            move |py, stream| subscription(stream, face).into_py_any(py),
+            async move { jarvis.health_answer(&services, max_age.0).await },
+            |py, answer| web::answer(answer).into_py_any(py),
         )
     }
-}
 
-/// A stream of events as a subscription.
-fn subscription(stream: EventStream, face: Face) -> Subscription {
-    let failure = Failure::default();
-    let source = Stream { stream, failure: failure.clone() };
-    Subscription::new(Box::new(source), face, failure)
-}
-
-#[derive(Debug)]
-struct Stream {
-    stream: EventStream,
-    failure: Failure,
-}
-
-#[async_trait::async_trait]
-impl jarvis_core::events::Subscription for Stream {
-    async fn next(&mut self) -> Option<Delivery> {
-        match self.stream.next().await? {
-            Ok(delivery) => Some(delivery),
-            Err(error) => {
-                self.failure.set(error);
-                None
-            }
-        }
+    /// The answer to `GET /healthz`.
+    #[pyo3(name = "_liveness_answer")]
+    fn liveness_answer(&self, py: Python<'_>) -> PyResult<web::Answer> {
+        Ok(web::answer(self.handle.open(py)?.0.liveness_answer()))
     }
 }

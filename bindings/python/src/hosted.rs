@@ -14,12 +14,12 @@ use pyo3::types::PyTuple;
 use serde_json::Value;
 
 use crate::convert;
-use crate::host::{Arguments, Callback, Ground, Home};
+use crate::host::{Arguments, Callback, LastUse};
 
-/// How long making an object may take while the configuration is read again.
-const MAKING: Duration = Duration::from_secs(10);
+/// How long a factory may take while the configuration is reloaded.
+const FACTORY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// An object of Python's with the methods that it has.
+/// A Python object and the methods that it has.
 struct Object {
     name: String,
     methods: HashMap<&'static str, Arc<Callback>>,
@@ -32,19 +32,17 @@ impl fmt::Debug for Object {
 }
 
 impl Object {
-    fn new(object: &Bound<'_, PyAny>, ground: &Arc<Ground>) -> PyResult<Self> {
+    fn new(object: &Bound<'_, PyAny>, last_use: &Arc<LastUse>) -> PyResult<Self> {
         let mut methods = HashMap::new();
         for name in METHODS {
             let Some(method) = object.getattr_opt(name)?.filter(Bound::is_callable) else {
                 continue;
             };
-            let home = Home::of_method(&method, ground)?;
-            methods.insert(name, Callback::of_method(method.unbind(), home));
+            methods.insert(name, Callback::of_method(&method, last_use)?);
         }
         // A probe may be a bare function.
         if methods.is_empty() && object.is_callable() {
-            let home = Home::of_method(object, ground)?;
-            methods.insert("probe", Callback::of_method(object.clone().unbind(), home));
+            methods.insert("probe", Callback::of_method(object, last_use)?);
         }
         Ok(Self { name: object.get_type().name()?.to_string(), methods })
     }
@@ -63,7 +61,7 @@ impl HostedObject for Object {
             });
         };
         let arguments: Arguments = Box::new(move |py| {
-            // What is asked of nothing is asked without an argument.
+            // An empty request is no argument.
             if argument.as_object().is_some_and(serde_json::Map::is_empty) {
                 return Ok(PyTuple::empty(py).unbind());
             }
@@ -77,13 +75,13 @@ impl HostedObject for Object {
     }
 }
 
-/// The JSON value of an answer.
+/// An answer as JSON.
 fn value(answer: &Bound<'_, PyAny>) -> PyResult<Value> {
     let text = convert::to_json(answer)?;
     serde_json::from_str(&text).map_err(|error| crate::error::invalid(error.to_string()))
 }
 
-/// The kinds of backends that a program gave by name.
+/// The kinds of backends that the program adds, by name.
 pub(crate) struct Kinds {
     pub(crate) probes: Vec<(String, Py<PyAny>)>,
     pub(crate) restarters: Vec<(String, Py<PyAny>)>,
@@ -95,16 +93,16 @@ impl Kinds {
         [&self.probes, &self.restarters, &self.sinks].iter().all(|kinds| kinds.is_empty())
     }
 
-    /// Those, beside what the core has.
+    /// The core's registry with these kinds added.
     pub(crate) fn registry(
         &self,
         py: Python<'_>,
-        ground: &Arc<Ground>,
+        last_use: &Arc<LastUse>,
         left_behind: &LeftBehind,
     ) -> PyResult<Registry> {
         let mut registry = Registry::with_defaults();
         for (kind, factory) in &self.probes {
-            let (make, left) = (Factory::new(py, factory, ground)?, left_behind.clone());
+            let (make, left) = (Factory::new(py, factory, last_use)?, left_behind.clone());
             registry.probe(kind, move |section, context| {
                 let object = make.object(section)?;
                 let probe = health::HostedProbe::new(object, context.clock.clone(), left.clone())?;
@@ -112,14 +110,14 @@ impl Kinds {
             });
         }
         for (kind, factory) in &self.restarters {
-            let (make, left) = (Factory::new(py, factory, ground)?, left_behind.clone());
+            let (make, left) = (Factory::new(py, factory, last_use)?, left_behind.clone());
             registry.restarter(kind, move |section, context: &FactoryContext| {
                 let (object, clock) = (make.object(section)?, context.clock.clone());
                 Ok(Arc::new(restart::HostedRestarter::new(object, clock, left.clone())?))
             });
         }
         for (kind, factory) in &self.sinks {
-            let (make, left) = (Factory::new(py, factory, ground)?, left_behind.clone());
+            let (make, left) = (Factory::new(py, factory, last_use)?, left_behind.clone());
             registry.sink(kind, move |section, context| {
                 let object = make.object(section)?;
                 let sink = alert::HostedSink::new(object, context.clock.clone(), left.clone())?;
@@ -130,17 +128,16 @@ impl Kinds {
     }
 }
 
-/// Makes objects from the keys of a section.
+/// Creates objects from the keys of a section.
 struct Factory {
     function: Arc<Callback>,
-    ground: Arc<Ground>,
+    last_use: Arc<LastUse>,
 }
 
 impl Factory {
-    fn new(py: Python<'_>, function: &Py<PyAny>, ground: &Arc<Ground>) -> PyResult<Self> {
-        let home = Home::of_method(function.bind(py), ground)?;
-        let function = Callback::of_method(function.clone_ref(py), home);
-        Ok(Self { function, ground: Arc::clone(ground) })
+    fn new(py: Python<'_>, function: &Py<PyAny>, last_use: &Arc<LastUse>) -> PyResult<Self> {
+        let function = Callback::of_method(function.bind(py), last_use)?;
+        Ok(Self { function, last_use: Arc::clone(last_use) })
     }
 
     fn object(&self, section: &Section) -> jarvis_core::Result<Arc<dyn HostedObject>> {
@@ -149,10 +146,10 @@ impl Factory {
             let settings = convert::plain(py, &settings)?;
             Ok((settings,).into_pyobject(py)?.unbind())
         });
-        let ground = Arc::clone(&self.ground);
+        let last_use = Arc::clone(&self.last_use);
         let object = self
             .function
-            .call_now(MAKING, arguments, move |object| Object::new(&object, &ground))?;
+            .call_now(FACTORY_DEADLINE, arguments, move |object| Object::new(&object, &last_use))?;
         Ok(Arc::new(object))
     }
 }

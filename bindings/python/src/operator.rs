@@ -1,18 +1,22 @@
-//! `Operator`: what a person asks of the loop that supervises.
+//! `Operator`: manual control of the services.
 
 use std::sync::Arc;
 
 use jarvis_core::Jarvis as Core;
+use jarvis_core::jarvis::EventsQuery;
 use jarvis_core::operator::{Action, Command};
 use jarvis_core::vocabulary::ServiceId;
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
 use crate::call::{Begin, Face};
-use crate::convert::{self, Span, duration};
+use crate::convert::{self, Since, Span, duration};
 use crate::error;
-use crate::jarvis::Handle;
+use crate::events::patterns;
+use crate::handle::Handle;
+use crate::stream::{Source, Stream};
 
-/// What a person asks of the loop that supervises, in this process or in another.
+/// Manual control of the services through the supervision loop, in this process or in another.
 #[pyclass(frozen, module = "jarvis._core")]
 pub(crate) struct Operator {
     handle: Arc<Handle>,
@@ -24,7 +28,7 @@ impl Operator {
         Self { handle, face }
     }
 
-    /// Asks the loop: every method goes through here.
+    /// Asks the loop, and answers with plain data.
     fn ask<T, F>(
         &self,
         py: Python<'_>,
@@ -38,7 +42,7 @@ impl Operator {
         self.face.call(py, Begin::Away, ask(jarvis), |py, answer| convert::plain(py, &answer))
     }
 
-    /// Has a command carried out.
+    /// Carries out a command.
     fn act(&self, py: Python<'_>, command: Command, wait: bool) -> PyResult<Py<PyAny>> {
         self.ask(py, move |jarvis| async move { jarvis.attach().await.act(command, wait).await })
     }
@@ -50,7 +54,7 @@ fn service(name: &str) -> PyResult<ServiceId> {
 
 #[pymethods]
 impl Operator {
-    /// Where each service stands in the loop. See `jarvis.Operator.status`.
+    /// The state of each service in the loop. See `jarvis.Operator.status`.
     fn status(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.ask(py, |jarvis| async move { jarvis.attach().await.status().await })
     }
@@ -69,7 +73,7 @@ impl Operator {
         self.act(py, Command::new(Action::Start { service }, by), wait)
     }
 
-    /// Stops a service, and leaves it stopped. See `jarvis.Operator.stop`.
+    /// Stops a service and leaves it stopped. See `jarvis.Operator.stop`.
     #[pyo3(signature = (service, *, by="python", wait=true))]
     fn stop(&self, py: Python<'_>, service: &str, by: &str, wait: bool) -> PyResult<Py<PyAny>> {
         let service = self::service(service)?;
@@ -83,14 +87,20 @@ impl Operator {
         self.act(py, Command::new(Action::Reset { service }, by), false)
     }
 
-    /// Begins nothing until `resume`. See `jarvis.Operator.pause`.
-    #[pyo3(signature = (reason="", *, lasting=None))]
-    fn pause(&self, py: Python<'_>, reason: &str, lasting: Option<Span>) -> PyResult<Py<PyAny>> {
+    /// Starts no action until `resume`. See `jarvis.Operator.pause`.
+    #[pyo3(signature = (reason="", *, lasting=None, by="python"))]
+    fn pause(
+        &self,
+        py: Python<'_>,
+        reason: &str,
+        lasting: Option<Span>,
+        by: &str,
+    ) -> PyResult<Py<PyAny>> {
         let pause = Action::Pause { lasting: duration(lasting) };
-        self.act(py, Command::new(pause, "python").with_reason(reason), false)
+        self.act(py, Command::new(pause, by).with_reason(reason), false)
     }
 
-    /// Acts again. See `jarvis.Operator.resume`.
+    /// Ends a pause. See `jarvis.Operator.resume`.
     #[pyo3(signature = (*, by="python"))]
     fn resume(&self, py: Python<'_>, by: &str) -> PyResult<Py<PyAny>> {
         self.act(py, Command::new(Action::Resume, by), false)
@@ -110,7 +120,7 @@ impl Operator {
         self.act(py, Command::new(action, by).with_reason(reason), false)
     }
 
-    /// Closes a maintenance window, or all. See `jarvis.Operator.end_maintenance`.
+    /// Closes one maintenance window, or all. See `jarvis.Operator.end_maintenance`.
     #[pyo3(signature = (window=None, *, by="python"))]
     fn end_maintenance(
         &self,
@@ -127,8 +137,38 @@ impl Operator {
         self.ask(py, |jarvis| async move { jarvis.attach().await.alert_test(sink).await })
     }
 
-    /// Has the configuration read again. See `jarvis.Operator.reload`.
+    /// Reloads the configuration. See `jarvis.Operator.reload`.
     fn reload(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.ask(py, |jarvis| async move { jarvis.attach().await.reload().await })
+    }
+
+    /// Reads the retained events, and follows new ones. See `jarvis.Operator.events`.
+    #[pyo3(signature = (topics=Vec::new(), *, service=None, since=None, limit=None, follow=false, everywhere=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn events(
+        &self,
+        py: Python<'_>,
+        topics: Vec<String>,
+        service: Option<&str>,
+        since: Option<Since>,
+        limit: Option<usize>,
+        follow: bool,
+        everywhere: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let mut query = EventsQuery::retained();
+        query.topics = patterns(topics)?;
+        query.service = service.map(self::service).transpose()?;
+        query.since = since.map(|since| since.0).or(query.since);
+        query.limit = limit.or(query.limit);
+        query.follow = follow;
+        query.everywhere = everywhere;
+        let (jarvis, _) = self.handle.open(py)?;
+        let face = self.face;
+        self.face.call(
+            py,
+            Begin::Away,
+            async move { jarvis.attach().await.events(query).await },
+            move |py, events| Stream::new(Source::Events(events), face).into_py_any(py),
+        )
     }
 }

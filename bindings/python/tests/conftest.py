@@ -1,7 +1,8 @@
-"""What the tests share: the stores they run on, and both faces of the package."""
+"""Shared by the tests: the stores they run on, and both faces of the package."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from typing import Any, AsyncIterator, Iterator
@@ -12,11 +13,17 @@ import pytest_asyncio
 
 
 def redis_url() -> str:
-    """A database of the real server that nobody else uses."""
+    """The URL of the real server that `tests/servers` started."""
     url = os.environ.get("JARVIS_TEST_REDIS_URL")
     if not url:
         pytest.fail("JARVIS_TEST_REDIS_URL is not set: run `tests/run python`, which starts a server")
     return url
+
+
+async def until_it_leads(j: jarvis.Jarvis) -> None:
+    """The lease takes a moment, and only its holder acts."""
+    while "lease" not in (await j.operator.status()).get("operator", {}):
+        await asyncio.sleep(0.005)
 
 
 BACKENDS = ["memory", "sqlite", "redis"]

@@ -6,12 +6,14 @@ import asyncio
 import threading
 import time
 from contextvars import ContextVar
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, AsyncIterator
 
 import jarvis
 import pytest
 import pytest_asyncio
+from conftest import until_it_leads
 
 
 def service(probe: Any, **options: Any) -> jarvis.Service:
@@ -65,19 +67,66 @@ async def test_a_probe_is_called_for_nobody() -> None:
     assert (await observed(probe))["message"] == "nobody"
 
 
-async def test_a_watch_waits_for_a_bus_that_is_down(tmp_path: Path) -> None:
-    # What happened is remembered, so that there is something to watch.
+async def test_events_are_read_again_and_followed_without_a_bus(tmp_path: Path) -> None:
+    began = datetime.now(timezone.utc)
     j = jarvis.Jarvis.open({}, state_dir=tmp_path, services=[service(Async())])
     done = asyncio.Event()
     task = asyncio.create_task(j.run(until=done.wait()))
-    await until(lambda: j.health.healthz()["alive"])
+    await until(lambda: j.health.snapshot()["platform"]["state"] == "degraded")
     done.set()
     await asyncio.wait_for(task, 20)
     await j.close()
     down = "redis://127.0.0.1:1"
-    async with jarvis.Jarvis.open({}, state_dir=tmp_path, bus=down) as j, j.health.watch() as seen:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(seen.__anext__(), 0.3)
+    async with jarvis.Jarvis.open({}, state_dir=tmp_path, bus=down) as j:
+        events = [event async for event in j.operator.events()]
+        assert {event.event["type"] for event in events} >= {"service_changed"}
+        assert [event.at for event in events] == sorted(event.at for event in events)
+        health = [event async for event in j.operator.events(["health"], service="coach")]
+        assert health and {event.topic for event in health} == {"health"}
+        newest = [event async for event in j.operator.events(limit=1)]
+        assert [event.sequence for event in newest] == [events[-1].sequence]
+        for since in (began, timedelta(hours=1), began.isoformat()):
+            again = [event async for event in j.operator.events(since=since)]
+            assert len(again) == len(events), since
+        assert [event async for event in j.operator.events(since=datetime.now(timezone.utc))] == []
+        with pytest.raises(TypeError, match="a datetime, a timedelta or RFC 3339"):
+            await j.operator.events(since=7)  # type: ignore[arg-type]
+        with pytest.raises(jarvis.InvalidInputError):
+            await j.operator.events(["project.*"])
+        async with j.operator.events(follow=True) as followed:
+            for event in events:
+                assert (await asyncio.wait_for(followed.__anext__(), 20)).sequence == event.sequence
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(followed.__anext__(), 0.3)
+
+
+async def test_a_watch_yields_each_change_of_a_state(tmp_path: Path) -> None:
+    well = True
+
+    def probe(_: Any) -> bool:
+        return well
+
+    services = [service(probe), jarvis.Service("other", [jarvis.Check("check", lambda _: True)])]
+    async with jarvis.Jarvis.open({}, state_dir=tmp_path, services=services) as j:
+        with pytest.raises(jarvis.NotFoundError, match='did you mean "coach"'):
+            j.health.watch(["coahc"])
+        task = asyncio.create_task(j.run())
+        await until_it_leads(j)
+        async with j.health.watch(["coach"]) as changes:
+            states = []
+            async for change in changes:
+                assert change["service"] == "coach" and change["watched"]
+                if change["state"] not in states[-1:]:
+                    states.append(change["state"])
+                if change["state"] == "healthy" and well:
+                    well = False
+                elif change["state"] == "down":
+                    assert change["cause"] is not None and change["cause"]["check"] == "check"
+                    break
+        assert states[-2:] == ["healthy", "down"], states
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 def raising(error: BaseException) -> Any:
@@ -236,12 +285,6 @@ class Pager:
         self.alerts.append(alert)
 
 
-async def until_it_leads(j: jarvis.Jarvis) -> None:
-    """The lease takes a moment, and only who holds it acts and lets go of processes."""
-    while "lease" not in (await j.operator.status()).get("operator", {}):
-        await asyncio.sleep(0.005)
-
-
 @pytest_asyncio.fixture
 async def running(tmp_path: Path) -> AsyncIterator[tuple[jarvis.Jarvis, Coach, Pager]]:
     coach, pager = Coach(), Pager()
@@ -280,7 +323,7 @@ async def test_what_breaks_is_mended_and_told(running: Any) -> None:
         assert coach.life == 2 and len(coach.requests) == 1
         assert coach.requests[0]["intent"] and coach.requests[0]["timeout_ms"] > 0
         watched = await asyncio.wait_for(seen.__anext__(), 20)
-        assert watched.topic in ("health", "incident")
+        assert watched["service"] == "coach"
     await until(lambda: pager.alerts)
     assert pager.alerts[0]["service"] == "coach"
     status = await j.health.status()
@@ -331,6 +374,21 @@ async def test_supervision_ends_when_it_is_told(tmp_path: Path) -> None:
     assert coach.left == "terminated"
     await j.close()
     await j.close()
+
+
+def test_a_blocking_handle_reads_and_watches_too(tmp_path: Path) -> None:
+    services = [jarvis.Service("one", [jarvis.Check("check", lambda _: True, interval=0.05)])]
+    with jarvis.sync.Jarvis.open({}, state_dir=tmp_path, services=services) as j:
+        with pytest.raises(jarvis.NotFoundError):
+            next(iter(j.operator.events()))
+        thread = threading.Thread(target=j.run)
+        thread.start()
+        with j.health.watch() as changes:
+            assert next(change for change in changes if change["state"] == "healthy")
+        j.close()
+        thread.join(20)
+    with jarvis.sync.Jarvis.open({}, state_dir=tmp_path) as j, j.operator.events() as events:
+        assert "service_changed" in [event.event["type"] for event in events]
 
 
 def test_a_blocking_loop_ends_when_it_is_closed(tmp_path: Path) -> None:

@@ -61,4 +61,4 @@ def test_examples_run(name: str) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert "mended: life 2" in done.stdout or "loaded 1 time(s)" in done.stdout, done.stdout
+        assert "restarted: life 2" in done.stdout or "loaded 1 time(s)" in done.stdout, done.stdout

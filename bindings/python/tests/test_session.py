@@ -96,6 +96,71 @@ async def test_no_update_is_lost(j: jarvis.Jarvis) -> None:
     assert await j.sessions.update("nobody", count) is None
 
 
+async def test_a_change_may_be_awaited_and_is_not_lost(j: jarvis.Jarvis) -> None:
+    session = await j.sessions.create(data={"count": 0})
+    at_once, most = 0, 0
+
+    async def count(session: jarvis.Session) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        before = session.data["count"]
+        await asyncio.sleep(0.001)
+        session.data["count"] = before + 1
+        at_once -= 1
+
+    def plain(session: jarvis.Session) -> None:
+        session.data["count"] += 1
+
+    changes = [count, plain] * 10
+    updated = await asyncio.gather(*(j.sessions.update(session.id, change) for change in changes))
+    assert sorted(s.data["count"] for s in updated if s) == list(range(1, 21))
+    assert most == 1, "they take turns"
+    assert await j.sessions.update("nobody", count) is None
+
+
+async def test_an_update_that_takes_too_long_ends(j: jarvis.Jarvis) -> None:
+    session = await j.sessions.create(data={"n": 1})
+    began = asyncio.Event()
+
+    async def slow(session: jarvis.Session) -> None:
+        session.data["n"] = 2
+        began.set()
+        await asyncio.sleep(0.3)
+
+    first = asyncio.create_task(j.sessions.update(session.id, slow))
+    await began.wait()
+    with pytest.raises(jarvis.OperationTimeoutError):
+        await j.sessions.update(session.id, slow, deadline=0.05)
+    updated = await first
+    assert updated is not None and updated.version == 2
+
+
+async def test_a_merged_save_keeps_the_work_of_others(j: jarvis.Jarvis) -> None:
+    session = await j.sessions.create(data={"mine": {"a": 1, "b": 2}, "both": 1, "gone": 1}, ttl=60)
+    base = session.copy()
+    other = await j.sessions.load(session.id)
+    assert other is not None
+    other.data = {"both": 2, "mine": {"b": 2, "a": 1}, "theirs": True, "gone": 1}
+    await j.sessions.save(other)
+    session.data["both"] = 3
+    session.data["mine"] = {"b": 2, "a": 1}
+    del session.data["gone"]
+    session.ttl = timedelta(seconds=90)
+    assert base.data["both"] == 1, "a copy is not touched"
+    merged = await j.sessions.save_merged(base, session)
+    assert merged is session and session.version == 3
+    assert session.data == {"mine": {"a": 1, "b": 2}, "both": 3, "theirs": True}
+    loaded = await j.sessions.load(session.id)
+    assert loaded is not None and loaded.data == session.data
+    assert loaded.ttl == timedelta(seconds=90)
+    base = session.copy()
+    session.data["both"] = 4
+    assert await j.sessions.save_merged(base, session) is session and session.version == 4
+    await j.sessions.delete(session)
+    assert await j.sessions.save_merged(base, session) is None
+
+
 async def test_what_a_change_raises_is_raised_and_nothing_is_saved(j: jarvis.Jarvis) -> None:
     session = await j.sessions.create(data={"n": 1})
     mine = LookupError("mine")
@@ -108,10 +173,14 @@ async def test_what_a_change_raises_is_raised_and_nothing_is_saved(j: jarvis.Jar
         await j.sessions.update(session.id, fail)
     assert caught.value is mine
 
-    async def wrong(session: jarvis.Session) -> None: ...
+    async def fail_later(session: jarvis.Session) -> None:
+        session.data["n"] = 3
+        await asyncio.sleep(0)
+        raise mine
 
-    with pytest.raises(jarvis.InvalidInputError, match="plain function"):
-        await j.sessions.update(session.id, wrong)
+    with pytest.raises(LookupError) as caught:
+        await j.sessions.update(session.id, fail_later)
+    assert caught.value is mine
     loaded = await j.sessions.load(session.id)
     assert loaded is not None and loaded.data == {"n": 1} and loaded.version == 1
 
@@ -253,6 +322,15 @@ def test_the_blocking_face_has_the_same_methods(js: jarvis.sync.Jarvis) -> None:
     assert updated is not None and updated.data == {"n": 3}
     with pytest.raises(jarvis.ConflictError):
         js.sessions.save(stale)
+
+    async def later(session: jarvis.Session) -> None:
+        await asyncio.sleep(0)
+        session.data["n"] += 1
+
+    updated = js.sessions.update(session.id, later)
+    assert updated is not None and updated.data == {"n": 4}
+    merged = js.sessions.save_merged(stale.copy(), stale)
+    assert merged is stale and stale.data == {"n": 4}
     assert js.sessions.extend(session, 100) is not None
     moved = js.sessions.regenerate(session.id)
     assert moved is not None

@@ -1,7 +1,7 @@
 """Sessions, cache, events, health checks and verified restarts: jarvis-core for Python.
 
 The classes here are for asyncio and uvloop; :mod:`jarvis.sync` has the same without ``await``.
-Nothing is started when this is imported.
+Importing this starts nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from jarvis.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from jarvis.events import EventBus, Subscription
+from jarvis.events import EventBus
 from jarvis.health import Health
 from jarvis.jarvis import Jarvis
 from jarvis.operator import Operator
 from jarvis.service import AlertSink, Check, HealthProbe, Service, ServiceRestarter, Sink
 from jarvis.session import SessionStore
+from jarvis.stream import Stream, Subscription
 
 from jarvis import sync as sync
 
@@ -67,6 +68,7 @@ __all__ = [
     "SessionStore",
     "SessionSummary",
     "Sink",
+    "Stream",
     "Subscription",
     "TooLargeError",
     "UnauthorizedError",

@@ -1,10 +1,10 @@
-"""The native half of the package. Its classes are the blocking face, `jarvis.sync`; to the
-awaitable face, which wraps them, they give a future where an answer is not ready at once."""
+"""The native half of the package. Its classes are the blocking face, `jarvis.sync`. For the
+awaitable face, which wraps them, they return a future if an answer is not ready at once."""
 
 import os
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Callable, Iterator, List, Literal, Mapping, final, overload
+from typing import Any, Callable, Generic, List, Mapping, TypeVar, final
 
 from typing_extensions import Self
 
@@ -24,6 +24,7 @@ from jarvis._types import (
     Seconds,
     SessionHandle,
     SessionMeta,
+    StateChange,
     StatusAnswer,
     UptimeAnswer,
 )
@@ -36,39 +37,76 @@ __all__ = [
     "Health",
     "Jarvis",
     "Operator",
+    "RequestMeter",
     "Session",
+    "SessionCookie",
     "SessionStore",
     "SessionSummary",
-    "Subscription",
+    "Stream",
+    "_OPEN_METRICS",
     "__version__",
-    "_echo",
-    "_error_kinds",
-    "_fail",
-    "_panic",
+    "_error_answer",
+    "_liveness",
+    "_merged",
 ]
 
 __version__: str
 
-_error_kinds: List[tuple[str, str]]
+#: The content type of OpenMetrics text.
+_OPEN_METRICS: str
 
-def _echo(_key: str, value: str) -> str: ...
-def _fail(code: str) -> None: ...
-def _panic(here: bool) -> Any: ...
+#: Status, headers and body of an HTTP answer.
+_WebAnswer = tuple[int, List[tuple[str, str]], str]
+
+def _error_answer(kind: str, retry_after: Seconds | None = None) -> _WebAnswer: ...
+def _liveness(supervises: bool, alive: bool, reason: str) -> _WebAnswer: ...
+def _merged(base: str, mine: str, theirs: str) -> str: ...
+
+@final
+class RequestMeter:
+    """Counts requests by route and status, with their durations."""
+
+    def __new__(cls, service: str) -> RequestMeter: ...
+    def begin(self) -> None:
+        """A request begins."""
+
+    def end(self, method: str, route: str | None, status: int, seconds: float) -> bool:
+        """A request ends. Returns whether it is the first one since the last event."""
+
+    def metrics(self, others: str | None = None) -> str:
+        """OpenMetrics text: that of others, and the requests."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """The requests since the start, by route."""
+
+@final
+class SessionCookie:
+    """The cookie that carries a session id."""
+
+    def __new__(cls, rules: Mapping[str, Any]) -> SessionCookie: ...
+    def read(self, header: bytes) -> str | None:
+        """The id in a `Cookie` header."""
+
+    def write(self, id: str, left: Seconds, https: bool) -> str:
+        """The `Set-Cookie` header that gives the visitor an id."""
+
+    def clear(self, https: bool) -> str:
+        """The `Set-Cookie` header that removes the cookie."""
 
 @final
 class Session:
-    """A session as it was stored at one version. Change `data`, `user` or `ttl`, then save it."""
+    """A session as stored at one version. Change `data`, `user` or `ttl`, then save it."""
 
     @property
     def id(self) -> str:
-        """The visitor's secret: what belongs into the cookie and nowhere else."""
+        """The visitor's secret. It belongs in the cookie and nowhere else."""
 
     user: str | None
-    """Whose it is, once that is known."""
+    """The user it belongs to, once that is known."""
 
     @property
     def data(self) -> Any:
-        """What it holds: a dict, parsed when it is first looked at."""
+        """The data: a dict, parsed when it is first read."""
 
     @data.setter
     def data(self, value: Data) -> None: ...
@@ -78,13 +116,16 @@ class Session:
     def json(self) -> str:
         """The data as JSON text."""
 
+    def copy(self) -> Session:
+        """A copy that later changes don't affect: the base of `save_merged`."""
+
     @property
     def version(self) -> int:
         """Grows by one with every save."""
 
     @property
     def created_at(self) -> datetime:
-        """When it was made, in UTC."""
+        """When it was created, in UTC."""
 
     @property
     def updated_at(self) -> datetime:
@@ -92,7 +133,7 @@ class Session:
 
     @property
     def expires_at(self) -> datetime:
-        """From when on it is gone, in UTC."""
+        """When it expires, in UTC."""
 
     @property
     def ttl(self) -> timedelta:
@@ -101,23 +142,23 @@ class Session:
     @ttl.setter
     def ttl(self, value: Seconds) -> None: ...
     meta: SessionMeta
-    """Where it was made."""
+    """Where it was created."""
 
 @final
 class SessionSummary:
-    """A session as others may see it: without its data, and without its id where ids are hashed."""
+    """A session without its data, and without its id if ids are hashed."""
 
     @property
     def handle(self) -> SessionHandle:
-        """Names it."""
+        """Identifies it."""
 
     @property
     def id(self) -> str | None:
-        """The visitor's secret, only where the policy does not hash ids."""
+        """The visitor's secret, if the policy does not hash ids."""
 
     @property
     def user(self) -> str | None:
-        """Whose it is, once that is known."""
+        """The user it belongs to, once that is known."""
 
     @property
     def version(self) -> int:
@@ -125,7 +166,7 @@ class SessionSummary:
 
     @property
     def created_at(self) -> datetime:
-        """When it was made, in UTC."""
+        """When it was created, in UTC."""
 
     @property
     def updated_at(self) -> datetime:
@@ -133,18 +174,26 @@ class SessionSummary:
 
     @property
     def expires_at(self) -> datetime:
-        """From when on it is gone, in UTC."""
+        """When it expires, in UTC."""
 
     @property
     def meta(self) -> SessionMeta:
-        """Where it was made."""
+        """Where it was created."""
 
 _Id = str | Session
 _Named = str | Session | SessionHandle | SessionSummary
 
 @final
 class SessionStore:
-    """Keeps sessions. See `jarvis.SessionStore`."""
+    """Stores sessions. See `jarvis.SessionStore`."""
+
+    @property
+    def _in_memory(self) -> bool:
+        """Whether the sessions are in memory, so that no call blocks."""
+
+    @property
+    def _blocking(self) -> SessionStore:
+        """The same store for the blocking face."""
 
     def create(
         self,
@@ -159,6 +208,7 @@ class SessionStore:
     def load(self, id: _Id) -> Session | None: ...
     def load_and_extend(self, id: _Id, ttl: Seconds | None = None) -> Session | None: ...
     def save(self, session: Session, *, force: bool = False) -> Session: ...
+    def save_merged(self, base: Session, session: Session) -> Session | None: ...
     def update(
         self,
         id: _Id,
@@ -183,7 +233,7 @@ class SessionStore:
 
 @final
 class Cache:
-    """Keeps values for a while, by key. See `jarvis.Cache`."""
+    """Keeps values for a limited time, by key. See `jarvis.Cache`."""
 
     def get(self, key: str, raw: bool = False) -> Any: ...
     def set(
@@ -230,11 +280,11 @@ class Cache:
 
 @final
 class Envelope:
-    """An event with where and when."""
+    """An event with its origin and time."""
 
     @property
     def topic(self) -> str:
-        """What it is about."""
+        """The topic."""
 
     @property
     def sequence(self) -> int:
@@ -246,27 +296,27 @@ class Envelope:
 
     @property
     def at(self) -> datetime:
-        """When, in UTC, by that process's clock."""
+        """When it was published, in UTC, by that process's clock."""
 
     @property
     def event(self) -> dict[str, Any]:
-        """What happened: `type` and its fields."""
+        """The event: its `type` and its fields."""
 
     @property
     def payload(self) -> Any:
-        """What a message says; None for events of JARVIS's own."""
+        """The payload of an application's message; None for JARVIS's own events."""
 
     @property
     def stream(self) -> tuple[str, int] | None:
-        """Its place in the order of all instances: an epoch, and a number within it."""
+        """Its position in the order of all instances: an epoch, and a number within it."""
 
 @final
 class EventBus:
-    """Carries events to whoever subscribed. See `jarvis.EventBus`."""
+    """Carries events to subscribers. See `jarvis.EventBus`."""
 
     @property
     def instance(self) -> str:
-        """Names this bus in this process."""
+        """Identifies this bus in this process."""
 
     def publish(self, topic: str, payload: Any = None) -> Envelope: ...
     def subscribe(
@@ -277,41 +327,46 @@ class EventBus:
         origin: Origin = "anywhere",
         overflow: Overflow = "drop_oldest",
         buffer: int = ...,
-    ) -> Subscription: ...
+    ) -> Stream[Envelope]: ...
     def flush(self) -> None: ...
 
+_T = TypeVar("_T")
+
 @final
-class Subscription:
-    """One subscriber's end: an iterator of envelopes, and a context manager."""
+class Stream(Generic[_T]):
+    """Items that arrive over time: an iterator, and a context manager."""
 
     def ready(self) -> None:
-        """Waits until `take` has something to give, unless another consumer was quicker."""
+        """Waits until `take` has something to return, unless another consumer takes it first."""
 
-    def take(self) -> List[Envelope]:
-        """The envelopes that are there."""
+    def take(self) -> List[_T]:
+        """The items that have arrived."""
 
     @property
     def ended(self) -> bool:
-        """Has it ended, with nothing left to take?"""
+        """Whether it has ended and everything was taken."""
 
+    def __class_getitem__(cls, key: Any) -> Any: ...
     def __iter__(self) -> Self: ...
-    def __next__(self) -> Envelope: ...
+    def __next__(self) -> _T: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_error: object) -> None: ...
     @property
     def missed(self) -> int:
-        """How many events are known to be missing: it was too slow, or the connection was lost."""
+        """How many events are known to be missing, because the subscriber was too slow or the
+        connection was lost."""
 
     @property
     def gaps(self) -> int:
-        """How often events may be missing, and nobody knows how many."""
+        """How often an unknown number of events may be missing."""
 
     def close(self) -> None:
-        """Unsubscribes; whoever waits gets what is there, then the end. Safe to repeat."""
+        """Ends the stream. Whoever waits gets the items that have arrived, then the end. Safe to
+        repeat."""
 
 @final
 class Health:
-    """What is well, and how long it was. See `jarvis.Health`."""
+    """The state of the services. See `jarvis.Health`."""
 
     def check(self, services: List[str] = ...) -> CheckAnswer: ...
     def status(self) -> StatusAnswer: ...
@@ -321,18 +376,22 @@ class Health:
     def snapshot(self) -> PlatformSnapshot: ...
     def healthz(self) -> Healthz: ...
     def metrics(self) -> str: ...
-    def watch(self, service: str | None = None) -> Subscription: ...
+    def watch(self, services: List[str] = ...) -> Stream[StateChange]: ...
+    def _answer(self, services: List[str] = ..., *, max_age: Seconds = ...) -> _WebAnswer: ...
+    def _liveness_answer(self) -> _WebAnswer: ...
 
 @final
 class Operator:
-    """What a person asks of the loop that supervises. See `jarvis.Operator`."""
+    """Manual control of the services. See `jarvis.Operator`."""
 
     def status(self) -> StatusAnswer: ...
     def restart(self, service: str, *, by: str = "python", wait: bool = True) -> ActionAnswer: ...
     def start(self, service: str, *, by: str = "python", wait: bool = True) -> ActionAnswer: ...
     def stop(self, service: str, *, by: str = "python", wait: bool = True) -> ActionAnswer: ...
     def reset(self, service: str, *, by: str = "python") -> ActionAnswer: ...
-    def pause(self, reason: str = "", *, lasting: Seconds | None = None) -> ActionAnswer: ...
+    def pause(
+        self, reason: str = "", *, lasting: Seconds | None = None, by: str = "python"
+    ) -> ActionAnswer: ...
     def resume(self, *, by: str = "python") -> ActionAnswer: ...
     def maintain(
         self, services: List[str], duration: Seconds, *, reason: str = "", by: str = "python"
@@ -340,6 +399,16 @@ class Operator:
     def end_maintenance(
         self, window: int | None = None, *, by: str = "python"
     ) -> ActionAnswer: ...
+    def events(
+        self,
+        topics: List[str] = ...,
+        *,
+        service: str | None = None,
+        since: datetime | timedelta | str | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+        everywhere: bool = False,
+    ) -> Stream[Envelope]: ...
     def test_alert(self, sink: str | None = None) -> List[AlertTestAnswer]: ...
     def reload(self) -> List[str]: ...
 
@@ -373,32 +442,34 @@ class Jarvis:
 
     @property
     def events(self) -> EventBus:
-        """The bus."""
+        """The event bus."""
 
     @property
     def health(self) -> Health:
-        """What is well, and how long it was."""
+        """The health of the services."""
 
     @property
     def operator(self) -> Operator:
-        """What a person asks of the loop that supervises."""
+        """Manual control of the services."""
 
     @property
     def left_behind(self) -> int:
-        """How many calls of the program's own objects hang, and nobody waits for them any more."""
+        """How many calls of the program's own objects hang past their deadline."""
 
     def start(self) -> None:
-        """Begins to supervise."""
+        """Starts the supervision loop."""
 
     def stop(self, interrupted: bool = False) -> None:
-        """Tells the loop to end, in good order."""
+        """Asks the loop to end in good order."""
 
     def ended(self) -> None:
-        """Waits until the loop ended. At once where none was begun."""
+        """Waits until the loop has ended. Returns at once if it was not started."""
 
     @property
     def state_dir(self) -> os.PathLike[str]:
-        """The folder of everything that is remembered."""
+        """The state directory."""
 
     def close(self) -> None:
-        """Ends what goes on behind the stores. Safe to repeat."""
+        """Closes the stores and their connections. Safe to repeat."""
+
+    def _publish_requests(self, meter: RequestMeter) -> bool: ...

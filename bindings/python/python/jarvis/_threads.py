@@ -1,7 +1,7 @@
-"""The threads on which the core calls functions of the blocking face in the background.
+"""The threads on which the core calls functions that no waiting Python thread can call.
 
-They are daemons, and while a function runs their frames are all Python's: the interpreter may end
-them wherever they are.
+They are daemons, and while a function runs all their frames are Python's, so that the interpreter
+may end at any time.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from inspect import isawaitable
 from typing import Any, Awaitable, Callable, Optional
 
 
-#: Gives a function, its arguments, the context to call it in if there is one, and whom to tell.
+#: Returns a function, its arguments, the context to call it in (or None), and the reply.
 Take = Callable[[], "tuple[Callable[..., Any], tuple[Any, ...], Optional[Context], Any]"]
 
 
 def start(take: Take) -> None:
-    """Starts a thread that calls what it takes, one after the other."""
+    """Starts a thread that calls one function after the other."""
     threading.Thread(target=_work, args=(take,), name="jarvis-callback", daemon=True).start()
 
 
 def run(awaitable: Awaitable[Any]) -> Any:
-    """Awaits in a loop of its own."""
+    """Awaits in a new event loop."""
 
     async def wait() -> Any:
         return await awaitable
@@ -38,15 +38,15 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
 
 def _work(take: Take) -> None:
     while True:
-        function, arguments, context, told = take()
+        function, arguments, context, reply = take()
         try:
             if context is None:
                 value = _call(function, arguments)
             else:
                 value = context.run(_call, function, arguments)
-        except BaseException as error:  # noqa: BLE001, it is told to whoever asked
-            told.answer(None, error)
+        except BaseException as error:  # noqa: BLE001, the caller gets it
+            reply.answer(None, error)
         else:
-            told.answer(value)
-        del function, arguments, context, told
+            reply.answer(value)
+        del function, arguments, context, reply
         value = None

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Callable, Dict, List, Literal, Optional, Protocol, TypedDict, Union
-
-#: What a native method of the awaitable face gives when its answer is not ready at once.
-Future = asyncio.Future
 
 #: A duration: seconds, or a timedelta.
 Seconds = Union[float, timedelta]
@@ -16,7 +12,7 @@ Seconds = Union[float, timedelta]
 IPAddress = Union[str, IPv4Address, IPv6Address]
 
 
-#: Makes a probe, a restarter or a sink from the keys of its section.
+#: Creates a probe, a restarter or a sink from the keys of its section.
 Factory = Callable[[Dict[str, Any]], Any]
 
 
@@ -26,21 +22,21 @@ class Model(Protocol):
     def model_dump_json(self) -> str: ...
 
 
-#: A JSON object: a dict with text keys, or a Pydantic model.
+#: A JSON object: a dict with string keys, or a Pydantic model.
 Data = Union[Dict[str, Any], Model]
 
-#: Which instances' events a subscriber wants.
+#: Which instances' events a subscriber gets.
 Origin = Literal["anywhere", "here", "elsewhere"]
 
-#: What happens to a subscriber that is slower than its events.
+#: What happens when a subscriber is slower than its events.
 Overflow = Literal["drop_oldest", "close"]
 
-#: What JARVIS may do: act, or only say what it would.
+#: What JARVIS may do: act, or only report what it would do.
 Mode = Literal["act", "dry-run", "observe"]
 
 
 class CacheStats(TypedDict, total=False):
-    """What a cache has seen, in this process."""
+    """The statistics of a cache in this process."""
 
     hits: int
     near_hits: int
@@ -56,34 +52,34 @@ class CacheStats(TypedDict, total=False):
 
 
 class SessionMeta(TypedDict):
-    """Where a session was made, as far as the application says."""
+    """Where a session was created, as far as the application told."""
 
     ip: Optional[str]
     user_agent: Optional[str]
 
 
 class SessionHandle(str):
-    """Names a session to those who may end it but must not become it: a text of its own kind.
+    """Identifies a session to those who may end it but must not use it.
 
-    ``SessionHandle(text)`` makes one of what ``str(handle)`` gave.
+    It is a subclass of ``str``: ``SessionHandle(text)`` restores one from ``str(handle)``.
     """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Without itself: where ids are not hashed, the id is in it."""
+        """Hides the text, which contains the id if ids are not hashed."""
         return "<jarvis.SessionHandle>"
 
 
-# What the handle answers: plain data, with the same JSON in every language. Times are text
+# Answers of the handle: plain data, with the same JSON in every language. Times are text
 # (`2026-11-21T09:30:00.000Z`), durations are milliseconds.
 
-#: What a service, a check or the platform is.
+#: The state of a service, a check or the platform.
 ServiceState = Literal["healthy", "degraded", "down", "unknown"]
 
 
 class Platform(TypedDict):
-    """The services as one, with counts."""
+    """The state of all services together, with counts."""
 
     state: ServiceState
     healthy: int
@@ -100,7 +96,7 @@ class _Observation(TypedDict):
 
 
 class Observation(_Observation, total=False):
-    """What one probe saw."""
+    """The result of one probe."""
 
     kind: str
     instance: str
@@ -134,20 +130,42 @@ class CheckAnswer(TypedDict):
     services: List[ServiceCheck]
 
 
+class Cause(TypedDict, total=False):
+    """The check that decided a state, and why."""
+
+    check: str
+    kind: str
+    message: str
+
+
+class StateChange(TypedDict):
+    """A service whose state, cause or flapping changed.
+
+    ``watched`` is False when the service was removed from the configuration.
+    """
+
+    service: str
+    state: ServiceState
+    cause: Optional[Cause]
+    flapping: bool
+    watched: bool
+    at: str
+
+
 class _StatusAnswer(TypedDict):
     source: Dict[str, Any]
     platform: Platform
 
 
 class StatusAnswer(_StatusAnswer, total=False):
-    """What the services are, and how fresh that is."""
+    """The state of the services, and how fresh it is."""
 
     health: Dict[str, Any]
     operator: Dict[str, Any]
 
 
 class PlatformSnapshot(TypedDict):
-    """What the checks of this process say."""
+    """The results of the checks of this process."""
 
     at: str
     platform: Platform
@@ -171,7 +189,7 @@ class _Healthz(TypedDict):
 
 
 class Healthz(_Healthz, total=False):
-    """Does the loop go round?"""
+    """Whether the supervision loop is alive."""
 
     reason: str
 
@@ -181,7 +199,7 @@ class _ActionAnswer(TypedDict):
 
 
 class ActionAnswer(_ActionAnswer, total=False):
-    """What became of an action by hand."""
+    """The outcome of a manual action."""
 
     intent: str
     maintenance: Dict[str, Any]
@@ -192,13 +210,13 @@ class _AlertTestAnswer(TypedDict):
 
 
 class AlertTestAnswer(_AlertTestAnswer, total=False):
-    """How one sink took a test alert; without ``error`` it was delivered."""
+    """The outcome of a test alert to one sink; without ``error`` it was delivered."""
 
     error: str
 
 
 class ProbeRequest(TypedDict):
-    """What a probe is asked."""
+    """The request to a probe."""
 
     timeout_ms: int
     fresh: bool
@@ -211,7 +229,7 @@ class _ActionRequest(TypedDict):
 
 
 class ActionRequest(_ActionRequest, total=False):
-    """What a restarter is to do; ``to`` is the version of a rollback."""
+    """The request to a restarter; ``to`` is the version of a rollback."""
 
     to: str
 

@@ -1,7 +1,7 @@
-"""What can go wrong: :class:`JarvisError`, and one class a kind.
+"""Errors: :class:`JarvisError`, and one subclass for each kind.
 
 Each class also derives from the built-in exception that fits, so that ``except KeyError`` or
-``except ConnectionError`` works where code expects one::
+``except ConnectionError`` works, too::
 
     try:
         await sessions.save(session)
@@ -41,13 +41,13 @@ __all__ = [
 class JarvisError(Exception):
     """The base of all errors of this package.
 
-    May be raised by code that JARVIS calls, such as a probe, to say what kind of failure it is.
+    Code that JARVIS calls, such as a probe, may raise one to tell what kind of failure it is.
 
     Attributes:
         code: The stable code, the same in every language: ``"ERR_JARVIS_NOT_FOUND"``.
         kind: The kind in snake_case: ``"not_found"``.
-        message: What happened, without operation and context; ``str()`` has all of it.
-        retryable: Is it certain that nothing was applied, so that the call may be repeated?
+        message: What happened, without operation and context; ``str()`` has everything.
+        retryable: Whether the call may be repeated, because certainly nothing was applied.
         retry_after: How many seconds the other side asked to wait, or None.
         operation: The operation that failed, such as ``"session.redis.save"``, or None.
         context: Facts, such as the service or the path.
@@ -91,20 +91,20 @@ def _rebuilt(kind: type[JarvisError], message: str, state: dict[str, Any]) -> Ja
 
 
 class Cause(Exception):
-    """What an error was caused by, inside: one line of the chain in ``__cause__``."""
+    """An internal cause of an error: one message of the chain in ``__cause__``."""
 
 
 class NotFoundError(JarvisError, KeyError):
-    """The thing asked for does not exist."""
+    """It does not exist."""
 
     code = "ERR_JARVIS_NOT_FOUND"
 
 
 class ConflictError(JarvisError):
-    """Somebody else changed it first, or it exists already.
+    """Another writer changed it first, or it exists already.
 
     Attributes:
-        current: What is stored now, where it is a session that could not be saved.
+        current: The stored session, if a session could not be saved.
     """
 
     code = "ERR_JARVIS_CONFLICT"
@@ -112,31 +112,31 @@ class ConflictError(JarvisError):
 
 
 class InvalidInputError(JarvisError, ValueError):
-    """An argument is wrong; calling again with the same one fails the same way."""
+    """An argument is not valid. The same call fails again."""
 
     code = "ERR_JARVIS_INVALID_INPUT"
 
 
 class ConfigInvalidError(JarvisError, ValueError):
-    """A configuration is wrong; the message names file, line and key."""
+    """The configuration is not valid. The message names file, line and key."""
 
     code = "ERR_JARVIS_CONFIG_INVALID"
 
 
 class UnauthorizedError(JarvisError, PermissionError):
-    """No credentials, or wrong ones."""
+    """The credentials are missing or wrong."""
 
     code = "ERR_JARVIS_UNAUTHORIZED"
 
 
 class ForbiddenError(JarvisError, PermissionError):
-    """The credentials are fine, the act is not allowed. A gate's refusal is this kind."""
+    """The credentials are valid, but the action is not allowed, for example by a gate."""
 
     code = "ERR_JARVIS_FORBIDDEN"
 
 
 class RateLimitedError(JarvisError):
-    """Too many calls; wait for ``retry_after``."""
+    """Too many calls. Wait for ``retry_after``."""
 
     code = "ERR_JARVIS_RATE_LIMITED"
 
@@ -166,7 +166,7 @@ class UnavailableError(JarvisError, ConnectionError):
 
 
 class OperationTimeoutError(JarvisError, TimeoutError):
-    """A deadline passed. What was asked may have been applied."""
+    """A deadline passed. The call may have been applied."""
 
     code = "ERR_JARVIS_TIMEOUT"
 
@@ -178,7 +178,7 @@ class OperationCancelledError(JarvisError):
 
 
 class UnsupportedError(JarvisError, NotImplementedError):
-    """This backend can't do that."""
+    """This backend does not support that."""
 
     code = "ERR_JARVIS_UNSUPPORTED"
 

@@ -1,29 +1,31 @@
-"""What is well, and how long it was: :class:`Health`."""
+"""The state of the services: :class:`Health`."""
 
 from __future__ import annotations
 
 from typing import Any, Optional, Sequence
 
+from jarvis._call import settled
 from jarvis._types import (
     CheckAnswer,
-    Future,
     Healthz,
     PlatformSnapshot,
     Seconds,
+    StateChange,
     StatusAnswer,
     UptimeAnswer,
 )
-from jarvis.events import Subscription
+from jarvis.stream import Stream
 
 __all__ = ["Health"]
 
 
 class Health:
-    """What is well, and how long it was: ``jarvis.health``.
+    """The state of the services: ``jarvis.health``.
 
-    :meth:`check` probes by itself; :meth:`status`, :meth:`uptime` and :meth:`watch` ask the loop
-    that supervises this state directory, in this process (:meth:`jarvis.Jarvis.run`) or in another
-    (``jarvis up``), and without one what it left behind.
+    :meth:`check` runs its own probes. :meth:`status` and :meth:`uptime` ask the loop that
+    supervises this state directory, in this process (:meth:`jarvis.Jarvis.run`) or in another one
+    (``jarvis up``); if none runs, they read what it left behind. :meth:`snapshot`, :meth:`healthz`
+    and :meth:`metrics` are about this process.
     """
 
     __slots__ = ("_core",)
@@ -32,58 +34,65 @@ class Health:
         self._core = core
 
     async def check(self, services: Sequence[str] = ()) -> CheckAnswer:
-        """Probes these services (all when none is named) once, now, on fresh connections.
+        """Probes these services, or all, once and over fresh connections.
 
         Raises:
-            NotFoundError: A service is unknown; the message has the nearest name.
+            NotFoundError: A service is unknown; the message suggests the nearest name.
         """
-        answer = self._core.check([*services])
-        return await answer if type(answer) is Future else answer
+        return await settled(self._core.check([*services]))
 
     async def status(self) -> StatusAnswer:
-        """What the services are; ``source`` says how fresh that is.
+        """The state of the services. ``source`` says how fresh it is.
 
         Raises:
-            OperationTimeoutError: A loop runs, and does not answer.
+            OperationTimeoutError: A loop runs but does not answer.
         """
-        answer = self._core.status()
-        return await answer if type(answer) is Future else answer
+        return await settled(self._core.status())
 
     async def uptime(
         self, services: Sequence[str] = (), *, window: Optional[Seconds] = None
     ) -> UptimeAnswer:
-        """How much of the time these services (all when none is named) were up.
+        """How much of the time these services, or all, were up.
 
         Args:
-            services: Which.
-            window: How far back; 24 h when absent.
+            services: The services.
+            window: How far back; 24 h by default.
 
         Raises:
-            NotFoundError: A service is unknown, or nothing was recorded yet.
+            NotFoundError: A service is unknown, or nothing has been recorded yet.
         """
-        answer = self._core.uptime([*services], window=window)
-        return await answer if type(answer) is Future else answer
+        return await settled(self._core.uptime([*services], window=window))
 
     def snapshot(self) -> PlatformSnapshot:
-        """What the checks of this process say, thresholds applied. Unknown where it runs none."""
+        """The results of this process's checks, with thresholds applied.
+
+        Services are unknown if this process does not supervise.
+        """
         return self._core.snapshot()
 
     def healthz(self) -> Healthz:
-        """Does the supervision loop of this process go round? What ``/healthz`` answers."""
+        """Whether the supervision loop of this process is alive: the answer of ``/healthz``."""
         return self._core.healthz()
 
     async def metrics(self) -> str:
-        """The numbers of this process, as OpenMetrics text."""
-        answer = self._core.metrics()
-        return await answer if type(answer) is Future else answer
+        """The metrics of this process, as OpenMetrics text."""
+        return await settled(self._core.metrics())
 
-    def watch(self, service: Optional[str] = None) -> Subscription:
-        """Tells what happens to the services, or to one, as it happens.
+    def watch(self, services: Sequence[str] = ()) -> Stream[StateChange]:
+        """Yields the state changes of these services, or of all.
 
-        An async iterator of :class:`~jarvis.Envelope`, to be used as
-        :meth:`jarvis.EventBus.subscribe` is.
+        It begins with the known state of each service; then an item follows whenever the state, its
+        cause or the flapping of a service changes::
+
+            async with jarvis.health.watch() as changes:
+                async for change in changes:
+                    print(change["service"], change["state"])
+
+        If this process supervises, or no process does, these are its own changes; otherwise those of
+        the loop that runs on the state directory.
 
         Raises:
-            NotFoundError: When iterated: no loop runs, and none ever did.
+            NotFoundError: A service is unknown; the message suggests the nearest name.
         """
-        return Subscription(lambda: self._core.watch(service))
+        watch = self._core.watch([*services])
+        return Stream(lambda: watch)

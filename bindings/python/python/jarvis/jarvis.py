@@ -7,14 +7,15 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Awaitable, Dict, Iterable, Mapping, Optional, Union
 
-from jarvis import _core
-from jarvis._types import Factory, Future, Mode
+from jarvis._call import settled
+from jarvis._open import open_core
+from jarvis._types import Factory, Mode
 from jarvis.cache import Cache
 from jarvis.errors import JarvisError
 from jarvis.events import EventBus
 from jarvis.health import Health
 from jarvis.operator import Operator
-from jarvis.service import AlertSink, Service, Sink, _Given
+from jarvis.service import AlertSink, Service, Sink
 from jarvis.session import SessionStore
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ __all__ = ["Jarvis"]
 
 
 class Jarvis:
-    """Everything that a configuration describes, behind one handle.
+    """A handle on everything that a configuration describes.
 
-    Opening it starts nothing and connects nothing; each part opens at its first use::
+    Opening it starts nothing and connects to nothing. Each part opens at its first use::
 
         async with jarvis.Jarvis.open("jarvis.toml") as j:
             session = await j.sessions.create(user="ada")
 
-    After a fork the child's handle connects anew at its next use. A SQLite file that was in use at
+    After a fork the child's handle connects again at its next use. A SQLite file that was in use at
     the fork is refused there with :class:`~jarvis.UnsupportedError`.
     """
 
@@ -65,41 +66,41 @@ class Jarvis:
         """Reads the configuration.
 
         Args:
-            config: The path of a ``jarvis.toml``, or a dict of what would stand in it. When
-                absent, the file is looked for as the command ``jarvis`` does, and none is an empty
-                configuration.
-            store: Where everything is kept that can be kept there: ``"memory:"``,
-                ``"sqlite:PATH"`` (sessions only), ``"redis://…"``.
-            sessions: Where sessions are kept; goes before ``store``.
-            cache: Where the cache is; goes before ``store``.
-            bus: What carries events; goes before ``store``.
-            state_dir: The folder of everything that is remembered.
+            config: The path of a ``jarvis.toml``, or a dict with its contents. By default the file is
+                searched for as the command ``jarvis`` does; without a file the configuration is
+                empty.
+            store: Where sessions, the cache and events are kept, as far as that store supports them:
+                ``"memory:"``, ``"sqlite:PATH"`` (sessions only), ``"redis://…"``.
+            sessions: Where sessions are kept. Overrides ``store``.
+            cache: Where the cache is kept. Overrides ``store``.
+            bus: What carries events. Overrides ``store``.
+            state_dir: The state directory.
             mode: Overrides the configuration's mode.
-            services: Services with probes and restarters of one's own.
-            sinks: Receivers of alerts of one's own, by the name of their ``[alert.NAME]``.
-            probes: Makes probes for ``type = "NAME"`` in the configuration: a function that is
-                given the section as a dict and gives an object with a method ``probe``.
+            services: Services with probes and restarters written in Python.
+            sinks: Receivers of alerts written in Python, by the name of their ``[alert.NAME]``.
+            probes: Creates probes for ``type = "NAME"`` in the configuration: a function that takes
+                the section as a dict and returns an object with a method ``probe``.
             restarters: The same for ``via = "NAME"``.
 
         Raises:
-            ConfigInvalidError: With every mistake of the configuration.
+            ConfigInvalidError: With every mistake in the configuration.
         """
-        given = _Given(services, sinks or {}, probes, restarters)
-        core: Any = _core.Jarvis(
-            False,
-            config,
-            store=store,
-            sessions=sessions,
-            cache=cache,
-            bus=bus,
-            state_dir=state_dir,
-            mode=mode,
-            more=given.more,
-            probes=given.probes,
-            restarters=given.restarters,
-            sinks=given.sinks,
+        return cls(
+            open_core(
+                False,
+                config,
+                services,
+                sinks,
+                probes,
+                restarters,
+                store=store,
+                sessions=sessions,
+                cache=cache,
+                bus=bus,
+                state_dir=state_dir,
+                mode=mode,
+            )
         )
-        return cls(core)
 
     @property
     def sessions(self) -> SessionStore:
@@ -113,40 +114,40 @@ class Jarvis:
 
     @property
     def events(self) -> EventBus:
-        """The bus."""
+        """The event bus."""
         return self._events
 
     @property
     def health(self) -> Health:
-        """What is well, and how long it was."""
+        """The health of the services."""
         return self._health
 
     @property
     def operator(self) -> Operator:
-        """What a person asks of the loop that supervises."""
+        """Manual control of the services."""
         return self._operator
 
     @property
     def left_behind(self) -> int:
-        """How many calls of one's own probes, restarters and sinks hang past their deadline."""
+        """How many calls of Python probes, restarters and sinks hang past their deadline."""
         return self._core.left_behind
 
     @property
     def state_dir(self) -> str:
-        """The folder of everything that is remembered."""
+        """The state directory."""
         return os.fspath(self._core.state_dir)
 
     async def run(self, until: Optional[Awaitable[Any]] = None) -> None:
-        """Supervises: watches, heals, alerts, keeps the books, and answers on the control socket.
+        """Supervises: probes, restarts, alerts, records history, and answers on the control socket.
 
-        Ends in good order when ``until`` is done, when the task is cancelled, or when the handle
-        is closed: an action in flight is finished first, within 28 seconds.
+        Ends in good order when ``until`` is done, when the task is cancelled, or when the handle is
+        closed: an action that is under way is finished first, within 28 seconds.
 
         Args:
-            until: Ends it; for ever when absent.
+            until: Ends it. By default it runs until it is cancelled.
 
         Raises:
-            ConflictError: This handle supervises already, or did before.
+            ConflictError: This handle supervises already, or did so before.
         """
         self._core.start()
         ended: Any = asyncio.ensure_future(self._ended())
@@ -160,23 +161,20 @@ class Jarvis:
             await asyncio.shield(ended)
 
     async def _ended(self) -> None:
-        answer = self._core.ended()
-        if type(answer) is Future:
-            await answer
+        await settled(self._core.ended())
 
     async def close(self) -> None:
-        """Ends what goes on behind the stores, the connections and :meth:`run`. Safe to repeat.
+        """Ends :meth:`run`, background work and connections. Safe to repeat.
 
         Any later call raises :class:`~jarvis.OperationCancelledError`.
         """
         self._core.stop()
-        # How the loop ended, whoever ran it has heard.
+        # An error of the loop was raised by `run`.
         with suppress(JarvisError):
             await self._ended()
-        answer = self._core.close()
-        return await answer if type(answer) is Future else answer
+        await settled(self._core.close())
 
-    #: What some libraries call it.
+    #: The name that some libraries expect.
     aclose = close
 
     async def __aenter__(self) -> Jarvis:

@@ -1,24 +1,27 @@
-"""What a person asks of the loop that supervises: :class:`Operator`."""
+"""Manual control of the services: :class:`Operator`."""
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence
+from datetime import datetime, timedelta
+from typing import Any, List, Optional, Sequence, Union
 
-from jarvis._types import ActionAnswer, AlertTestAnswer, Future, Seconds, StatusAnswer
+from jarvis._call import settled
+from jarvis._types import ActionAnswer, AlertTestAnswer, Seconds, StatusAnswer
+from jarvis.stream import Subscription
 
 __all__ = ["Operator"]
 
 
 class Operator:
-    """What a person asks of the loop that supervises: ``jarvis.operator``.
+    """Manual control of the services: ``jarvis.operator``.
 
-    It is asked through its socket in the state directory, be it in this process or in another.
-    Without one, services that another program runs can be acted on once, under the lease; anything
-    else is :class:`~jarvis.UnavailableError`.
+    Requests go to the loop that runs on this state directory, in this process or in another one,
+    through its socket. If none runs, services that another program runs can still be acted on
+    once, under the lease; anything else raises :class:`~jarvis.UnavailableError`.
 
-    An action by hand overrides budgets, cooldown and maintenance. It never overrides the kill
-    switch, the lease, the mode or the allow-list: that is :class:`~jarvis.ForbiddenError`, and its
-    message names the gate. ``by`` is who asks, for the record.
+    A manual action overrides budgets, cooldown and maintenance. It never overrides the kill switch,
+    the lease, the mode or the allow-list: those raise :class:`~jarvis.ForbiddenError` with the name
+    of the gate. ``by`` is recorded as the person or program that asks.
     """
 
     __slots__ = ("_core",)
@@ -27,80 +30,108 @@ class Operator:
         self._core = core
 
     async def status(self) -> StatusAnswer:
-        """Where each service stands."""
-        answer = self._core.status()
-        return await answer if type(answer) is Future else answer
+        """The state of each service, and what the loop does about it."""
+        return await settled(self._core.status())
 
     async def restart(self, service: str, *, by: str = "python", wait: bool = True) -> ActionAnswer:
         """Restarts a service now.
 
         Args:
-            service: Which.
+            service: The service.
             by: Who asks.
-            wait: Stay until it is verified or has failed, at most five minutes.
+            wait: Wait until the action is verified or has failed, at most five minutes.
 
         Raises:
             ForbiddenError: A gate is closed.
             NotFoundError: There is no such service.
-            ConflictError: With ``wait``: it is not well afterwards.
+            ConflictError: With ``wait``: the service is not healthy afterwards.
         """
-        answer = self._core.restart(service, by=by, wait=wait)
-        return await answer if type(answer) is Future else answer
+        return await settled(self._core.restart(service, by=by, wait=wait))
 
     async def start(self, service: str, *, by: str = "python", wait: bool = True) -> ActionAnswer:
-        """Starts a service. As :meth:`restart`."""
-        answer = self._core.start(service, by=by, wait=wait)
-        return await answer if type(answer) is Future else answer
+        """Starts a service. Arguments and errors are those of :meth:`restart`."""
+        return await settled(self._core.start(service, by=by, wait=wait))
 
     async def stop(self, service: str, *, by: str = "python", wait: bool = True) -> ActionAnswer:
-        """Stops a service; it is left stopped. As :meth:`restart`."""
-        answer = self._core.stop(service, by=by, wait=wait)
-        return await answer if type(answer) is Future else answer
+        """Stops a service and leaves it stopped. Arguments and errors are those of :meth:`restart`."""
+        return await settled(self._core.stop(service, by=by, wait=wait))
 
     async def reset(self, service: str, *, by: str = "python") -> ActionAnswer:
         """Clears the budgets, the breaker and the backoff of a service."""
-        answer = self._core.reset(service, by=by)
-        return await answer if type(answer) is Future else answer
+        return await settled(self._core.reset(service, by=by))
 
-    async def pause(self, reason: str = "", *, lasting: Optional[Seconds] = None) -> ActionAnswer:
-        """Begins nothing until :meth:`resume`, or for so long; what is under way is finished."""
-        answer = self._core.pause(reason, lasting=lasting)
-        return await answer if type(answer) is Future else answer
+    async def pause(
+        self, reason: str = "", *, lasting: Optional[Seconds] = None, by: str = "python"
+    ) -> ActionAnswer:
+        """Starts no action until :meth:`resume`, or for this time. Running actions are finished."""
+        return await settled(self._core.pause(reason, lasting=lasting, by=by))
 
     async def resume(self, *, by: str = "python") -> ActionAnswer:
-        """Acts again."""
-        answer = self._core.resume(by=by)
-        return await answer if type(answer) is Future else answer
+        """Ends a pause."""
+        return await settled(self._core.resume(by=by))
 
     async def maintain(
         self, services: Sequence[str], duration: Seconds, *, reason: str = "", by: str = "python"
     ) -> ActionAnswer:
         """Opens a maintenance window now, for these names or globs of services."""
-        answer = self._core.maintain([*services], duration, reason=reason, by=by)
-        return await answer if type(answer) is Future else answer
+        return await settled(self._core.maintain([*services], duration, reason=reason, by=by))
 
     async def end_maintenance(
         self, window: Optional[int] = None, *, by: str = "python"
     ) -> ActionAnswer:
         """Closes a window that :meth:`maintain` opened, or all of them."""
-        answer = self._core.end_maintenance(window, by=by)
-        return await answer if type(answer) is Future else answer
+        return await settled(self._core.end_maintenance(window, by=by))
 
-    async def test_alert(self, sink: Optional[str] = None) -> List[AlertTestAnswer]:
-        """Sends a test alert to this sink, or to each.
+    def events(
+        self,
+        topics: Sequence[str] = (),
+        *,
+        service: Optional[str] = None,
+        since: Optional[Union[datetime, timedelta, str]] = None,
+        limit: Optional[int] = None,
+        follow: bool = False,
+        everywhere: bool = False,
+    ) -> Subscription:
+        """Reads the retained events, oldest first, and follows new ones.
+
+        Args:
+            topics: Only topics that match one of these patterns.
+            service: Only events of this service.
+            since: Only retained events from this time on: a datetime, RFC 3339 text, or a timedelta
+                back from now. By default all.
+            limit: Only the newest retained events, at most this many.
+            follow: Go on with new events, also with the messages of applications.
+            everywhere: With ``follow``: also the events of other instances on the bus.
 
         Raises:
-            NotFoundError: There is no such sink, or none at all.
+            NotFoundError: Nothing has been recorded yet. Raised when it is iterated.
+            InvalidInputError: Only topics of applications are asked for, without ``follow``; their
+                messages are not retained.
         """
-        answer = self._core.test_alert(sink)
-        return await answer if type(answer) is Future else answer
+        return Subscription(
+            lambda: self._core.events(
+                [*topics],
+                service=service,
+                since=since,
+                limit=limit,
+                follow=follow,
+                everywhere=everywhere,
+            )
+        )
+
+    async def test_alert(self, sink: Optional[str] = None) -> List[AlertTestAnswer]:
+        """Sends a test alert to this sink, or to every sink.
+
+        Raises:
+            NotFoundError: There is no such sink, or no sink at all.
+        """
+        return await settled(self._core.test_alert(sink))
 
     async def reload(self) -> List[str]:
-        """Makes a running loop read its configuration again; what changed, in lines.
+        """Makes the running loop reload its configuration. Returns one line for each change.
 
         Raises:
             UnavailableError: No loop runs.
             ConfigInvalidError: The configuration is refused; nothing changed.
         """
-        answer = self._core.reload()
-        return await answer if type(answer) is Future else answer
+        return await settled(self._core.reload())

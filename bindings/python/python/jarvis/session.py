@@ -1,12 +1,23 @@
-"""What is remembered of a visitor between requests: :class:`SessionStore`."""
+"""Sessions of visitors: :class:`SessionStore`."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterable, List, Optional, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    List,
+    Optional,
+    Union,
+)
 
 from jarvis._core import Session, SessionSummary
-from jarvis._types import Data, Future, IPAddress, Seconds, SessionHandle, SessionMeta
+from jarvis._call import Future
+from jarvis._types import Data, IPAddress, Seconds, SessionHandle, SessionMeta
 
 if TYPE_CHECKING:
     from jarvis.errors import JarvisError
@@ -15,12 +26,12 @@ __all__ = ["Session", "SessionHandle", "SessionMeta", "SessionStore", "SessionSu
 
 
 class SessionStore:
-    """Keeps sessions: ``jarvis.sessions``.
+    """Stores sessions: ``jarvis.sessions``.
 
-    Every save names the version that it changes, so that two requests at once can't lose each
-    other's work, and a request that outlives a logout can't bring the session back. Where a
-    session is expected, its id, the :class:`Session`, or, for :meth:`delete` and :meth:`extend`,
-    the handle or summary of a listing will do.
+    Each save is a compare-and-swap on the version: concurrent requests can't overwrite each other,
+    and a request that outlives a logout can't bring the session back. A session is given by its id
+    or as a :class:`Session`; :meth:`delete`, :meth:`extend` and :meth:`clear` also accept the handle
+    or the summary of a listing.
 
     It fails closed: when the storage can't be reached, every method raises
     :class:`~jarvis.UnavailableError` or :class:`~jarvis.OperationTimeoutError`.
@@ -41,21 +52,21 @@ class SessionStore:
         ip: Optional[IPAddress] = None,
         user_agent: Optional[str] = None,
     ) -> Session:
-        """Makes a session, with version 1.
+        """Creates a session, with version 1.
 
         Args:
-            user: Whose it is.
-            data: What it holds: a dict or a Pydantic model; ``{}`` when absent.
-            id: An id that a framework made, 1 to 128 bytes. Without one it gets a fresh one that
-                can't be guessed.
-            ttl: How long it lives, in seconds or as a timedelta; the policy's when absent.
+            user: The user it belongs to.
+            data: A dict or a Pydantic model; ``{}`` by default.
+            id: An id that a framework generated, 1 to 128 bytes. By default a fresh id that can't
+                be guessed.
+            ttl: How long it lives, in seconds or as a timedelta; the policy's by default.
             ip: The visitor's address.
-            user_agent: The browser, as it calls itself.
+            user_agent: The ``User-Agent`` of the browser.
 
         Raises:
-            ConflictError: The id is taken; what is there stays as it is.
+            ConflictError: The id is taken. The existing session stays unchanged.
             TooLargeError: The data is over the policy's size.
-            InvalidInputError: The data is no JSON object, or the ttl is none.
+            InvalidInputError: The data is not a JSON object, or the ttl is not valid.
         """
         answer = self._core.create(user, data, id=id, ttl=ttl, ip=ip, user_agent=user_agent)
         return await answer if type(answer) is Future else answer
@@ -63,7 +74,7 @@ class SessionStore:
     async def load(self, id: Union[str, Session]) -> Optional[Session]:
         """The session of this id, or None when there is none or it expired.
 
-        Does not prolong it, unless the policy is ``rolling``.
+        Does not extend its life, unless the policy is ``rolling``.
         """
         answer = self._core.load(id)
         return await answer if type(answer) is Future else answer
@@ -71,57 +82,84 @@ class SessionStore:
     async def load_and_extend(
         self, id: Union[str, Session], ttl: Optional[Seconds] = None
     ) -> Optional[Session]:
-        """:meth:`load` and :meth:`extend` at once: what the begin of a request asks for.
+        """:meth:`load` and :meth:`extend` in one round trip, for the start of a request.
 
-        A server is waited for once. The session's ``expires_at`` is that after the extension.
+        The session's ``expires_at`` is the one after the extension.
         """
         answer = self._core.load_and_extend(id, ttl)
         return await answer if type(answer) is Future else answer
 
     async def save(self, session: Session, *, force: bool = False) -> Session:
-        """Stores a session if nobody changed it since it was loaded, and prolongs it by its ttl.
+        """Stores a session if it has not changed since it was loaded, and extends it by its ttl.
 
-        Gives the same object back, with its new version and times.
+        Returns the same object, with its new version and times.
 
         Args:
-            session: As it is to be. Version 0 creates.
-            force: Ignore the version: the last writer wins. It must still exist.
+            session: The changed session.
+            force: Ignore the version: the last writer wins. The session must still exist.
 
         Raises:
-            ConflictError: Somebody saved first; ``current`` is what is stored now.
+            ConflictError: Another request saved first; ``current`` is the stored session.
             NotFoundError: It expired or was deleted. A late save never brings it back.
             TooLargeError: The data is over the policy's size.
         """
         answer = self._core.save(session, force=force)
         return await answer if type(answer) is Future else answer
 
+    async def save_merged(self, base: Session, session: Session) -> Optional[Session]:
+        """Stores a session, and merges it if another request saved first.
+
+        On a conflict, every top-level key of the data that differs between ``base`` and ``session``
+        is put on top of the stored session; so are user, ttl and meta, where they differ. That is
+        repeated until no other request interferes::
+
+            base = session.copy()
+            session.data["tempo"] = 92
+            await sessions.save_merged(base, session)
+
+        Returns the same object as it is stored now, with the keys of other requests; None when the
+        session expired or was deleted.
+
+        Args:
+            base: The session as it was loaded or last saved.
+            session: The changed session.
+
+        Raises:
+            OperationTimeoutError: Other requests kept changing the session for 5 s.
+            TooLargeError: The data is over the policy's size.
+        """
+        answer = self._core.save_merged(base, session)
+        return await answer if type(answer) is Future else answer
+
     async def update(
         self,
         id: Union[str, Session],
-        change: Callable[[Session], object],
+        change: Callable[[Session], Union[object, Awaitable[object]]],
         *,
         deadline: Optional[Seconds] = None,
     ) -> Optional[Session]:
-        """Loads, changes and saves, again and again until nobody came in between.
+        """Loads, changes and saves a session, and repeats that until no other request interferes.
+
+        Updates of one session in one process wait for each other instead of colliding.
 
         Args:
-            id: Which.
-            change: A plain function that changes the session it is given. May be called more than
-                once, each time with what is stored by then. What it raises ends the update, and
-                nothing is saved. It must not block.
-            deadline: How long to try, 5 s when absent.
+            id: The session.
+            change: A plain function or a coroutine function that changes the session it is given.
+                It may be called more than once, each time with the session that is stored by then.
+                An exception ends the update, and nothing is saved. A plain function must not block.
+            deadline: How long to try; 5 s by default.
 
         Returns:
             The session as it is stored now; None when there is none.
 
         Raises:
-            OperationTimeoutError: The deadline passed first; nothing of it is stored.
+            OperationTimeoutError: The deadline passed first. Nothing of it is stored.
         """
         answer = self._core.update(id, change, deadline=deadline)
         return await answer if type(answer) is Future else answer
 
     async def delete(self, session: Union[str, Session, SessionHandle, SessionSummary]) -> bool:
-        """Removes a session, a logout. False when there was none."""
+        """Deletes a session, for a logout. False when there was none."""
         answer = self._core.delete(session)
         return await answer if type(answer) is Future else answer
 
@@ -130,9 +168,10 @@ class SessionStore:
         session: Union[str, Session, SessionHandle, SessionSummary],
         ttl: Optional[Seconds] = None,
     ) -> Optional[datetime]:
-        """Lets a session live for ``ttl`` (else its own) from now, and says until when.
+        """Extends the life of a session to ``ttl`` (by default its own) from now on.
 
-        None when there is none. Keeps the version: a save under way is not disturbed.
+        Returns when it expires, or None when there is none. Keeps the version, so a concurrent
+        save does not conflict.
         """
         answer = self._core.extend(session, ttl)
         return await answer if type(answer) is Future else answer
@@ -142,17 +181,17 @@ class SessionStore:
     ) -> Optional[Session]:
         """Moves a session to a fresh id, for a login or any other change of rights.
 
-        The old id is gone when it returns. Of two at once one gets None.
+        The old id is gone when it returns. Of two concurrent calls one gets None.
 
         Args:
-            id: Which.
-            user: Whose it is from now on; as before when absent.
+            id: The session.
+            user: The user it belongs to from now on; unchanged by default.
         """
         answer = self._core.regenerate(id, user)
         return await answer if type(answer) is Future else answer
 
     async def list(self, user: str) -> List[SessionSummary]:
-        """The living sessions of a user, oldest first."""
+        """The live sessions of a user, oldest first."""
         answer = self._core.list(user)
         return await answer if type(answer) is Future else answer
 
@@ -161,38 +200,41 @@ class SessionStore:
         user: str,
         except_: Optional[Union[str, Session, SessionHandle, SessionSummary]] = None,
     ) -> int:
-        """Removes the sessions of a user, all or all but one, and says how many."""
+        """Deletes the sessions of a user, all or all but one. Returns how many."""
         answer = self._core.clear(user, except_)
         return await answer if type(answer) is Future else answer
 
     async def count(self, user: Optional[str] = None) -> int:
-        """How many sessions live, of a user (exact) or of all (may count a minute's expired)."""
+        """Counts the live sessions of a user (exact), or all (may include some that just expired)."""
         answer = self._core.count(user)
         return await answer if type(answer) is Future else answer
 
     async def load_many(self, ids: Iterable[Union[str, Session]]) -> List[Optional[Session]]:
-        """:meth:`load` for many ids, answered in their order."""
+        """:meth:`load` for many ids, in order."""
         answer = self._core.load_many([*ids])
         return await answer if type(answer) is Future else answer
 
     async def save_many(
         self, sessions: Iterable[Session], *, force: bool = False
     ) -> List[Union[Session, JarvisError]]:
-        """:meth:`save` for many, each for itself: the session, or the error it met, in order."""
+        """:meth:`save` for many sessions, each on its own: the session or its error, in order."""
         answer = self._core.save_many([*sessions], force=force)
         return await answer if type(answer) is Future else answer
 
     async def delete_many(
         self, sessions: Iterable[Union[str, Session, SessionHandle, SessionSummary]]
     ) -> int:
-        """:meth:`delete` for many; how many there were."""
+        """:meth:`delete` for many sessions. Returns how many existed."""
         answer = self._core.delete_many([*sessions])
         return await answer if type(answer) is Future else answer
 
     async def scan(self, page_size: int = 256) -> AsyncIterator[SessionSummary]:
-        """Every living session, in no order.
+        """Every live session, in no particular order.
 
-        What lives from the first to the last is given at least once.
+        A session that lives during the whole scan is returned at least once.
+
+        Args:
+            page_size: How many sessions are read at once.
         """
         cursor: Optional[str] = None
         while True:

@@ -1,8 +1,8 @@
-"""The same without ``await``, for scripts and for endpoints that are plain functions.
+"""The blocking face: the same without ``await``, for scripts and for plain functions.
 
-Every call waits on the calling thread, without the interpreter's lock: other threads go on, and
-Ctrl-C ends it. The classes and methods have the names, arguments and errors of their twins in
-:mod:`jarvis`, whose documentation holds here too::
+Every call waits on the calling thread without the interpreter's lock: other threads go on, and
+Ctrl-C interrupts it. Classes and methods have the names, arguments, errors and documentation of
+their counterparts in :mod:`jarvis`::
 
     with jarvis.sync.Jarvis.open(store="redis://127.0.0.1:6379") as j:
         session = j.sessions.create(user="ada")
@@ -15,10 +15,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Mapping, Optional, Union
 
 from jarvis import _core
-from jarvis._core import Cache, EventBus, Health, Operator, SessionStore, Subscription
+from jarvis._core import Cache, EventBus, Health, Operator, SessionStore, Stream
+from jarvis._open import open_core
 from jarvis._types import Factory, Mode
 from jarvis.errors import JarvisError
-from jarvis.service import AlertSink, Service, Sink, _Given
+from jarvis.service import AlertSink, Service, Sink
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,12 +31,12 @@ __all__ = [
     "Jarvis",
     "Operator",
     "SessionStore",
-    "Subscription",
+    "Stream",
 ]
 
 
 class Jarvis:
-    """Everything that a configuration describes, behind one handle. See :class:`jarvis.Jarvis`."""
+    """A handle on everything that a configuration describes. See :class:`jarvis.Jarvis`."""
 
     __slots__ = ("_core", "cache", "events", "health", "operator", "sessions")
 
@@ -46,11 +47,11 @@ class Jarvis:
         self.sessions: SessionStore = core.sessions
         #: The cache.
         self.cache: Cache = core.cache
-        #: The bus.
+        #: The event bus.
         self.events: EventBus = core.events
-        #: What is well, and how long it was.
+        #: The health of the services.
         self.health: Health = core.health
-        #: What a person asks of the loop that supervises.
+        #: Manual control of the services.
         self.operator: Operator = core.operator
 
     @classmethod
@@ -70,37 +71,37 @@ class Jarvis:
         restarters: Optional[Mapping[str, Factory]] = None,
     ) -> Jarvis:
         """Reads the configuration. See :meth:`jarvis.Jarvis.open`."""
-        given = _Given(services, sinks or {}, probes, restarters)
-        core = _core.Jarvis(
-            True,
-            config,
-            store=store,
-            sessions=sessions,
-            cache=cache,
-            bus=bus,
-            state_dir=state_dir,
-            mode=mode,
-            more=given.more,
-            probes=given.probes,
-            restarters=given.restarters,
-            sinks=given.sinks,
+        return cls(
+            open_core(
+                True,
+                config,
+                services,
+                sinks,
+                probes,
+                restarters,
+                store=store,
+                sessions=sessions,
+                cache=cache,
+                bus=bus,
+                state_dir=state_dir,
+                mode=mode,
+            )
         )
-        return cls(core)
 
     @property
     def state_dir(self) -> str:
-        """The folder of everything that is remembered."""
+        """The state directory."""
         return os.fspath(self._core.state_dir)
 
     @property
     def left_behind(self) -> int:
-        """How many calls of one's own probes, restarters and sinks hang past their deadline."""
+        """How many calls of Python probes, restarters and sinks hang past their deadline."""
         return self._core.left_behind
 
     def run(self) -> None:
         """Supervises until Ctrl-C, or until :meth:`close` is called from another thread.
 
-        Ends in good order: an action in flight is finished first, within 28 seconds. See
+        Ends in good order: an action that is under way is finished first, within 28 seconds. See
         :meth:`jarvis.Jarvis.run`.
         """
         self._core.start()
@@ -112,9 +113,9 @@ class Jarvis:
             raise
 
     def close(self) -> None:
-        """Ends what goes on behind the stores, the connections and :meth:`run`. Safe to repeat."""
+        """Ends :meth:`run`, background work and connections. Safe to repeat."""
         self._core.stop()
-        # How the loop ended, whoever ran it has heard.
+        # An error of the loop was raised by `run`.
         with suppress(JarvisError):
             self._core.ended()
         self._core.close()

@@ -1,25 +1,26 @@
-//! Threads of Python's own, for functions that nobody waits for on a thread of his.
+//! Python threads for functions that no waiting Python thread can call.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jarvis_core::sync::{Condvar, Mutex, MutexGuard};
-
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::{Answer, Arguments, Asker, Callback};
-use crate::runtime::{self, Inside, Runtime};
+use super::function::{Arguments, Function, Receiver, Reply};
+use crate::interpreter::{self, Inside, generation};
 
-/// So many may be inside of a call at once.
-const MOST: usize = 16;
+/// How many threads call functions at most.
+const MAX_THREADS: usize = 16;
+
+static CURRENT: Mutex<Option<&'static Threads>> = Mutex::new(None);
 
 /// One call that waits for a thread.
 pub(super) struct Call {
-    pub(super) callback: Arc<Callback>,
+    pub(super) function: Arc<Function>,
     pub(super) arguments: Arguments,
-    pub(super) asker: Box<dyn Asker>,
+    pub(super) receiver: Box<dyn Receiver>,
 }
 
 #[derive(Default)]
@@ -29,14 +30,34 @@ struct Queue {
     idle: usize,
 }
 
-/// The threads of one runtime. They are started as they are needed, and stay.
+/// The threads of one generation. They start when they are needed, and stay.
 #[derive(Default)]
-pub(crate) struct Threads {
+pub(super) struct Threads {
+    generation: u64,
     queue: Mutex<Queue>,
     arrived: Condvar,
 }
 
 impl Threads {
+    /// The threads of this generation, with at least one that is idle or about to be. Only a Python
+    /// thread can start another one. The lock is held as that of [`runtime`](crate::runtime::get).
+    pub(super) fn ready(py: Python<'_>) -> PyResult<&'static Self> {
+        let threads = Self::current();
+        threads.grow(py)?;
+        Ok(threads)
+    }
+
+    fn current() -> &'static Self {
+        let mut current = CURRENT.lock();
+        let generation = generation();
+        if let Some(threads) = current.filter(|threads| threads.generation == generation) {
+            return threads;
+        }
+        let threads: &'static Self = Box::leak(Box::new(Self { generation, ..Self::default() }));
+        *current = Some(threads);
+        threads
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock()
     }
@@ -58,84 +79,49 @@ impl Threads {
         }
     }
 
-    /// May, and should, another thread be started?
+    /// Whether another thread should be started. Counts it already.
     fn wants_another(&self) -> bool {
         let mut queue = self.queue();
-        let wanted = queue.idle == 0 && queue.threads < MOST;
+        let wanted = queue.idle == 0 && queue.threads < MAX_THREADS;
         queue.threads += usize::from(wanted);
         wanted
     }
-}
 
-/// Sees to it that a thread is there. Only a thread of Python's can start one.
-pub(crate) fn ready(py: Python<'_>, runtime: &'static Runtime) -> PyResult<()> {
-    // Python code runs in here, and waits.
-    let _inside = Inside::enter(py);
-    if runtime.threads.wants_another() {
-        let start = py.import(intern!(py, "jarvis._threads"))?.getattr(intern!(py, "start"))?;
-        start.call1((Take { runtime },))?;
+    fn grow(&'static self, py: Python<'_>) -> PyResult<()> {
+        // Python code runs in here, and waits.
+        let _inside = Inside::enter(py);
+        if self.wants_another() {
+            let start = py.import(intern!(py, "jarvis._threads"))?.getattr(intern!(py, "start"))?;
+            start.call1((Take(self),))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-/// What a thread asks for its next call: the function, its arguments, the context to call it in if
-/// there is one, and whom to tell.
+/// Gives a thread its next call: the function, its arguments, the context to call it in if there is
+/// one, and the [`Reply`].
 #[pyclass(frozen, module = "jarvis._core")]
-struct Take {
-    runtime: &'static Runtime,
-}
+struct Take(&'static Threads);
 
 #[pymethods]
 impl Take {
     fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let _inside = Inside::enter(py);
         loop {
-            let call = runtime::detached(py, || self.runtime.threads.next());
-            ready(py, self.runtime)?;
-            // Else nobody waits any more.
-            if !call.asker.waits() {
+            let call = interpreter::detached(py, || self.0.next());
+            self.0.grow(py)?;
+            if !call.receiver.is_waiting() {
                 continue;
             }
-            let context = call.callback.context(py);
+            let context = call.function.context(py);
             match (call.arguments)(py).and_then(|arguments| Ok((arguments, context?))) {
                 Ok((arguments, context)) => {
-                    let function = call.callback.function.bind(py);
-                    return (function, arguments, context, Told::new(call.asker)).into_pyobject(py);
+                    let function = call.function.function.bind(py);
+                    let reply = Reply::new(call.receiver);
+                    return (function, arguments, context, reply).into_pyobject(py);
                 }
-                Err(error) => call.asker.tell(py, Err(error)),
+                Err(error) => call.receiver.receive(py, Err(error)),
             }
         }
-    }
-}
-
-/// Takes what a function answered: from a thread as a value and an exception, from a task that is
-/// done as the task.
-#[pyclass(frozen, module = "jarvis._core")]
-pub(super) struct Told(Mutex<Option<Box<dyn Asker>>>);
-
-impl Told {
-    pub(super) fn new(asker: Box<dyn Asker>) -> Self {
-        Self(Mutex::new(Some(asker)))
-    }
-
-    fn tell(&self, py: Python<'_>, answer: Answer<'_>) {
-        let asker = self.0.lock().take();
-        if let Some(asker) = asker {
-            asker.tell(py, answer);
-        }
-    }
-}
-
-#[pymethods]
-impl Told {
-    #[pyo3(signature = (value, error=None))]
-    fn answer(&self, value: Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) {
-        let _inside = Inside::enter(value.py());
-        self.tell(value.py(), error.map_or(Ok(value), |error| Err(PyErr::from_value(error))));
-    }
-
-    fn __call__(&self, task: &Bound<'_, PyAny>) {
-        let _inside = Inside::enter(task.py());
-        self.tell(task.py(), task.call_method0(intern!(task.py(), "result")));
     }
 }

@@ -165,7 +165,7 @@ async def test_what_depends_on_the_visitor_needs_a_key(
 ) -> None:
     async with serve(songs(options_of("memory", tmp_path))) as address, browser(address) as one:
         assert (await one.get("/me")).status_code == 500
-        assert "takes 'request', a Request, which can't be part of a key" in capfd.readouterr().err
+        assert "a Request, can't be part of a key" in capfd.readouterr().err
         for user in ["ada", "bob", "ada"]:
             await one.post(f"/login/{user}")
             assert (await one.get("/visitor")).json() == user
@@ -233,14 +233,14 @@ async def test_a_handle_can_be_named(tmp_path: Any) -> None:
 
         assert [await double(2), await double(2)] == [4, 4]
         assert calls == [2]
-        with pytest.raises(TypeError, match="'n', a object"):
+        with pytest.raises(TypeError, match="argument 'n'"):
             await double(object())  # type: ignore[arg-type]
 
         @cached(ttl=60, jarvis=j)
         async def odd(n: int) -> object:
             return object()
 
-        with pytest.raises(TypeError, match="no form in JSON"):
+        with pytest.raises(TypeError, match="can't be written as JSON"):
             await odd(1)
 
         @cached(ttl=60, jarvis=j)

@@ -1,4 +1,4 @@
-"""What a request changed, and what becomes of it on top of what others stored."""
+"""The changes of a request, and their merge with what others stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 from typing import Any, Dict, List, Optional
 
 import pytest
-from jarvis.fastapi.document import NO_CHANGES, Document
+from jarvis.fastapi.document import Document
 from pydantic import BaseModel
 
 KEYS = ["a", "b", "c", "d", "e"]
@@ -31,13 +31,9 @@ def test_changes_lead_from_before_to_after_and_touch_nothing_else() -> None:
         before, after, others = some(random_), some(random_), some(random_)
         document = Document(json.dumps(before, indent=random_.choice([None, 2])))
         document.replace(after)
-        changes = document.changes()
-        reached = copy.deepcopy(before)
-        changes.apply(reached)
-        assert same(reached, after), (before, after)
-        assert bool(changes) == (not same(before, after)), (before, after)
-        merged = copy.deepcopy(others)
-        changes.apply(merged)
+        assert document.is_changed() == (not same(before, after)), (before, after)
+        assert same(document.on(json.dumps(before)), after), (before, after)
+        merged = document.on(json.dumps(others))
         for key in KEYS:
             untouched = same([before.get(key, "gone")], [after.get(key, "gone")])
             expected = others if untouched else after
@@ -46,11 +42,18 @@ def test_changes_lead_from_before_to_after_and_touch_nothing_else() -> None:
 
 def test_nested_changes_are_seen() -> None:
     document = Document('{"list": [{"x": 1}], "other": 2}')
-    assert document.changes() is NO_CHANGES
+    assert not document.is_changed()
     document.data["list"][0]["x"] = 2
-    assert document.changes() == ({"list": [{"x": 2}]}, frozenset())
+    assert document.is_changed()
+    assert document.on('{"theirs":1}') == {"theirs": 1, "list": [{"x": 2}]}
     document.data["list"][0]["x"] = 1
-    assert not document.changes()
+    assert not document.is_changed()
+
+
+def test_another_order_of_keys_is_no_change() -> None:
+    document = Document('{"a": {"x": 1, "y": 2}, "b": 3}')
+    document.replace({"b": 3, "a": {"y": 2, "x": 1}})
+    assert not document.is_changed()
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), b"bytes"])
@@ -58,7 +61,7 @@ def test_what_has_no_form_in_json_is_refused(value: Any) -> None:
     document = Document("{}")
     document.data["a"] = value
     with pytest.raises((TypeError, ValueError)):
-        document.changes()
+        document.is_changed()
 
 
 class Cart(BaseModel):
@@ -67,17 +70,18 @@ class Cart(BaseModel):
 
 
 def test_a_model_and_the_dict_are_one_document() -> None:
-    document = Document('{"other": 1, "songs": ["a"]}')
+    stored = '{"other": 1, "songs": ["a"]}'
+    document = Document(stored)
     cart = document.view(Cart)
-    assert document.view(Cart) is cart and not document.changes()
+    assert document.view(Cart) is cart and not document.is_changed()
     document.data["more"] = 2
     cart.songs.append("b")
-    assert document.changes() == ({"more": 2, "songs": ["a", "b"]}, frozenset())
+    assert document.on("{}") == {"more": 2, "songs": ["a", "b"]}
     document.stored('{"other":1,"songs":["a","b"],"more":2,"theirs":3}')
-    assert not document.changes() and document.data["theirs"] == 3
+    assert not document.is_changed() and document.data["theirs"] == 3
     cart.note = "now"
-    assert document.changes() == ({"note": "now"}, frozenset())
+    assert document.on("{}") == {"note": "now"}
     document.put_view(Cart, Cart(songs=["c"]))
-    assert document.changes() == ({"songs": ["c"]}, frozenset())
+    assert document.on('{"other":2}') == {"other": 2, "songs": ["c"]}
     document.forget("{}")
-    assert document.view(Cart) == Cart() and not document.changes()
+    assert document.view(Cart) == Cart() and not document.is_changed()

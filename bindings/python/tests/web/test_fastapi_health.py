@@ -135,15 +135,25 @@ async def test_where_it_supervises_it_tells_what_it_knows(memory: Options) -> No
         while (await one.get("/health")).json()["state"] != "healthy":
             pass
         assert database.asked == 1, "it tells what it knows, and does not probe"
-        (supervision,) = [
-            task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_run"  # type: ignore[union-attr]
-        ]
-        supervision.cancel()
-        await asyncio.gather(supervision, return_exceptions=True)
+
+
+async def test_a_supervision_that_could_not_begin_is_not_alive(memory: Options) -> None:
+    database = Database()
+    services = [Service("database", [Check("ping", database, interval=60)], critical=True)]
+    handle = Jarvis.open(**memory, services=services)
+    before = asyncio.create_task(handle.run())
+    await running(handle)
+    before.cancel()
+    await asyncio.wait([before])
+    # A handle supervises once.
+    app = FastAPI(lifespan=lifespan(lambda: handle, run=True))
+    app.include_router(health_router())
+    async with serve(app) as address, browser(address) as one:
         answer = await one.get("/healthz")
         assert answer.status_code == 503
-        assert answer.json() == {"alive": False, "reason": "the supervision loop does not run"}
-        assert (await one.get("/health")).status_code == 200 and database.asked == 2
+        assert answer.json() == {"alive": False, "reason": "the supervision failed; see the log"}
+        asked = database.asked
+        assert (await one.get("/health")).status_code == 200 and database.asked == asked + 1
 
 
 async def running(jarvis: Jarvis) -> None:

@@ -1,7 +1,8 @@
-"""What requests cost, told to the bus."""
+"""Request statistics on the bus."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, Dict, List
 
@@ -10,7 +11,6 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from jarvis.fastapi import SessionDep, TrackingMiddleware
-from jarvis.fastapi.tracking import BOUNDS, Durations
 from kit import Options, application, browser, options, options_of, serve  # noqa: F401
 
 
@@ -95,14 +95,16 @@ async def test_a_bus_that_is_down_is_in_nobodys_way(
 
 async def test_many_routes_are_told_in_several_events(tmp_path: Any) -> None:
     app = tracked(options_of("memory", tmp_path), every=3600)
-    for n in range(250):
+    for n in range(450):
         app.add_api_route(f"/{'long' * 20}/{n}", lambda: 1)
     async with serve(app) as address, browser(address) as one:
         messages = await app.state.jarvis.events.subscribe(topics=["requests.coach"])
-        for n in range(250):
+        for n in range(450):
             await one.get(f"/{'long' * 20}/{n}")
-    told = [await messages.__anext__() for _ in range(3)]
-    assert len(routes(told)) == 250
+    told = [await messages.__anext__()]
+    while len(routes(told)) < 450:
+        told.append(await asyncio.wait_for(messages.__anext__(), 10))
+    assert len(told) > 1
 
 
 def test_a_service_that_is_no_topic_is_refused() -> None:
@@ -110,19 +112,3 @@ def test_a_service_that_is_no_topic_is_refused() -> None:
         with pytest.raises(ValueError, match="service"):
             TrackingMiddleware(FastAPI(), service=service)
 
-
-def test_quantiles_are_within_their_bucket() -> None:
-    durations = Durations()
-    assert durations.quantile(0.5) == 0
-    for n in range(1, 101):
-        durations.add(n / 1000)
-    assert durations.count == 100 and durations.longest == 0.1
-    assert durations.quantile(0.5) == pytest.approx(0.05)
-    assert durations.quantile(0.99) == pytest.approx(0.099)
-    assert durations.quantile(1) == 0.1
-    durations.add(100)
-    assert durations.quantile(1) == 100
-    other = Durations()
-    other.add(BOUNDS[-1])
-    other.merge(durations)
-    assert other.count == 102 and other.longest == 100

@@ -1,4 +1,4 @@
-"""Answers that are kept for a while: :func:`cached`."""
+"""Cached answers of endpoints: :func:`cached`."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from jarvis.jarvis import Jarvis
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Longer keys are given by their hash; the cache takes 512 bytes.
-_LONGEST_KEY = 256
+#: Longer keys are replaced by their hash; the cache accepts 512 bytes.
+_MAX_KEY = 256
 
-#: How a key or a tag is said: a template over the arguments, or a function of them.
+#: A key or a tag: a template over the arguments, or a function of them.
 Template = Union[str, Callable[..., str]]
 
 
@@ -60,40 +60,40 @@ def cached(
     early: float = 0.0,
     jarvis: Optional[Jarvis] = None,
 ) -> _Decorator:
-    """Keeps what an endpoint, or any other function, answers::
+    """Caches the answers of an endpoint, or of any other function::
 
         @app.get("/songs/{song}")
         @cached(ttl=300, tags=["song:{song}"], key="song:{song}")
         async def song(song: str) -> Song: ...
 
-    However many ask at once, in this process and in others on the same storage, one computes and
-    the others get what it computed. What it raises, an ``HTTPException`` too, is raised to all who
-    waited, and nothing is kept. A cache that is down is in nobody's way.
+    However many callers ask at once, in this process and in others on the same storage, one computes
+    and the others get its answer. An exception, such as an ``HTTPException``, is raised to all who
+    waited, and nothing is cached. When the cache is down, the function is simply called.
 
-    The function keeps its signature. A plain one becomes a coroutine function whose body runs on a
-    thread, as FastAPI would do; a hit takes no thread.
+    The function keeps its signature. A plain function becomes a coroutine function whose body runs
+    on a thread, as FastAPI does it; a hit needs no thread.
 
-    What it gives crosses as JSON and comes back as what its return annotation says, on a hit and on
-    a miss: Pydantic models, dataclasses, lists of them. Without an annotation it comes back as plain
-    JSON. A ``Response`` can't be kept.
+    Answers are stored as JSON and returned as the type of the return annotation, on a hit and on a
+    miss: Pydantic models, dataclasses, lists of them. Without an annotation they are plain JSON
+    values. A ``Response`` can't be cached.
 
     Args:
-        ttl: How long, in seconds or as a timedelta; the policy's, 5 minutes unless configured, when
-            absent.
-        tags: What drops it: ``await jarvis.cache.invalidate_tag("song:7")``. At most 4; templates
-            like ``key``.
+        ttl: How long an answer lives, in seconds or as a timedelta; by default the policy's,
+            5 minutes unless configured.
+        tags: Tags that invalidate it: ``await jarvis.cache.invalidate_tag("song:7")``. At most 4;
+            templates like ``key``.
         key: A template over the arguments, ``"song:{song}"``, whose values are percent-encoded, or
-            a function of the same arguments. When absent, it is the function's name and all its
-            arguments, which have to be values then: a request, a session or a model of the database
-            among them is a TypeError, since it may not be in the answer who asked.
-        stale: How long after its end an answer may still be given while a new one is computed, and
+            a function of the same arguments. By default the function's name and all its arguments,
+            which must then be plain values: a request, a session or a database object is a
+            TypeError, since the answer must not depend on who asks.
+        stale: How long an expired answer may still be returned while a new one is computed, and
             when that fails.
-        early: Computes anew in the background shortly before the end; 1.0 is the usual weight.
-        jarvis: Whose cache; that of :func:`lifespan` when absent.
+        early: Computes again in the background shortly before the end; 1.0 is the usual weight.
+        jarvis: The handle whose cache is used; by default that of :func:`lifespan`.
 
     Raises:
-        TypeError: At once, for a template that names no argument; at a call, for what has no form
-            in JSON.
+        TypeError: At once, if a template names an unknown argument; at a call, if a value can't be
+            written as JSON.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -115,7 +115,7 @@ def cached(
             )
             return answer.read(text)
 
-        # Annotations that are text belong to the function's module, which a wrapper does not have.
+        # Annotations that are text refer to names of the function's module, not of this one.
         wrapper.__signature__ = call.resolved()  # type: ignore[attr-defined]
         return wrapper
 
@@ -123,7 +123,7 @@ def cached(
 
 
 class _Call:
-    """What a function is called with, and the key and tags that follow from it."""
+    """The arguments of a call, and the key and tags that follow from them."""
 
     def __init__(
         self, function: Callable[..., Any], key: Optional[Template], tags: Sequence[Template]
@@ -148,7 +148,7 @@ class _Call:
             key = self._key(**arguments)
         else:
             key = _QUOTED.vformat(self._key, (), arguments)
-        if len(key.encode()) <= _LONGEST_KEY:
+        if len(key.encode()) <= _MAX_KEY:
             return key
         return f"{self._name[:128]}:{hashlib.sha256(key.encode()).hexdigest()}"
 
@@ -159,11 +159,11 @@ class _Call:
         ]
 
     def resolved(self) -> inspect.Signature:
-        """The signature with annotations that are no text any more."""
+        """The signature with resolved annotations."""
         try:
             hints = get_type_hints(self._function, include_extras=True)
         except NameError:
-            # Something is defined further down: whoever needs it will say so.
+            # A name is defined later in the module; FastAPI reports it if it needs it.
             return self._signature
         parameters = [
             parameter.replace(annotation=hints.get(name, parameter.annotation))
@@ -177,11 +177,13 @@ class _Call:
             return
         for _text, field, _spec, _conversion in string.Formatter().parse(template):
             if field is not None and field.split(".")[0].split("[")[0] not in self._signature.parameters:
-                raise TypeError(f"@cached: {template!r} names {field!r}, which {self._name} does not take")
+                raise TypeError(
+                    f"@cached: {template!r} names {field!r}, which is not an argument of {self._name}"
+                )
 
 
 class _Quoted(string.Formatter):
-    """Values are percent-encoded, so that no two calls share a key."""
+    """Percent-encodes values, so that different calls have different keys."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         return quote(str(super().format_field(value, format_spec)), safe="")
@@ -197,14 +199,14 @@ def _written(name: str, arguments: Mapping[str, Any]) -> str:
             to_json(value)
         except (PydanticSerializationError, ValueError):
             raise TypeError(
-                f"@cached: {name} takes {argument!r}, a {type(value).__name__}, which can't be part "
-                "of a key; say with key= what the answer depends on"
+                f"@cached: the argument {argument!r} of {name}, a {type(value).__name__}, can't be "
+                "part of a key; pass key= with what the answer depends on"
             ) from None
     return to_json({argument: arguments[argument] for argument in arguments}).decode()
 
 
 class _Answer:
-    """What a function answers, as the cache keeps it."""
+    """The answers of a function, as the cache stores them."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -217,14 +219,14 @@ class _Answer:
         else:
             value = await run_in_threadpool(self._function, *args, **kwargs)
         if isinstance(value, Response):
-            raise TypeError("@cached keeps what is answered, and a Response is how: return the value")
+            raise TypeError("@cached can't cache a Response: return the value itself")
         adapter = self._adapter_of()
         try:
-            # A dict may stand for a model, and an object for one too, as in FastAPI.
+            # As in FastAPI, a dict or an object may stand for a model.
             value = adapter.validate_python(value, from_attributes=True)
             return adapter.dump_json(value, by_alias=True)
         except PydanticSerializationError as error:
-            raise TypeError(f"@cached: the answer has no form in JSON: {error}") from error
+            raise TypeError(f"@cached: the answer can't be written as JSON: {error}") from error
 
     def read(self, text: bytes) -> Any:
         return self._adapter_of().validate_json(text)
@@ -236,7 +238,7 @@ class _Answer:
                 self._adapter = TypeAdapter(hints.get("return", Any))
             except PydanticSchemaGenerationError as error:
                 raise TypeError(
-                    f"@cached: {self._function.__qualname__} says that it answers something that "
-                    "has no form in JSON"
+                    f"@cached: the return type of {self._function.__qualname__} can't be written as "
+                    "JSON"
                 ) from error
         return self._adapter

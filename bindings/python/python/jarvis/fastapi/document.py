@@ -1,58 +1,39 @@
-"""What a session holds, and what a request changed of it: no storage, no HTTP."""
+"""The data of a session, and what a request changed in it: no storage, no HTTP."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, FrozenSet, Mapping, MutableMapping, NamedTuple, Optional, Type
+from typing import Any, Dict, Mapping, Optional, Type
 
-_encode = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=False
-).encode
+from jarvis._core import _merged
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _canonical = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
 ).encode
 
 
-class Changes(NamedTuple):
-    """What was changed, by top-level key: it can be applied to a newer version too."""
-
-    put: Mapping[str, Any]
-    removed: FrozenSet[str]
-
-    def __bool__(self) -> bool:
-        return bool(self.put or self.removed)
-
-    def apply(self, data: MutableMapping[str, Any]) -> None:
-        data.update(self.put)
-        for key in self.removed:
-            data.pop(key, None)
-
-
-NO_CHANGES = Changes({}, frozenset())
-
-
 class _View:
-    """A model of the data: only the fields that were changed in it are written back."""
+    """A Pydantic model of the data. Only fields that changed in the model are written back."""
 
     __slots__ = ("before", "model")
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.before = _fields(model)
+        self.before = _dumped(model)
 
-    def changes(self) -> Changes:
-        now = _fields(self.model)
-        put = {key: json.loads(text) for key, text in now.items() if self.before.get(key) != text}
-        return Changes(put, frozenset(self.before.keys() - now.keys()))
+    def on(self, data: str) -> str:
+        """The data with the changes of the model on top."""
+        now = _dumped(self.model)
+        return data if now == self.before else _merged(self.before, now, data)
 
 
-def _fields(model: Any) -> Dict[str, str]:
-    dumped: Dict[str, Any] = model.model_dump(mode="json", by_alias=True)
-    return {key: _canonical(value) for key, value in dumped.items()}
+def _dumped(model: Any) -> str:
+    return _encode(model.model_dump(mode="json", by_alias=True))
 
 
 class Document:
-    """JSON that is parsed when it is first looked at, and knows what was changed since."""
+    """JSON that is parsed when it is first read, and that knows what was changed since."""
 
     __slots__ = ("_data", "_text", "_views")
 
@@ -68,13 +49,13 @@ class Document:
         return self._data
 
     def replace(self, data: Mapping[str, Any]) -> None:
-        """Puts other data in the place of all of it."""
+        """Replaces all data."""
         data = dict(data)
         self.data.clear()
         self.data.update(data)
 
     def view(self, kind: Type[Any]) -> Any:
-        """The data as a Pydantic model, always the same one."""
+        """The data as a Pydantic model, always the same object."""
         if kind not in self._views:
             if self._data is None:
                 model = kind.model_validate_json(self._text)
@@ -87,41 +68,43 @@ class Document:
         self.view(kind)
         self._views[kind].model = model
 
-    def changes(self) -> Changes:
-        """What differs from what is stored.
+    def is_changed(self) -> bool:
+        """Whether anything differs from what is stored.
 
         Raises:
-            TypeError, ValueError: Something in it has no form in JSON.
+            TypeError, ValueError: Something in it can't be written as JSON.
         """
-        views = [view.changes() for view in self._views.values()]
-        if self._data is None and not any(views):
-            return NO_CHANGES
-        now = dict(self.data)
-        for changed in views:
-            changed.apply(now)
-        if _encode(now) == self._text:
-            return NO_CHANGES
-        before = {key: _canonical(value) for key, value in json.loads(self._text).items()}
-        put = {key: value for key, value in now.items() if before.get(key) != _canonical(value)}
-        return Changes(put, frozenset(before.keys() - now.keys()))
+        before, now = self._text, self._now()
+        return now != before and _merged(before, now, before) != _merged(before, before, before)
+
+    def on(self, stored: str) -> Dict[str, Any]:
+        """The data that is stored by now, with the changes of this document on top."""
+        merged: Dict[str, Any] = json.loads(_merged(self._text, self._now(), stored))
+        return merged
 
     def stored(self, text: str) -> None:
-        """This is what is stored now, with these changes and perhaps with those of others."""
+        """Takes what is stored now: these changes, and perhaps those of other requests."""
         self._text = text
         if self._data is not None:
             self._take(json.loads(text))
         for view in self._views.values():
-            view.before = _fields(view.model)
+            view.before = _dumped(view.model)
+
+    def forget(self, text: str) -> None:
+        """Takes what is stored, drops unsaved changes, and creates models again."""
+        self._views.clear()
+        self.stored(text)
+
+    def _now(self) -> str:
+        now = self._text if self._data is None else _encode(self._data)
+        for view in self._views.values():
+            now = view.on(now)
+        return now
 
     def _take(self, stored: Dict[str, Any]) -> None:
-        """Keeps the objects that are as they were: somebody may hold on to them."""
+        """Keeps objects that have not changed, since the endpoint may hold on to them."""
         mine = dict(self.data)
         self.data.clear()
         for key, value in stored.items():
             same = key in mine and _canonical(mine[key]) == _canonical(value)
             self.data[key] = mine[key] if same else value
-
-    def forget(self, text: str) -> None:
-        """This is what is stored; what was not saved is dropped, and models are made anew."""
-        self._views.clear()
-        self.stored(text)

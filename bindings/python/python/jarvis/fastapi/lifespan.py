@@ -13,7 +13,7 @@ from typing_extensions import Annotated
 
 from jarvis.jarvis import Jarvis
 
-#: Under which name the handle is in the state of the application and of its requests.
+#: The name of the handle in the state of the application and of its requests.
 STATE_KEY = "jarvis"
 
 Lifespan = Callable[[FastAPI], AsyncContextManager[Mapping[str, Any]]]
@@ -23,8 +23,8 @@ log = logging.getLogger("jarvis.fastapi")
 #: The handles that are open in this process.
 _open: List[Jarvis] = []
 
-#: Those of them that are to supervise.
-_supervising: List[Jarvis] = []
+#: Those of them that were to supervise, and failed.
+_failed: List[Jarvis] = []
 
 
 def lifespan(
@@ -33,19 +33,18 @@ def lifespan(
     run: bool = False,
     then: Optional[Callable[[FastAPI], AsyncContextManager[Optional[Mapping[str, Any]]]]] = None,
 ) -> Lifespan:
-    """Opens a :class:`jarvis.Jarvis` when the application starts, and closes it when it ends::
+    """Opens a :class:`jarvis.Jarvis` when the application starts, and closes it when it stops::
 
         app = FastAPI(lifespan=lifespan(lambda: Jarvis.open(store="redis://127.0.0.1:6379")))
 
-    Each worker has its own. Endpoints get it by :data:`JarvisDep`.
+    Each worker has its own handle. Endpoints get it through :data:`JarvisDep`.
 
     Args:
-        open: Makes the handle; when absent, from the configuration that ``jarvis`` itself would
-            read.
-        run: Supervise, as ``jarvis up`` does. Of several workers and processes with one state
+        open: Opens the handle; by default with the configuration that the command ``jarvis`` reads.
+        run: Supervise, as ``jarvis up`` does. Of several workers and processes with the same state
             directory one acts, and the others watch.
-        then: The application's own lifespan, which begins when the handle is open and ends before
-            it is closed. What it yields is added to the state of the requests.
+        then: The application's own lifespan. It starts when the handle is open and ends before it is
+            closed. The mapping that it yields is added to the state of the requests.
     """
 
     @asynccontextmanager
@@ -69,39 +68,40 @@ def lifespan(
 @asynccontextmanager
 async def _supervision(jarvis: Jarvis) -> AsyncIterator[None]:
     running = asyncio.get_running_loop().create_task(_run(jarvis))
-    _supervising.append(jarvis)
     try:
         yield
     finally:
-        _supervising.remove(jarvis)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        if supervision_failed(jarvis):
+            _failed.remove(jarvis)
 
 
 async def _run(jarvis: Jarvis) -> None:
-    """The application goes on without it: ``/healthz`` says that it ended, and the log why."""
+    """If it fails, the application goes on; ``/healthz`` and the log tell why it ended."""
     try:
         await jarvis.run()
     except Exception as error:
         log.error("the supervision ended: %s", error, exc_info=error)
+        _failed.append(jarvis)
 
 
-def supervises(jarvis: Jarvis) -> bool:
-    """Is this handle to supervise?"""
-    return any(one is jarvis for one in _supervising)
+def supervision_failed(jarvis: Jarvis) -> bool:
+    """Whether ``lifespan(run=True)`` could not supervise with this handle."""
+    return any(one is jarvis for one in _failed)
 
 
 def jarvis_of(scope: Mapping[str, Any]) -> Jarvis:
     """The handle of the application that answers this request.
 
     Raises:
-        RuntimeError: It was not started with :func:`lifespan`.
+        RuntimeError: The application was not started with :func:`lifespan`.
     """
     jarvis: Optional[Jarvis] = (scope.get("state") or {}).get(STATE_KEY)
     if jarvis is None:
         raise RuntimeError(
-            "no Jarvis is open: make the application with `FastAPI(lifespan=lifespan())` of "
-            "jarvis.fastapi; a test client runs it as a context manager"
+            "no Jarvis is open: create the application with `FastAPI(lifespan=lifespan())` of "
+            "jarvis.fastapi, and use a test client as a context manager"
         )
     return jarvis
 
@@ -114,8 +114,8 @@ def only_jarvis() -> Jarvis:
     """
     if len(_open) != 1:
         raise RuntimeError(
-            f"{len(_open)} applications of this process have a Jarvis open, and it takes one to "
-            "know which is meant"
+            f"{len(_open)} applications of this process have a Jarvis open, not one: pass the "
+            "handle as jarvis="
         )
     return _open[0]
 
@@ -125,5 +125,5 @@ async def get_jarvis(connection: HTTPConnection) -> Jarvis:
     return jarvis_of(connection.scope)
 
 
-#: What an endpoint says: ``jarvis: JarvisDep``.
+#: The annotation of an endpoint's parameter: ``jarvis: JarvisDep``.
 JarvisDep = Annotated[Jarvis, Depends(get_jarvis)]

@@ -11,16 +11,19 @@ from starlette.websockets import WebSocketDisconnect
 from jarvis._types import Seconds
 from jarvis.errors import JarvisError
 from jarvis.fastapi.cookie import Cookie, SameSite
-from jarvis.fastapi.errors import answer, log, STATUS
+from jarvis.fastapi.errors import answer, log
 from jarvis.fastapi.lifespan import jarvis_of
-from jarvis.fastapi.session import SCOPE_KEY
-from jarvis.fastapi.visit import Told, Visit
+from jarvis.fastapi.session import SCOPE_KEY, Session
+from jarvis.fastapi.visit import CookieChange, Visit
 from jarvis.jarvis import Jarvis
 
 #: "Try again later" of the WebSocket protocol.
 _TRY_AGAIN_LATER = 1013
 
-#: With these the answer of a request or a websocket begins.
+#: Errors of a store that does not work at the moment. Any other error is the endpoint's.
+_STORE_FAILURES = frozenset({"unavailable", "timeout", "exhausted", "cancelled"})
+
+#: The messages with which the response to a request or a websocket begins.
 _BEGINNINGS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
@@ -30,36 +33,42 @@ class SessionMiddleware:
         app = FastAPI(lifespan=lifespan())
         app.add_middleware(SessionMiddleware, cookie_name="coach_sid")
 
-    - The cookie is the id and nothing else: 192 bits from the operating system, of which storage
-      has only a hash. There is nothing in it to sign, and an id that nobody was given finds nothing.
-    - The store is asked when an endpoint asks for the session (:data:`SessionDep`), and changed
-      before the response begins. An endpoint that doesn't ask costs no trip anywhere.
-    - It fails closed: a request that needs the store while it is down gets 503, also when the
-      endpoint was through and its change can't be saved. The others are not touched.
-    - A response that depends on the session says ``Vary: Cookie``, and one that sets the cookie
-      ``Cache-Control: no-store``, whatever it said before.
-    - The cookie is set for a new id, and when the session was prolonged. It is taken away by
-      :meth:`Session.destroy` alone: a request that was late for its session does not log out the
-      one that replaced it.
+    Endpoints take the session as :data:`SessionDep`, or use ``request.session``.
+
+    - The cookie is the id and nothing else: 192 random bits from the operating system, of which the
+      store has only a hash. There is nothing to sign, and a made-up id finds no session.
+    - The store is asked when an endpoint uses the session, and changed before the response begins.
+      Other endpoints cost no round trip.
+    - It fails closed: a request that needs the store while it is down gets 503 (504 after a timeout),
+      even if the endpoint has finished and only its change can't be saved. Other requests are not
+      affected.
+    - A response that depends on the session has ``Vary: Cookie``, and one that sets the cookie has
+      ``Cache-Control: no-store``, whatever the endpoint set.
+    - The cookie is set with a new id, and when the session was extended. Only
+      :meth:`Session.destroy` removes it: a request that comes too late for its session does not log
+      out the session that replaced it.
 
     Args:
         app: The application.
-        jarvis: Where sessions are kept; that of :func:`lifespan` when absent.
-        cookie_name: ``__Host-`` and ``__Secure-`` in front are checked.
-        path: Below which the browser sends it.
-        domain: To which hosts; when absent, only to this one.
-        same_site: Which requests of other sites bring it along.
-        https_only: Never over plain HTTP. When absent: for requests that came over TLS, which a
-            server behind a proxy knows by its headers.
-        http_only: Scripts can't read it.
-        persistent: The browser keeps it as long as the session lives. If not, until it is closed.
-        rolling: Being used prolongs a session, once a tenth of its time has passed. Leave ``rolling``
-            of the section ``[session]`` off: it would prolong without telling the cookie.
-        ttl: How long a session lives after its last use; the policy's, 1 h unless configured, when
-            absent.
+        jarvis: The handle with the sessions; by default that of :func:`lifespan`.
+        cookie_name: The name of the cookie. The rules for ``__Host-`` and ``__Secure-`` are checked.
+        path: The browser sends the cookie below this path.
+        domain: The browser sends it to this domain; by default only to the host that set it.
+        same_site: Which requests from other sites send it.
+        https_only: Never send it over plain HTTP. By default so for requests that came over TLS,
+            which a server behind a proxy knows from its headers.
+        http_only: Hide it from scripts.
+        persistent: The browser keeps it as long as the session lives; otherwise until it is closed.
+        rolling: Using a session extends it, once a tenth of its time has passed. Leave ``rolling`` of
+            the section ``[session]`` off: it would extend the session without the cookie.
+        ttl: How long a session lives after its last use; by default the policy's, 1 h unless
+            configured.
+        autoload: Load the session of every request that has the cookie, before the endpoint. For
+            coroutines that use ``request.session``: without it, its first use blocks the event loop
+            for a round trip. The middleware logs that once, and then loads before each endpoint.
 
     Raises:
-        ValueError: Browsers would refuse that cookie.
+        ValueError: Browsers would refuse this cookie.
     """
 
     def __init__(
@@ -76,13 +85,15 @@ class SessionMiddleware:
         persistent: bool = True,
         rolling: bool = True,
         ttl: Optional[Seconds] = None,
+        autoload: bool = False,
     ) -> None:
         self._app = app
         self._jarvis = jarvis
         self._rolling = rolling
         self._ttl = ttl
+        self._autoload = autoload
         self._cookie = Cookie(
-            cookie_name,
+            cookie_name=cookie_name,
             path=path,
             domain=domain,
             same_site=same_site,
@@ -101,14 +112,24 @@ class SessionMiddleware:
             self._cookie.read(scope),
             ttl=self._ttl,
             rolling=self._rolling,
+            on_blocked=self._autoload_from_now_on,
         )
-        # In place: whoever is outside of us may want to know the route that the router notes.
-        scope[SCOPE_KEY] = visit
-        await _Exchange(self._app, self._cookie, visit, scope, receive, send).run()
+        # In place: an outer middleware may need the route that the router adds to the scope.
+        scope[SCOPE_KEY] = Session(visit)
+        exchange = _Exchange(self._app, self._cookie, visit, scope, receive, send)
+        await exchange.run(self._autoload)
+
+    def _autoload_from_now_on(self) -> None:
+        if not self._autoload:
+            self._autoload = True
+            log.warning(
+                "request.session was used before it was loaded and blocked the event loop; from now "
+                "on, sessions are loaded before each endpoint (SessionMiddleware(autoload=True))"
+            )
 
 
 class _Refused(Exception):
-    """Ends an application whose answer was replaced."""
+    """Ends an application whose response was replaced."""
 
 
 class _Exchange:
@@ -131,9 +152,11 @@ class _Exchange:
         self._send = send
         self._refusal: Optional[JarvisError] = None
 
-    async def run(self) -> None:
+    async def run(self, autoload: bool) -> None:
         visit = self._visit
         try:
+            if autoload and visit.has_id:
+                await visit.load()
             await self._app(self._scope, self._receive, self._pass_on)
         except WebSocketDisconnect:
             await visit.save()
@@ -161,40 +184,41 @@ class _Exchange:
                 self._refusal = error
                 raise _Refused from error
             self._visit.answered = True
-            self._tell(message)
+            self._add_headers(message)
         await self._send(message)
 
-    def _tell(self, message: Message) -> None:
+    def _add_headers(self, message: Message) -> None:
         visit = self._visit
         if not visit.loaded:
             return
         message.setdefault("headers", [])
         headers = MutableHeaders(scope=message)
         headers.add_vary_header("Cookie")
-        cookie = self._written()
+        cookie = self._set_cookie()
         if cookie is not None:
             headers.append("set-cookie", cookie)
             headers["cache-control"] = "no-store"
 
-    def _written(self) -> Optional[str]:
+    def _set_cookie(self) -> Optional[str]:
         visit, cookie = self._visit, self._cookie
-        if visit.told is Told.GONE:
+        change = visit.cookie
+        if change is CookieChange.REMOVED:
             return cookie.clear(self._scope)
-        if visit.told is Told.NEW_ID or (visit.told is Told.PROLONGED and cookie.persistent):
+        if change is CookieChange.NEW_ID or (change is CookieChange.EXTENDED and cookie.persistent):
             assert visit.stored is not None and visit.expires_at is not None
             return cookie.write(self._scope, visit.stored.id, visit.expires_at)
         return None
 
     async def _refuse(self, error: JarvisError) -> None:
-        """503 for a store that is down; what an endpoint did wrong is the server's own 500."""
-        if STATUS.get(error.kind) != 503:
+        """Answers if the store is down. Any other error is the endpoint's, and so a 500."""
+        if error.kind not in _STORE_FAILURES:
             raise error
         if self._scope["type"] == "http":
             if self._visit.answered:
                 raise error
             response = answer(error)
-            # What was done before it failed is done: the visitor needs the new id, or none.
-            cookie = self._written()
+            # What was done before the failure is done: the visitor needs the new id, or none.
+            cookie = self._set_cookie()
             if cookie is not None:
                 response.headers.append("set-cookie", cookie)
             await response(self._scope, self._receive, self._send)
@@ -206,6 +230,6 @@ class _Exchange:
 
 
 def _can_deny(scope: Scope) -> bool:
-    """Can the server answer a websocket's request with a status of ours?"""
+    """Whether the server can refuse a websocket with a status of ours."""
     extensions: Any = scope.get("extensions") or {}
     return "websocket.http.response" in extensions

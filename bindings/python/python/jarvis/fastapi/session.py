@@ -1,4 +1,4 @@
-"""The session of a request: :class:`Session`, and the dependencies that give it."""
+"""The session of a request: :class:`Session`, and the dependencies that provide it."""
 
 from __future__ import annotations
 
@@ -25,76 +25,95 @@ from typing_extensions import Annotated, TypeVar
 from jarvis._types import Seconds
 from jarvis.fastapi.visit import Visit
 
-#: Where the middleware leaves the visit for the dependencies.
-SCOPE_KEY = "jarvis.session"
+#: Where ASGI applications expect the session: ``request.session``.
+SCOPE_KEY = "session"
 
 M = TypeVar("M", bound=BaseModel)
 D = TypeVar("D", default=Dict[str, Any])
 
 
 class Session(MutableMapping[str, Any], Generic[D]):
-    """What is remembered of a visitor between requests: a dict with an id.
+    """The data that an application keeps for a visitor between requests: a dict with an id.
 
     Change it like a dict, nested values too. It is stored when the response begins, and only if it
-    was changed; what a background task or a stream changes later is stored when that ends. A
-    request that raises stores nothing.
+    changed. Changes by a background task or a stream are stored when that ends. A request that
+    raises an exception stores nothing.
 
-    Two requests of one visitor at once don't lose each other's work: the top-level keys that this
-    one changed are put into whatever is stored by then. For a value that depends on what was there,
-    such as a counter, that is one key, and the last request wins; keep such things in a database.
-    A session that a logout ended while the request ran stays ended.
+    Concurrent requests of one visitor don't overwrite each other: the top-level keys that this
+    request changed are put on top of what is stored by then. Of two requests that change the same
+    key, such as a counter, the last one wins; keep such data in a database. A session that a logout
+    ended during the request stays ended.
 
-    A session is made when the first key is put into it, or :meth:`regenerate` names a user; until
-    then there is no cookie.
+    A session is created when the first key is put into it, or when :meth:`regenerate` names a user.
+    Until then there is no cookie.
     """
 
-    __slots__ = ("_kind", "_visit")
+    __slots__ = ("_kind", "_request")
 
     def __init__(self, visit: Visit, kind: Optional[Type[Any]] = None) -> None:
-        self._visit = visit
+        self._request = visit
         self._kind = kind
 
     @property
+    def _visit(self) -> Visit:
+        # Dependencies have loaded it; `request.session` may be used without one.
+        if not self._request.loaded:
+            self._request.load_now()
+        return self._request
+
+    async def load(self) -> None:
+        """Loads the session if it is not loaded yet.
+
+        :data:`SessionDep` and ``SessionMiddleware(autoload=True)`` do this. Otherwise the first use
+        of ``request.session`` loads it and blocks meanwhile; in a coroutine, await this before.
+
+        Raises:
+            UnavailableError: The store is down. The visitor gets 503 unless it is caught.
+        """
+        await self._request.load()
+
+    @property
     def id(self) -> Optional[str]:
-        """The visitor's secret, or None as long as there is no session. Never log it."""
+        """The visitor's secret, or None without a session. Never log it."""
         stored = self._visit.living
         return None if stored is None else stored.id
 
     @property
     def user(self) -> Optional[str]:
-        """Whose it is, or None as long as nobody logged in."""
+        """The user it belongs to, or None before a login."""
         visit = self._visit
-        if visit.wishes.user is not None:
-            return visit.wishes.user
+        if visit.pending.user is not None:
+            return visit.pending.user
         return None if visit.living is None else visit.living.user
 
     @property
     def version(self) -> int:
-        """Grows with every save; 0 for one that was never stored."""
+        """Grows with every save; 0 if it was never stored."""
         stored = self._visit.living
         return 0 if stored is None else stored.version
 
     @property
     def is_new(self) -> bool:
-        """Is there no session yet? Then there is no cookie either."""
+        """Whether there is no session yet, and so no cookie."""
         return self._visit.living is None
 
     @property
     def ended(self) -> bool:
-        """Did a logout or its expiry end it while this request ran? Then nothing is stored."""
+        """Whether a logout or its expiry ended it during this request. Then nothing is stored."""
         return self._visit.ended
 
     @property
     def expires_at(self) -> Optional[datetime]:
-        """From when on it is gone, in UTC, unless it is used before."""
-        return None if self._visit.living is None else self._visit.expires_at
+        """When it expires, in UTC, if it is not used before."""
+        visit = self._visit
+        return None if visit.living is None else visit.expires_at
 
     @property
     def ttl(self) -> Optional[timedelta]:
-        """How long it lives after its last use, or None when it is new and has the usual one."""
+        """How long it lives after its last use, or None if it is new and has the default."""
         visit = self._visit
-        if visit.wishes.ttl is not None:
-            return visit.wishes.ttl
+        if visit.pending.ttl is not None:
+            return visit.pending.ttl
         return None if visit.living is None else visit.living.ttl
 
     @ttl.setter
@@ -102,12 +121,12 @@ class Session(MutableMapping[str, Any], Generic[D]):
         """Seconds or a timedelta: what "remember me" sets."""
         span = ttl if isinstance(ttl, timedelta) else timedelta(seconds=ttl)
         if span <= timedelta(0):
-            raise ValueError(f"a session can't live for {ttl}")
-        self._visit.wishes.ttl = span
+            raise ValueError(f"the ttl of a session must be positive, not {ttl}")
+        self._visit.pending.ttl = span
 
     @property
     def data(self) -> D:
-        """What it holds: the model of :func:`session_of`, else the dict itself."""
+        """The model of :func:`session_of`, or the dict itself."""
         document = self._visit.document
         return cast(D, document.data if self._kind is None else document.view(self._kind))
 
@@ -119,40 +138,41 @@ class Session(MutableMapping[str, Any], Generic[D]):
             self._visit.document.put_view(self._kind, data)
 
     def regenerate(self, user: Optional[str] = None) -> None:
-        """Gives it a fresh id with the response, as every change of rights needs it: a login.
+        """Gives it a fresh id with the response. Every change of rights needs that, such as a login.
 
-        The old id is worth nothing then, so that nobody can plant one before the login (session
-        fixation). The data moves along.
+        The old id is worthless then, so nobody can plant one before the login (session fixation).
+        The data moves along.
 
         Args:
-            user: Who logged in; as before when absent.
+            user: Who logged in; unchanged by default.
         """
-        self._visit.wishes.regenerate = True
+        pending = self._visit.pending
+        pending.regenerate = True
         if user is not None:
-            self._visit.wishes.user = user
+            pending.user = user
 
     def destroy(self) -> None:
-        """Ends it with the response, a logout, and takes the cookie away.
+        """Ends it with the response, for a logout, and removes the cookie.
 
-        What is put in afterwards begins another one.
+        What is put in afterwards begins another session.
         """
         self._visit.destroy()
 
     async def save(self) -> None:
-        """Stores what was changed now, instead of when the response begins.
+        """Stores changes now instead of when the response begins.
 
-        For websockets, which last, and before a call to somebody who reads the session. Prolongs
-        it too when that is due.
+        For websockets, which last, and before a call to a service that reads the session. It also
+        extends the session if that is due.
 
         Raises:
-            UnavailableError: The store is down; the visitor gets 503 unless it is caught.
+            UnavailableError: The store is down. The visitor gets 503 unless it is caught.
         """
-        await self._visit.save()
-        await self._visit.roll()
+        await self._request.save()
+        await self._request.roll()
 
     async def reload(self) -> bool:
-        """Takes what is stored now and drops what was not saved. False when it ended meanwhile."""
-        return await self._visit.reload()
+        """Takes what is stored now and drops unsaved changes. False if it ended meanwhile."""
+        return await self._request.reload()
 
     def __getitem__(self, key: str) -> Any:
         return self._visit.document.data[key]
@@ -170,25 +190,28 @@ class Session(MutableMapping[str, Any], Generic[D]):
         return len(self._visit.document.data)
 
     def __repr__(self) -> str:
-        """Without the id and the data, which are the visitor's."""
+        """Leaves out the id and the data, which are private to the visitor. Loads nothing."""
+        if not self._request.loaded:
+            return "<jarvis.fastapi.Session not loaded>"
         return f"<jarvis.fastapi.Session user={self.user} version={self.version}>"
 
 
 async def _loaded(connection: HTTPConnection) -> Visit:
-    visit: Optional[Visit] = connection.scope.get(SCOPE_KEY)
-    if visit is None:
+    session = connection.scope.get(SCOPE_KEY)
+    if not isinstance(session, Session):
+        found = "there is no session" if session is None else "another middleware provides the session"
         raise RuntimeError(
-            "there is no session: add `app.add_middleware(SessionMiddleware)` of jarvis.fastapi"
+            f"{found}: add `app.add_middleware(SessionMiddleware)` of jarvis.fastapi, and no other "
+            "session middleware"
         )
-    await visit.load()
-    return visit
+    await session.load()
+    return session._request
 
 
 async def get_session(connection: HTTPConnection) -> Session:
     """The session of this request or websocket, as a dependency.
 
-    The store is asked at the first use in a request, with one call, and never for an endpoint that
-    does not use the session.
+    The store is asked once in a request, and never for an endpoint that does not use the session.
 
     Raises:
         UnavailableError: The store is down. :class:`SessionMiddleware` answers 503.
@@ -196,7 +219,7 @@ async def get_session(connection: HTTPConnection) -> Session:
     return Session(await _loaded(connection))
 
 
-#: What an endpoint says: ``session: SessionDep``.
+#: The annotation of an endpoint's parameter: ``session: SessionDep``.
 SessionDep = Annotated[Session, Depends(get_session)]
 
 
@@ -208,8 +231,8 @@ def session_of(model: Type[M]) -> Callable[[HTTPConnection], Awaitable[Session[M
         async def add(session: CartSession) -> None:
             session.data.songs.append("one")
 
-    Only the fields that were changed are written back; keys that the model doesn't know stay. Give
-    each field a default: a new session is the model of ``{}``.
+    Only changed fields are written back; keys that the model doesn't know are kept. Give each field a
+    default: a new session is the model of ``{}``.
     """
 
     async def get(connection: HTTPConnection) -> Session[M]:

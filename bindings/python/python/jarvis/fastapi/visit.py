@@ -1,4 +1,4 @@
-"""One visitor's request, or websocket: loads its session when it is asked for, and saves it."""
+"""The session of one request or websocket: loaded when it is used, saved if it changed."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any, Callable, Iterator, Mapping, Optional
 
 from jarvis._core import Session as Stored
 from jarvis._types import Seconds
-from jarvis.errors import ConflictError, InvalidInputError, JarvisError, NotFoundError
-from jarvis.fastapi.document import Changes, Document
+from jarvis.errors import InvalidInputError, JarvisError
+from jarvis.fastapi.document import Document
 from jarvis.session import SessionStore
 
-#: Longer names of browsers are cut.
-_LONGEST_USER_AGENT = 512
+#: Longer ``User-Agent`` headers are cut.
+_MAX_USER_AGENT = 512
 
 _EMPTY = "{}"
 
 
-class Told(enum.Enum):
-    """What the visitor's cookie has to say."""
+class CookieChange(enum.Enum):
+    """What the response does to the visitor's cookie."""
 
-    NOTHING = enum.auto()
-    #: The id, for as long as the session lives now.
-    PROLONGED = enum.auto()
-    #: An id that the visitor does not have.
+    NONE = enum.auto()
+    #: It is sent again, since the session was extended.
+    EXTENDED = enum.auto()
+    #: It is sent with an id that the visitor does not have.
     NEW_ID = enum.auto()
-    #: That there is none.
-    GONE = enum.auto()
+    #: It is removed.
+    REMOVED = enum.auto()
 
 
-class Wishes:
-    """What the endpoint asked for, and was not done yet."""
+class Pending:
+    """What the endpoint asked for and has not been done."""
 
     __slots__ = ("destroy", "regenerate", "ttl", "user")
 
@@ -44,11 +44,14 @@ class Wishes:
         self.user: Optional[str] = None
         self.ttl: Optional[timedelta] = None
 
+    def __bool__(self) -> bool:
+        return self.destroy or self.regenerate or self.ttl is not None
+
 
 class Visit:
     """The session of one request.
 
-    Nothing is asked of the store before :meth:`load`, and nothing is stored before :meth:`save`.
+    The store is not asked before :meth:`load`, and nothing is stored before :meth:`save`.
     """
 
     def __init__(
@@ -59,55 +62,66 @@ class Visit:
         *,
         ttl: Optional[Seconds],
         rolling: bool,
+        on_blocked: Callable[[], None],
     ) -> None:
         self._scope = scope
         self._find_store = store
         self._id = id
         self._ttl = ttl
         self._rolling = rolling
+        self._on_blocked = on_blocked
         self._lock = asyncio.Lock()
         self.loaded = False
         self.stored: Optional[Stored] = None
         self.document = Document(_EMPTY)
-        self.wishes = Wishes()
-        self.told = Told.NOTHING
+        self.pending = Pending()
+        self.cookie = CookieChange.NONE
         self.expires_at: Optional[datetime] = None
-        #: Was it there, and is it gone without our doing?
+        #: Whether a logout or its expiry ended it during this request.
         self.ended = False
-        #: Is it too late to tell the visitor anything?
+        #: Whether the response has begun, so that the cookie can't change any more.
         self.answered = False
-        #: What made the store refuse.
+        #: The error with which the store refused.
         self.failure: Optional[JarvisError] = None
 
     async def load(self) -> None:
         """Asks the store once, however often it is called."""
         async with self._lock:
             if not self.loaded:
-                await self._load()
+                self._take(await self._find())
                 self.loaded = True
 
+    def load_now(self) -> None:
+        """As :meth:`load`, for code that can't await: it blocks.
+
+        On the event loop's thread, every other request waits meanwhile. Memory never blocks.
+        """
+        if not self.loaded:
+            self._take(self._find_now())
+            self.loaded = True
+
     async def reload(self) -> bool:
-        """Takes what is stored now, and drops what was not saved. Is there still a session?"""
+        """Takes what is stored now, and drops unsaved changes. Whether there still is a session."""
         async with self._lock:
-            self.wishes = Wishes()
+            self.pending = Pending()
             before = self.stored
             if before is not None:
                 self._id = before.id
-            await self._load()
+            self._take(await self._find())
             self.loaded = True
             if before is not None and self.stored is None:
                 self._end()
             return self.stored is not None
 
     async def save(self) -> None:
-        """Stores what was changed, and does what was asked for."""
+        """Stores changes, and does what the endpoint asked for."""
         async with self._lock:
             if self.loaded:
                 with self._noting_failure():
                     await self._save()
 
     async def roll(self) -> None:
-        """Prolongs a session that was used, once a tenth of its time has passed."""
+        """Extends a session that was used, once a tenth of its time has passed."""
         async with self._lock:
             stored, before = self.stored, self.expires_at
             if not self._rolling or stored is None or before is None:
@@ -120,17 +134,22 @@ class Visit:
                 self._end()
             elif until > before:
                 self.expires_at = until
-                self._tell_prolonged()
+                self._extended()
+
+    @property
+    def has_id(self) -> bool:
+        """Whether the visitor sent an id."""
+        return self._id is not None
 
     @property
     def living(self) -> Optional[Stored]:
         """What is stored, unless the endpoint ended it."""
-        return None if self.wishes.destroy else self.stored
+        return None if self.pending.destroy else self.stored
 
     def destroy(self) -> None:
-        """Ends the session with the next save; what is put in from now on begins another one."""
-        self.wishes = Wishes()
-        self.wishes.destroy = True
+        """Ends the session with the next save. What is put in from now on begins another one."""
+        self.pending = Pending()
+        self.pending.destroy = True
         self.document.forget(_EMPTY)
 
     @property
@@ -145,40 +164,52 @@ class Visit:
             self.failure = error
             raise
 
-    async def _load(self) -> None:
-        self.stored = None
-        if self._id is not None:
-            with self._noting_failure():
-                self.stored = await self._find(self._id)
-        self._follow()
-        self.document.forget(_EMPTY if self.stored is None else self.stored.json())
-
-    async def _find(self, id: str) -> Optional[Stored]:
-        try:
-            return await self._store.load(id)
-        except InvalidInputError:
-            # What a visitor brings need not be an id.
+    async def _find(self) -> Optional[Stored]:
+        if self._id is None:
             return None
+        with self._noting_failure():
+            try:
+                return await self._store.load(self._id)
+            except InvalidInputError:
+                # A visitor can send anything as an id.
+                return None
+
+    def _find_now(self) -> Optional[Stored]:
+        if self._id is None:
+            return None
+        store = self._store._core
+        if not store._in_memory and _is_on_a_loop():
+            self._on_blocked()
+        with self._noting_failure():
+            try:
+                return store._blocking.load(self._id)
+            except InvalidInputError:
+                return None
+
+    def _take(self, found: Optional[Stored]) -> None:
+        self.stored = found
+        self._follow()
+        self.document.forget(_EMPTY if found is None else found.json())
 
     def _follow(self) -> None:
         self.expires_at = None if self.stored is None else self.stored.expires_at
 
     async def _save(self) -> None:
-        wishes, changes = self.wishes, self.document.changes()
-        if not (changes or wishes.destroy or wishes.regenerate or wishes.ttl is not None):
+        pending, changed = self.pending, self.document.is_changed()
+        if not (changed or pending):
             return
-        if wishes.destroy:
+        if pending.destroy:
             await self._destroy()
         if self.stored is None:
-            # A session that nobody put anything into is not worth a cookie, and one that a logout
-            # ended is not begun again by a request that came before.
-            if wishes.user is not None or (changes and not self.ended):
-                await self._create(changes)
-        elif wishes.regenerate:
-            await self._regenerate(changes)
-        elif changes or wishes.ttl is not None:
-            await self._write(changes)
-        self.wishes = Wishes()
+            # An empty session is not worth a cookie. One that a logout ended is not begun again by a
+            # request that came before the logout.
+            if pending.user is not None or (changed and not self.ended):
+                await self._create()
+        elif pending.regenerate:
+            await self._regenerate(changed)
+        elif changed or pending.ttl is not None:
+            await self._write()
+        self.pending = Pending()
         self._follow()
         self.document.stored(_EMPTY if self.stored is None else self.stored.json())
 
@@ -188,77 +219,76 @@ class Visit:
             self.stored = None
         self._id = None
         self.ended = False
-        self.told = Told.GONE
-        self.wishes.destroy = False
+        self.cookie = CookieChange.REMOVED
+        self.pending.destroy = False
 
-    async def _create(self, changes: Changes) -> None:
-        self._may_still_tell()
+    async def _create(self) -> None:
+        self._check_cookie_can_change()
         agent = dict(self._scope["headers"]).get(b"user-agent", b"").decode("latin-1")
         self.stored = await self._store.create(
-            self.wishes.user,
-            dict(changes.put),
-            ttl=self._ttl if self.wishes.ttl is None else self.wishes.ttl,
+            self.pending.user,
+            self.document.on(_EMPTY),
+            ttl=self._ttl if self.pending.ttl is None else self.pending.ttl,
             ip=_address(self._scope),
-            user_agent=agent[:_LONGEST_USER_AGENT] or None,
+            user_agent=agent[:_MAX_USER_AGENT] or None,
         )
-        self.told = Told.NEW_ID
+        self.cookie = CookieChange.NEW_ID
         self.ended = False
 
-    async def _regenerate(self, changes: Changes) -> None:
-        self._may_still_tell()
+    async def _regenerate(self, changed: bool) -> None:
+        self._check_cookie_can_change()
         assert self.stored is not None
-        self.stored = await self._store.regenerate(self.stored, self.wishes.user)
+        self.stored = await self._store.regenerate(self.stored, self.pending.user)
         if self.stored is not None:
-            self.told = Told.NEW_ID
-            if changes or self.wishes.ttl is not None:
-                await self._write(changes)
-        elif self.wishes.user is not None:
-            # It ended meanwhile, and a login begins another.
-            await self._create(changes)
+            self.cookie = CookieChange.NEW_ID
+            if changed or self.pending.ttl is not None:
+                await self._write()
+        elif self.pending.user is not None:
+            # It ended meanwhile, and a login begins another one.
+            await self._create()
         else:
             self._end()
 
-    async def _write(self, changes: Changes) -> None:
-        """Saves on top of whatever is stored by now; a session that ended stays ended."""
-        ttl = self.wishes.ttl
-
-        def change(stored: Stored) -> None:
-            changes.apply(stored.data)
-            if ttl is not None:
-                stored.ttl = ttl
-
-        stored = self.stored
-        assert stored is not None
-        try:
-            change(stored)
-            self.stored = await self._store.save(stored)
-        except ConflictError:
-            self.stored = await self._store.update(stored, change)
-        except NotFoundError:
-            self.stored = None
+    async def _write(self) -> None:
+        """Saves on top of what is stored by now. A session that ended stays ended."""
+        assert self.stored is not None
+        mine = self.stored.copy()
+        mine.data = self.document.on(self.stored.json())
+        if self.pending.ttl is not None:
+            mine.ttl = self.pending.ttl
+        self.stored = await self._store.save_merged(self.stored, mine)
         if self.stored is None:
             self._end()
         else:
-            self._tell_prolonged()
+            self._extended()
 
     def _end(self) -> None:
-        """It is gone without our doing."""
+        """Another request ended it, or it expired."""
         self.stored = None
         self.expires_at = None
         self.ended = True
-        if self.told is not Told.GONE:
-            self.told = Told.NOTHING
+        if self.cookie is not CookieChange.REMOVED:
+            self.cookie = CookieChange.NONE
 
-    def _tell_prolonged(self) -> None:
-        if self.told is Told.NOTHING:
-            self.told = Told.PROLONGED
+    def _extended(self) -> None:
+        if self.cookie is CookieChange.NONE:
+            self.cookie = CookieChange.EXTENDED
 
-    def _may_still_tell(self) -> None:
+    def _check_cookie_can_change(self) -> None:
         if self.answered:
             raise RuntimeError(
-                "the response has begun: the visitor can't be told the id of a session any more; "
-                "change it before, or call `await session.save()` before"
+                "the response has begun, so the visitor can't get a new session id any more; change "
+                "the session before, or call `await session.save()` before"
             )
+
+
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        # A worker thread, which may block.
+        return False
+    return True
 
 
 def _address(scope: Mapping[str, Any]) -> Optional[str]:
@@ -268,5 +298,5 @@ def _address(scope: Mapping[str, Any]) -> Optional[str]:
     try:
         return str(ipaddress.ip_address(client[0]))
     except ValueError:
-        # A Unix socket, or a test's client.
+        # A Unix socket, or a test client.
         return None
