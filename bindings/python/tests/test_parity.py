@@ -174,8 +174,11 @@ def member(found: Any, name: str) -> Any:
 
 async def is_settled(j: jarvis.Jarvis) -> bool:
     status = await j.operator.status()
-    phases = {service["lifecycle"]["phase"] for service in status["operator"]["services"]}
-    return not status["platform"]["unknown"] and phases == {"steady"}
+    services = status["operator"]["services"]
+    # Before its process was started, a service is steady and has no instance.
+    started = all("instance" in service for service in services if service["restartable"])
+    steady = all(service["lifecycle"]["phase"] == "steady" for service in services)
+    return started and steady and not status["platform"]["unknown"]
 
 
 @asynccontextmanager
