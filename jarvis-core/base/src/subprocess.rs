@@ -17,6 +17,5 @@ mod run;
 pub use account::account;
 pub use pidfd::Pidfd;
 pub use program::Program;
-#[cfg(feature = "process")]
 pub use run::bounded_lines;
 pub use run::{Finished, Leftovers, run};

@@ -237,10 +237,6 @@ impl Redis {
     }
 
     /// The server's clock; of a Cluster, that of one of its nodes.
-    #[cfg_attr(
-        not(feature = "testkit"),
-        expect(dead_code, reason = "the cases of the client ask it")
-    )]
     #[doc(hidden)]
     pub async fn now(&self, operation: &'static str) -> Result<WallTime> {
         let time = self.query(operation, Command::new("TIME"), Effect::Read);

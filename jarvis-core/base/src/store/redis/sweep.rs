@@ -87,10 +87,6 @@ impl Redis {
     }
 
     /// The version of the server, such as `7.0.15`.
-    #[cfg_attr(
-        not(feature = "testkit"),
-        expect(dead_code, reason = "the cases of the client ask it")
-    )]
     #[doc(hidden)]
     pub async fn version(&self, operation: &'static str) -> Result<String> {
         let info = Command::new("INFO").arg("server");
