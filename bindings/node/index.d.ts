@@ -12,3 +12,6 @@ export * from './types/session';
 
 /** The version of this package, the library and the command. */
 export const version: string;
+
+/** What web frameworks need. `jarvis-core/express` is built on it. */
+export * as web from './types/web';

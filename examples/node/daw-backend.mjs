@@ -1,12 +1,12 @@
-// The DAW backend: an Express application whose sessions, health and numbers are JARVIS's.
+// The DAW backend: an Express application that uses JARVIS for sessions, health and metrics.
 //
 //   npm install path/to/bindings/node express express-session && node daw-backend.mjs
 //   curl -c jar -H 'content-type: application/json' -d '{ "user": "ada" }' localhost:3001/login
 //   curl -b jar -d name=drums localhost:3001/tracks
 //   jarvis session list --user ada
 //
-// `jarvis.toml` beside it, or JARVIS_STORE__SESSION=redis://…, says where sessions are kept; without
-// either they are in a file in STATE_DIR or JARVIS's own. PORT is 3001 unless told.
+// A `jarvis.toml` beside it, or JARVIS_STORE__SESSION=redis://…, sets where sessions are kept; the default
+// is a file in STATE_DIR, or in JARVIS's own state directory. The default of PORT is 3001.
 import express from 'express';
 import session from 'express-session';
 import { Jarvis } from 'jarvis-core';
@@ -47,7 +47,7 @@ function signedIn(req, res, next) {
   else next();
 }
 
-/** Whoever logs in gets a session with a new id: an id that was planted before is worth nothing. */
+/** A login gives the session a new id, so that an id that an attacker planted before is worthless. */
 app.post('/login', (req, res, next) => {
   const { user } = req.body ?? {};
   if (typeof user !== 'string') {

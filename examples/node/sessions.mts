@@ -11,11 +11,11 @@ await using jarvis = Jarvis.open(url ? { store: { session: url, cache: url, bus:
 
 const visit = await jarvis.sessions.create<Visit>({ user: 'ada', data: { project: 'demo', takes: [] } });
 
-// Two requests at once: nothing is lost.
+// Two concurrent requests: no change is lost.
 await Promise.all([1, 2].map((take) => jarvis.sessions.update<Visit>(visit.id, ({ data }) => void data.takes.push(take))));
 console.log('takes', (await jarvis.sessions.load<Visit>(visit.id))?.data.takes.length);
 
-// This one is older than what is stored by now.
+// `visit` is older than what is stored by now.
 try {
   await jarvis.sessions.save(visit);
 } catch (error) {

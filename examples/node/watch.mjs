@@ -1,4 +1,4 @@
-// A service of ours under JARVIS: its probe and its restarter are JavaScript.
+// JARVIS supervises a service whose probe and restarter are written in JavaScript.
 import { Jarvis } from 'jarvis-core';
 
 let life = 1;
@@ -15,7 +15,7 @@ const jarvis = Jarvis.open(
             name: 'ping',
             interval: '100ms',
             timeout: '90ms',
-            probe: () => (well ? { verdict: 'pass', instance: `life-${life}` } : { verdict: 'fail', kind: 'exited', message: 'it is gone' }),
+            probe: () => (well ? { verdict: 'pass', instance: `life-${life}` } : { verdict: 'fail', kind: 'exited', message: 'the process is gone' }),
           },
         ],
         restart: {
@@ -37,7 +37,7 @@ const jarvis = Jarvis.open(
 const incidents = jarvis.events.subscribe({ topics: ['incident'] });
 const running = jarvis.run();
 
-// What never was well is not restarted: it is seen well, and dies.
+// A service that was never healthy is not restarted, so wait until it is; then it fails.
 for await (const { state } of jarvis.health.watch()) if (state === 'healthy') break;
 well = false;
 for await (const { event } of incidents) {

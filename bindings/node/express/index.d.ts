@@ -2,7 +2,12 @@
 // gives, so that they are right however this package is installed or linked.
 
 import { IncomingMessage, ServerResponse } from 'node:http';
-import { Jarvis, Millis, SessionStore } from '..';
+import { Jarvis, Millis, SessionStore, web } from '..';
+
+/** The requests of one method and route. */
+export type RouteSummary = web.RouteSummary;
+/** The payload of an event of `track`. */
+export type RequestsSummary = web.RequestsSummary;
 
 type Done<T = void> = (error?: unknown, value?: T) => void;
 type Next = (error?: any) => void;
@@ -127,80 +132,58 @@ export function jarvisStore<Store extends object>(session: {
 export function versionOf(session: object | null | undefined): number | undefined;
 
 export interface TrackOptions {
-  /** Publishes on `jarvis.events`, and lets `metrics` show all that the handle has numbers of. */
+  /** Publishes on `jarvis.events`, and adds the numbers of the handle to `metrics`. */
   jarvis?: Jarvis;
-  /** Names the service in the topic and in the event; with `jarvis` it has to be there. */
+  /** The name of the service in the topic and in the event; required with `jarvis`. */
   service?: string;
-  /** How long events are apart. Default 10 s. */
+  /** The time between events. Default 10 s. */
   every?: Millis;
   /**
    * Names the route of a request that ended. Default: the mount path and the pattern that matched
-   * (`/projects/:id`), or `(unmatched)`. After 500 names all others are one, `(other)`.
+   * (`/projects/:id`), or `(unmatched)`. After 500 names all others count as `(other)`.
    */
   route?: (req: any) => string | undefined;
-  /** Told of an event that the bus did not take; it is dropped. Default `console.error`. */
+  /** Gets the error when an event can't be published; the event is dropped. Default `console.error`. */
   log?: (error: unknown) => void;
 }
 
-/** The requests of one method and route. */
-export interface RouteSummary {
-  readonly method: string;
-  readonly route: string;
-  readonly count: number;
-  /** Those with a status of 500 or more. */
-  readonly errors: number;
-  /** How many had which status. A client that went away before the answer is status 499. */
-  readonly statuses: { readonly [status: string]: number };
-  readonly p50_ms: Millis;
-  readonly p99_ms: Millis;
-  readonly max_ms: Millis;
-}
-
-/** The payload of an event of `track`: what ended between two moments. */
-export interface RequestsSummary {
-  readonly service: string;
-  readonly since: string;
-  readonly until: string;
-  readonly routes: readonly RouteSummary[];
-}
-
 export interface Tracker extends Middleware {
-  /** All since the start, and how many requests go on at this moment. */
-  snapshot(): { readonly active: number; readonly routes: readonly RouteSummary[] };
+  /** All requests since the start, and how many are being answered now. */
+  snapshot(): web.RequestSnapshot;
   /** The OpenMetrics text: `http_server_request_duration_seconds` and `http_server_active_requests`. */
   text(): Promise<string>;
   /** The route that answers with it, for Prometheus. */
   metrics: Middleware;
-  /** Publishes now; false when there was nothing to tell, or it failed. */
+  /** Publishes now; false when there was nothing to publish, or it failed. */
   publish(): Promise<boolean>;
-  /** Publishes a last time, and then no more. */
+  /** Publishes for the last time. */
   close(): Promise<void>;
 }
 
 /**
- * Counts requests and how long they take, until the last byte. With `jarvis` it publishes on the
- * topic `requests.SERVICE` what happened in every 10 s in which there was a request. No address,
- * header, argument or body is kept. Put it before all other middleware.
+ * Counts requests and how long they take, up to the last byte. With `jarvis` it publishes a summary on
+ * the topic `requests.SERVICE` every 10 s in which there was a request. No address, header, argument or
+ * body is kept. Use it before all other middleware.
  */
 export function track(options?: TrackOptions): Tracker;
 
 /**
- * The route that says how the services are: the platform's state and each service's, 503 while it
- * is down or not known. From what `jarvis.run()` watches in this process; else by one round of
- * probes for all who ask within `maxAge` (default 1 s).
+ * The route with the state of the services: the platform's state and each service's, 503 while it is
+ * down or unknown. From what `jarvis.run()` watches in this process; else from one round of probes that
+ * all callers within `maxAge` (default 1 s) share. `services` names some of them.
  */
-export function health(jarvis: Jarvis, options?: { maxAge?: Millis }): Middleware;
+export function health(jarvis: Jarvis, options?: { services?: readonly string[]; maxAge?: Millis }): Middleware;
 
-/** The route that says whether this process is alive: 503 when its `jarvis.run()` does not go round. */
+/** The route that says whether this process is alive: 503 when `jarvis.run()` was called and its loop is not. */
 export function healthz(jarvis: Jarvis): Middleware;
 
 /** The HTTP status of an error of this package: 404 for `not_found`, …; undefined for any other error. */
 export function statusOf(error: unknown): number | undefined;
 
 /**
- * Answers errors of this package with their status and `{ detail, code }`, with `Retry-After` for
- * 429 and 503; passes on all others, and those that come too late. The message, which may name
- * servers, is for `log` (default `console.error`), which is given what is 500 or more.
+ * Answers errors of this package with their status and `{ detail, code }`, and `Retry-After` with 429
+ * and 503; passes on all others, and those that come after the answer has begun. The message may name
+ * servers, so only `log` (default `console.error`) gets it, for a status of 500 or more.
  */
 export function errorHandler(options?: {
   log?: (error: unknown, req: IncomingMessage) => void;

@@ -1,4 +1,4 @@
-// One module for both: classes must be the same for `import` and `require`.
+// `import` and `require` share one module, so that classes are the same.
 import lib from './index.js';
 
 export const { jarvisStore, versionOf, track, health, healthz, errorHandler, statusOf } = lib;

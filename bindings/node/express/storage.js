@@ -1,7 +1,7 @@
 'use strict';
 
 const { JarvisError, invalid } = require('../lib/error.js');
-const { merged } = require('./merge.js');
+const { Session } = require('../lib/session.js');
 
 /** How many sessions are listed, or removed, at once. */
 const PAGE = 256;
@@ -21,12 +21,10 @@ class Origin {
   /** The save under way; settles when it is done or refused. */
   turn = undefined;
 
-  constructor(sid, record, text) {
+  constructor(sid, record) {
     this.sid = sid;
-    /** The session as it was loaded or last saved; undefined before the first save. */
+    /** The session as it was loaded, or last saved from this object; undefined before the first save. */
     this.record = record;
-    /** The data that the object had then, as JSON. */
-    this.text = text;
   }
 }
 
@@ -55,14 +53,13 @@ function originOf(sid, session) {
 
 /** The object from which express-session makes its session. */
 function inflated(sid, record) {
-  const text = record.json;
-  const session = JSON.parse(text);
+  const session = JSON.parse(record.json);
   const cookie = (session.cookie ??= { originalMaxAge: null });
   // Extending a session does not change its data.
   if (cookie.expires && record.expiresAt - Date.parse(cookie.expires) > SLACK) {
     cookie.expires = record.expiresAt.toISOString();
   }
-  remember(session, new Origin(sid, record, text));
+  remember(session, new Origin(sid, record));
   return session;
 }
 
@@ -138,25 +135,26 @@ class Storage {
 
   async #store(origin, wanted) {
     if (origin.record === undefined) return this.#create(origin, wanted);
-    const { record } = origin;
-    fill(record, wanted.text, wanted);
+    const mine = fill(Session.copy(origin.record), wanted);
     try {
-      await this.#sessions.save(record, { force: this.#conflict === 'overwrite' });
+      origin.record = await this.#sessions.save(mine, { force: this.#conflict === 'overwrite' });
     } catch (error) {
       // It was logged out, or expired, while the request went on, and stays so.
       if (error.kind === 'not_found') return;
       if (error.kind !== 'conflict' || this.#conflict !== 'merge') throw error;
-      await this.#merge(origin, wanted);
+      await this.#merge(origin.record, mine);
+      fill(origin.record, wanted);
     }
-    origin.text = wanted.text;
   }
 
   /**
-   * Puts what this request changed on top of what another one stored meanwhile. The record keeps its old
-   * version: the object does not have the other's changes, so its next save must be merged again.
+   * Saves what this request changed, on top of what others stored since `base` was loaded. `base` keeps
+   * its version: the object does not have the others' changes, so its next save must be merged again.
    */
-  async #merge({ sid, text }, wanted) {
-    await this.#sessions.update(this.#prefix + sid, (current) => fill(current, merged(text, wanted.text, current.json), wanted));
+  async #merge(base, mine) {
+    // As JavaScript writes it: what this request did not touch must not differ from `mine`.
+    base.json = JSON.stringify(JSON.parse(base.json));
+    await this.#sessions.saveMerged(base, mine);
   }
 
   /** `set` has to be an upsert: a session without an origin may be stored already. */
@@ -173,16 +171,14 @@ class Storage {
       origin.record = await this.#replace(id, wanted);
       if (origin.record !== undefined) break;
     }
-    origin.text = text;
   }
 
   /** Overwrites a stored session; undefined when there is none. */
   async #replace(id, wanted) {
     const record = await this.#sessions.load(id);
     if (record === null) return undefined;
-    fill(record, wanted.text, wanted);
     try {
-      return await this.#sessions.save(record, { force: true });
+      return await this.#sessions.save(fill(record, wanted), { force: true });
     } catch (error) {
       if (error.kind === 'not_found') return undefined;
       throw error;
@@ -246,10 +242,11 @@ function expiresIn(record, ttl) {
   return record !== undefined && Math.abs(record.expiresAt - Date.now() - (ttl ?? record.ttl)) < SLACK;
 }
 
-function fill(record, text, { ttl, user }) {
+function fill(record, { text, ttl, user }) {
   record.json = text;
   if (ttl !== undefined) record.ttl = ttl;
   if (user !== undefined) record.user = user;
+  return record;
 }
 
 function listed(id) {

@@ -1,18 +1,16 @@
 'use strict';
 
 const { performance } = require('node:perf_hooks');
-const { JarvisError } = require('../lib/error.js');
-const { openMetrics } = require('./metrics.js');
-const { Requests, routes } = require('./requests.js');
+const { RequestMeter } = require('../lib/web.js');
+const { invalid } = require('../lib/error.js');
 
-/** What nginx writes when the client went away before the answer. */
+/** nginx's status for a client that went away before the answer. */
 const CLIENT_CLOSED = 499;
-const UNMATCHED = '(unmatched)';
 const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 
 /**
- * Express says which route matched by setting `req.route`. It is looked at in that moment: by the
- * time of the answer the mount path of a router may be forgotten.
+ * Calls `seen` with the route that matched. Express sets `req.route`, which is read at that moment: by
+ * the time of the answer a router may have reset the path that it is mounted on.
  */
 function watchRoute(req, seen) {
   let current = req.route;
@@ -28,9 +26,8 @@ function watchRoute(req, seen) {
 }
 
 class Tracker {
-  #requests = new Requests();
+  #meter;
   #jarvis;
-  #service;
   #every;
   #nameOf;
   #log;
@@ -38,10 +35,10 @@ class Tracker {
   #isClosed = false;
 
   constructor({ jarvis, service, every = 10_000, route, log = (error) => console.error(error) } = {}) {
-    if (jarvis !== undefined && !service) throw refused('name the service that publishes: track({ jarvis, service })');
-    if (!(every > 0)) throw refused('`every` is a number of milliseconds');
+    if (jarvis !== undefined && !service) throw invalid('name the service: track({ jarvis, service })', 'express.track');
+    if (!(every > 0)) throw invalid(`invalid every ${String(every)}: give a number of milliseconds`, 'express.track');
+    this.#meter = new RequestMeter({ service: jarvis && service });
     this.#jarvis = jarvis;
-    this.#service = service;
     this.#every = every;
     this.#nameOf = route;
     this.#log = log;
@@ -50,44 +47,44 @@ class Tracker {
   /** Follows one request to its end. */
   follow(req, res) {
     const began = performance.now();
-    let route = UNMATCHED;
-    this.#requests.active += 1;
+    let route;
+    this.#meter.begin();
     watchRoute(req, (path) => (route = path));
     res.once('close', () => {
-      this.#requests.active -= 1;
       const status = res.writableFinished ? res.statusCode : CLIENT_CLOSED;
-      const seconds = (performance.now() - began) / 1_000;
-      if (this.#requests.add(req.method, this.#nameOf?.(req) ?? route, status, seconds)) this.#arm();
+      const isFirst = this.#meter.end(req.method, this.#routeOf(req) ?? route, status, performance.now() - began);
+      if (isFirst) this.#arm();
     });
   }
 
-  /** No timer runs while there is nothing to tell. */
+  /** The application's name of a route, if it gives one. */
+  #routeOf(req) {
+    const route = this.#nameOf?.(req);
+    return route === undefined || route === null ? undefined : String(route);
+  }
+
+  /** Starts the timer; none runs while there is nothing to publish. */
   #arm() {
     if (this.#jarvis === undefined || this.#isClosed) return;
     this.#timer = setTimeout(() => void this.publish(), this.#every).unref();
   }
 
   snapshot() {
-    return { active: this.#requests.active, routes: routes(this.#requests.totals()) };
+    return this.#meter.snapshot();
   }
 
-  /** The OpenMetrics text of the requests, and of all else that the handle has numbers of. */
-  async text() {
-    const others = await this.#jarvis?.health.metrics();
-    return openMetrics(this.#requests.totals(), this.#requests.active, others);
+  text() {
+    return this.#meter.metrics(this.#jarvis);
   }
 
-  /** Publishes what was not told yet, and says whether it did. */
+  /** Publishes what was not published yet, and says whether it did. */
   async publish() {
     if (this.#jarvis === undefined) return false;
     clearTimeout(this.#timer);
-    const told = this.#requests.take();
-    if (told === undefined) return false;
     try {
-      await this.#jarvis.events.publish(`requests.${this.#service}`, { service: this.#service, ...told });
-      return true;
+      return await this.#meter.publish(this.#jarvis);
     } catch (error) {
-      // Requests go on without whoever listens.
+      // Requests go on without their subscribers.
       this.#log(error);
       return false;
     }
@@ -99,14 +96,7 @@ class Tracker {
   }
 }
 
-function refused(message) {
-  return new JarvisError(message, { kind: 'invalid_input', operation: 'express.track' });
-}
-
-/**
- * Counts requests and how long they took, by method, route and status. The answer is middleware,
- * and has the numbers.
- */
+/** Counts requests by method, route and status. `index.d.ts` documents the result. */
 function track(options) {
   const tracker = new Tracker(options);
   const middleware = function jarvisTrack(req, res, next) {

@@ -36,15 +36,15 @@ class Health {
     return run(() => this.#native.metrics());
   }
 
-  watch({ service, signal } = {}) {
-    return new Changes(now(() => this.#native.watch(service)), signal);
+  watch({ services, signal } = {}) {
+    return new Changes(now(() => this.#native.watch(services)), signal);
   }
 }
 
 /** A stream of state changes. */
 class Changes extends Stream {
   convert(change) {
-    return { ...camelCased(change), at: new Date(change.at) };
+    return camelCased(change);
   }
 }
 

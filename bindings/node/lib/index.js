@@ -9,6 +9,7 @@ const { Operator } = require('./operator.js');
 const { Session } = require('./session.js');
 const { SessionStore } = require('./sessions.js');
 const { Stream } = require('./stream.js');
+const web = require('./web.js');
 const { version } = require('../package.json');
 
-module.exports = { Jarvis, JarvisError, Session, SessionStore, Cache, EventBus, Subscription, Stream, Health, Operator, escapePattern, version };
+module.exports = { Jarvis, JarvisError, Session, SessionStore, Cache, EventBus, Subscription, Stream, Health, Operator, escapePattern, version, web };

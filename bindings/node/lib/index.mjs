@@ -1,5 +1,5 @@
-// One module for both: classes must be the same for `import` and `require`.
+// `import` and `require` share one module, so that classes are the same.
 import lib from './index.js';
 
-export const { Jarvis, JarvisError, Session, SessionStore, Cache, EventBus, Subscription, Stream, Health, Operator, escapePattern, version } = lib;
+export const { Jarvis, JarvisError, Session, SessionStore, Cache, EventBus, Subscription, Stream, Health, Operator, escapePattern, version, web } = lib;
 export default lib;

@@ -11,12 +11,22 @@ const { SessionStore } = require('./sessions.js');
 
 const nothing = () => undefined;
 
+/** The native handle of a `Jarvis`, for the other modules of this package. */
+let nativeOf;
+
 /** The handle on a configuration. `types/jarvis.d.ts` documents each part. */
 class Jarvis {
   #native;
   #parts = new Map();
   /** The promise of `run`, after its first call. */
   #running;
+
+  static {
+    nativeOf = (jarvis) => {
+      if (typeof jarvis === 'object' && jarvis !== null && #native in jarvis) return jarvis.#native;
+      throw invalid('give the handle that Jarvis.open() returned');
+    };
+  }
 
   /** Use `open`. */
   constructor(handle) {
@@ -112,4 +122,4 @@ function fileOf(config) {
   throw invalid('the configuration must be a path, a file: URL, or an object with its tables');
 }
 
-module.exports = { Jarvis };
+module.exports = { Jarvis, nativeOf };

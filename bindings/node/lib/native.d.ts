@@ -1,4 +1,4 @@
-// Generated from src/*.rs by test/native-types.js: don't edit. What people use is in ../index.d.ts.
+// Generated from src/*.rs by test/native-types.js: don't edit. The types of the package are in ../types.
 
 /** The end of one JavaScript environment (the main thread, or a worker thread). */
 export declare class Bridge {
@@ -89,8 +89,8 @@ export declare class Health {
   uptime(names?: Array<string> | undefined | null, window?: number | undefined | null): string | number
   /** The `OpenMetrics` text of this process. */
   metrics(): string | number
-  /** The state changes of a service, or of all, beginning with the present state. */
-  watch(service?: string | undefined | null): Stream
+  /** The state changes of these services, or of all, beginning with the present states. */
+  watch(names?: Array<string> | undefined | null): Stream
 }
 
 /** The handle of a configuration. Opening it starts and connects nothing. */
@@ -117,6 +117,15 @@ export declare class Jarvis {
   stop(): void
   /** Ends the background work of the stores. */
   close(): null | number
+  /**
+   * The answer of a health route, as JSON. `max_age` is how old, in milliseconds, a round of
+   * probes may be.
+   */
+  healthAnswer(services: Array<string>, maxAge: number): string | number
+  /** The answer of a liveness route, as JSON. */
+  livenessAnswer(): string
+  /** Publishes the events of a request meter; false when there were none. */
+  publishRequests(meter: RequestMeter): boolean | number
 }
 
 /** Which events of the log are wanted. */
@@ -125,7 +134,7 @@ export interface LogQuery {
   topics?: Array<string>
   /** Only of this service. */
   service?: string
-  /** Retained events from then on, RFC 3339. */
+  /** Retained events from then on, RFC 3339; when absent all, with `follow` none. */
   since?: string
   /** At most this many retained events, the newest. */
   limit?: number
@@ -201,6 +210,34 @@ export declare class Operator {
   testAlert(sink?: string | undefined | null): string | number
 }
 
+/** Counts requests and how long they take. */
+export declare class RequestMeter {
+  /** A meter since this time, with events on `requests.SERVICE` when there is a service. */
+  constructor(since: number, service?: string | undefined | null)
+  /** One more request is being answered. */
+  begin(): void
+  /** A request has ended after this many milliseconds; true for the first since the last event. */
+  end(method: string, route: string | undefined | null, status: number, took: number): boolean
+  /** Takes the events that were not published yet: their payloads, as JSON. */
+  take(now: number): Array<string>
+  /** All requests since the start, as JSON. */
+  snapshot(): string
+  /** The `OpenMetrics` text, after that of others. */
+  metrics(others?: string | undefined | null): string
+}
+
+/** The rules of a session cookie. */
+export declare class SessionCookie {
+  /** A cookie with these rules, as JSON. */
+  constructor(rules: string)
+  /** The session id in a `Cookie` header. */
+  read(header: string): string | null
+  /** The `Set-Cookie` header for a session that lives for this long. */
+  write(id: string, left: number, https: boolean): string
+  /** The `Set-Cookie` header that removes the cookie. */
+  clear(https: boolean): string
+}
+
 /** A session from JavaScript. */
 export interface SessionInput {
   /** Its id; for a new one a fresh id when absent. */
@@ -223,6 +260,23 @@ export interface SessionInput {
   force?: boolean
 }
 
+/**
+ * An update of a session in steps. It holds the session's turn from `begin()` until it is stored or
+ * `end()` is called.
+ */
+export declare class SessionUpdate {
+  /** Waits for the turn; the packed session, or null when there is none. */
+  begin(): string | null | number
+  /**
+   * Saves the changed session. True and its head when it is stored; false and the packed session
+   * that another process has stored meanwhile, to be changed and saved again; null when there is
+   * no session any more.
+   */
+  save(changed: SessionInput): Array<boolean | string> | null | number
+  /** Passes the turn on. */
+  end(): void
+}
+
 /** The sessions. A text that a method gives is a packed session unless its doc says otherwise. */
 export declare class Sessions {
   /** Makes a session. */
@@ -236,6 +290,13 @@ export declare class Sessions {
    * would take as long as the rest of the call.
    */
   save(id: string, version: number, ttl: number, data: string, force: boolean, user?: string | undefined | null, ip?: string | undefined | null, userAgent?: string | undefined | null, prefix?: string | undefined | null): string | number
+  /**
+   * Saves a session, merged with what others stored since `base` was loaded. True and the packed
+   * session when it was merged, false and its head when it was not; null when there is no session.
+   */
+  saveMerged(base: SessionInput, mine: SessionInput): Array<boolean | string> | null | number
+  /** An update of a session, in steps. */
+  update(id: string, deadline?: number | undefined | null): SessionUpdate
   /** Removes a session. */
   delete(name: string, isHandle: boolean): boolean | number
   /** Extends a session; its new expiry, in milliseconds since 1970. */
@@ -294,5 +355,20 @@ export interface Wanted {
   buffer?: number
 }
 
+/** The answer to a request that failed with this kind of error, as JSON. */
+export declare function errorAnswer(kind: string, retryAfter?: number | undefined | null): string
+
 /** A pattern that matches this text alone. */
 export declare function escapePattern(text: string): string
+
+/**
+ * The answer of a health route, as JSON. The platform and the list of pairs of a service and its
+ * state are JSON too.
+ */
+export declare function healthDocument(platform: string, services: string): string
+
+/** The HTTP status of a kind of error. */
+export declare function httpStatus(kind: string): number
+
+/** The answer of a liveness route, as JSON. */
+export declare function liveness(supervises: boolean, alive: boolean, reason: string): string

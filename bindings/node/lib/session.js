@@ -116,6 +116,18 @@ class Session {
     return { id, version, ttl, data, force, user: user ?? undefined, ip: ip ?? undefined, userAgent: userAgent ?? undefined, prefix: prefix ?? undefined };
   }
 
+  /** Another object for the same stored session. */
+  static copy(session) {
+    return new Session(`${JSON.stringify(session.#fields)}\n${session.json}`);
+  }
+
+  /** Replaces the contents of a session by what is stored. */
+  static stored(session, packed) {
+    session.#packed = packed;
+    session.#head = session.#text = session.#data = undefined;
+    return session;
+  }
+
   /** Notes that a session was saved: the head is new, the data is what was sent. */
   static saved(session, head, text) {
     session.#packed = `${head}\n`;

@@ -1,7 +1,7 @@
 'use strict';
 
-const { run } = require('./bridge.js');
-const { JarvisError, invalid } = require('./error.js');
+const { now, run } = require('./bridge.js');
+const { invalid } = require('./error.js');
 const { fromJson } = require('./failure.js');
 const { fromCore } = require('./json.js');
 const { DATA, Session, textOf } = require('./session.js');
@@ -36,8 +36,6 @@ function named(name) {
 /** Keeps sessions. `types/session.d.ts` documents each method. */
 class SessionStore {
   #native;
-  /** The last update under way of each session: the next one waits for it. */
-  #turns = new Map();
 
   constructor(store) {
     this.#native = store;
@@ -64,48 +62,36 @@ class SessionStore {
     );
   }
 
-  async update(id, change, { deadline = 5_000 } = {}) {
-    const end = Date.now() + deadline;
-    const before = this.#turns.get(id);
-    const turn = this.#turn(before, end).then(() => this.#attempts(id, change, end));
-    const over = turn.then(
-      () => {},
-      () => {},
+  saveMerged(base, given) {
+    let sent;
+    return run(
+      () => this.#native.saveMerged(Session.input(base, false), (sent = Session.input(given, false))),
+      (outcome) => {
+        if (outcome === null) return null;
+        const [isMerged, text] = outcome;
+        return isMerged ? Session.stored(given, text) : Session.saved(given, text, sent.data);
+      },
     );
-    this.#turns.set(id, over);
-    try {
-      return await turn;
-    } finally {
-      if (this.#turns.get(id) === over) this.#turns.delete(id);
-    }
   }
 
-  async #turn(before, end) {
-    if (before === undefined) return;
-    let timer;
-    const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(tooLate()), Math.max(0, end - Date.now()));
-    });
+  async update(id, change, { deadline } = {}) {
+    const update = now(() => this.#native.update(id, deadline));
     try {
-      await Promise.race([before, late]);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  /** Loads, changes and saves until nobody came in between. */
-  async #attempts(id, change, end) {
-    for (;;) {
-      const found = await this.load(id);
-      if (found === null) return null;
-      await change(found);
-      if (Date.now() >= end) throw tooLate();
-      try {
-        return await this.save(found);
-      } catch (error) {
-        if (error.kind === 'not_found') return null;
-        if (error.kind !== 'conflict') throw error;
+      let packed = await run(() => update.begin());
+      while (packed !== null) {
+        const found = new Session(packed);
+        await change(found);
+        const sent = Session.input(found, false);
+        const outcome = await run(() => update.save(sent));
+        if (outcome === null) return null;
+        const [isStored, text] = outcome;
+        if (isStored) return Session.saved(found, text, sent.data);
+        packed = text;
       }
+      return null;
+    } finally {
+      // Others wait for their turn meanwhile.
+      update.end();
     }
   }
 
@@ -177,11 +163,6 @@ class SessionStore {
       cursor = page.next ?? undefined;
     } while (cursor !== undefined);
   }
-}
-
-function tooLate() {
-  const message = 'others kept changing the session until the deadline; nothing of this update was stored';
-  return new JarvisError(message, { kind: 'timeout', retry: 'safe', operation: 'session.update' });
 }
 
 module.exports = { SessionStore };

@@ -16,13 +16,14 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
 use futures_util::{FutureExt as _, StreamExt as _};
 use jarvis_core::sync::{Mutex, MutexGuard};
+use jarvis_core::vocabulary::Locality;
 use jarvis_core::{Error, ErrorKind};
 use napi::Env;
 use napi::bindgen_prelude::{Either6, Function};
 use napi_derive::napi;
 
 use crate::convert::{Answer, Value};
-use crate::error::{Caught, Failure, Thrown};
+use crate::error::{Caught, Failure, Thrown, thrown};
 use crate::inbox::{Inbox, Message, Outcome};
 use crate::runtime;
 
@@ -31,8 +32,27 @@ use crate::runtime;
 pub(crate) enum Place {
     /// On JavaScript's thread, without a runtime: as a rule it is complete at once.
     Here,
-    /// In the runtime: it may need timers or connections.
+    /// On JavaScript's thread, with the runtime at hand: it is often complete at once, and else needs
+    /// timers or connections.
+    Entered,
+    /// In the runtime: it needs timers or connections.
     Runtime,
+}
+
+impl Place {
+    /// For a store that is this far away.
+    pub(crate) fn of(locality: Locality) -> Self {
+        match locality {
+            Locality::InMemory => Self::Here,
+            Locality::Near => Self::Entered,
+            _ => Self::Runtime,
+        }
+    }
+
+    /// For a call that may wait for others.
+    pub(crate) fn waiting(self) -> Self {
+        if self == Self::Here { Self::Entered } else { self }
+    }
 }
 
 /// This many queued calls begin before the turn ends, so that both threads have something to do.
@@ -135,7 +155,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
     Error::new(ErrorKind::Internal, format!("a bug in jarvis-core: it panicked: {what}")).into()
 }
 
-/// Answers without a future what is known without waiting, such as a hit in memory.
+/// Answers without a future where nothing has to be waited for, such as a hit in memory.
 pub(crate) fn now<T: Into<Value>>(
     ask: impl FnOnce() -> Option<Result<T, Failure>>,
 ) -> Option<Result<Answer, Thrown>> {
@@ -207,11 +227,17 @@ impl Bridge {
         T: Into<Value>,
     {
         let mut work = guarded(async move { work.await.map(Into::into) });
-        if place == Place::Here {
-            let mut context = Context::from_waker(Waker::noop());
-            if let Poll::Ready(outcome) = work.as_mut().poll(&mut context) {
-                return Ok(outcome?.into());
+        let mut poll = || work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let first = match place {
+            Place::Here => poll(),
+            Place::Entered => {
+                let _entered = runtime::get().map_err(thrown)?.enter();
+                poll()
             }
+            Place::Runtime => Poll::Pending,
+        };
+        if let Poll::Ready(outcome) = first {
+            return Ok(outcome?.into());
         }
         Ok(Either6::F(self.shared.enqueue(work)))
     }
@@ -221,7 +247,7 @@ impl Bridge {
 mod tests {
     use super::*;
 
-    #[expect(clippy::panic, reason = "that is what is tested")]
+    #[expect(clippy::panic, reason = "the test needs a panic")]
     fn panics() -> Outcome {
         panic!("as the test asked")
     }

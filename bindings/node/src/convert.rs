@@ -99,7 +99,12 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 
 /// As JSON.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<Value> {
-    serde_json::to_string(value).map(Value::Text).map_err(|error| {
+    json_text(value).map(Value::Text)
+}
+
+/// As the text of JSON.
+pub(crate) fn json_text<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| {
         Error::new(ErrorKind::Internal, "an answer has no JSON form").with_source(error)
     })
 }

@@ -1,10 +1,11 @@
 //! Events as JSON, in the order in which a subscriber receives them.
 
 use futures_util::stream::unfold;
+use jarvis_core::Result;
 use jarvis_core::events::{Delivery, Gap, Subscription};
 use jarvis_core::jarvis::EventStream;
-use jarvis_core::{Error, ErrorKind, Result};
 
+use crate::convert::json_text;
 use crate::stream::Items;
 
 /// What a subscription to the bus receives.
@@ -26,11 +27,7 @@ pub(crate) fn of_log(log: EventStream) -> Items {
 /// An envelope, or a notice where events are missing.
 fn json(delivery: &Delivery) -> Result<String> {
     let notice = match delivery {
-        Delivery::Event(envelope) => {
-            return serde_json::to_string(&**envelope).map_err(|error| {
-                Error::new(ErrorKind::Internal, "an event has no JSON form").with_source(error)
-            });
-        }
+        Delivery::Event(envelope) => return json_text(&**envelope),
         Delivery::Missed(count) => return Ok(format!(r#"{{"notice":"missed","count":{count}}}"#)),
         Delivery::Gap(Gap::StreamLost) => "stream_lost",
         Delivery::Gap(_) => "stream_rolled_back",

@@ -1,19 +1,15 @@
 //! [`Health`]: the state of the services.
 
-use std::future::ready;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::unfold;
-use jarvis_core::health::aggregator::Change;
 use jarvis_core::jarvis::DEFAULT_WINDOW;
 use jarvis_core::vocabulary::ServiceId;
 use jarvis_core::{Error, Result};
 use napi_derive::napi;
-use serde_json::json;
 
 use crate::bridge::{Bridge, Place};
-use crate::convert::{Answer, json, millis};
+use crate::convert::{Answer, json, json_text, millis};
 use crate::error::{Thrown, thrown};
 use crate::stream::{Items, Stream};
 
@@ -88,37 +84,19 @@ impl Health {
         self.bridge.answer(Place::Runtime, async move { Ok(jarvis.metrics().await?) })
     }
 
-    /// The state changes of a service, or of all, beginning with the present state.
+    /// The state changes of these services, or of all, beginning with the present states.
     #[napi]
-    pub fn watch(&self, service: Option<String>) -> Result<Stream, Thrown> {
-        let service = service.map(ServiceId::new).transpose().map_err(thrown)?;
-        let changes = self.jarvis.health().changes();
+    pub fn watch(&self, names: Option<Vec<String>>) -> Result<Stream, Thrown> {
+        let watch = services(names).and_then(|services| self.jarvis.watch(&services));
+        let watch = watch.map_err(thrown)?;
         let opening = Box::pin(async move {
-            let changes =
-                unfold(
-                    changes,
-                    |mut changes| async move { Some((changes.next().await?, changes)) },
-                );
-            let wanted = move |change: &Change| {
-                ready(service.as_ref().is_none_or(|service| *service == change.service))
-            };
-            let items: Items = Box::pin(changes.filter(wanted).map(|change| Ok(text(&change))));
+            let items: Items = Box::pin(unfold(watch, |mut watch| async move {
+                let change = watch.next().await?;
+                let change = change.and_then(|change| json_text(&change));
+                Some((change, watch))
+            }));
             Ok(items)
         });
-        Ok(Stream::new(self.bridge.clone(), Place::Here, opening))
+        Ok(Stream::new(self.bridge.clone(), Place::Runtime, opening))
     }
-}
-
-fn text(change: &Change) -> String {
-    let change = json!({
-        "service": change.service,
-        "state": change.state,
-        "cause": change.cause,
-        "ever_passed": change.ever_passed,
-        "flapping": change.flapping,
-        "instance": change.instance,
-        "watched": change.watched,
-        "at": change.at,
-    });
-    change.to_string()
 }

@@ -2,23 +2,26 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jarvis_core::config::{Config, Source};
 use jarvis_core::hosted::LeftBehind;
 use jarvis_core::restart::Leaving;
+use jarvis_core::vocabulary::ServiceId;
 use jarvis_core::{Error, ErrorKind, Result};
 use napi_derive::napi;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, Place};
 use crate::cache::Cache;
-use crate::convert::Answer;
+use crate::convert::{Answer, millis};
 use crate::error::{Thrown, thrown};
 use crate::events::Events;
 use crate::health::Health;
 use crate::hosted::{Backends, Offered};
 use crate::operator::Operator;
 use crate::session::Sessions;
+use crate::web::{self, RequestMeter};
 
 /// How a handle is opened.
 #[napi(object)]
@@ -113,11 +116,6 @@ pub struct Jarvis {
     left_behind: LeftBehind,
 }
 
-/// A store in memory needs no runtime.
-fn place(scheme: &str) -> Place {
-    if scheme == "memory" { Place::Here } else { Place::Runtime }
-}
-
 #[napi]
 impl Jarvis {
     /// Opens a handle.
@@ -134,7 +132,7 @@ impl Jarvis {
         let source = source(options).map_err(thrown)?;
         // A bus on a server needs the runtime when it is made.
         let _entered = match Config::inspect(&source).0 {
-            Some(config) if place(config.store.bus.scheme()) == Place::Runtime => {
+            Some(config) if Place::of(registry.localities(&config).bus) != Place::Here => {
                 Some(crate::runtime::get().map_err(thrown)?.enter())
             }
             _ => None,
@@ -147,21 +145,21 @@ impl Jarvis {
     /// The sessions.
     #[napi]
     pub fn sessions(&self) -> Sessions {
-        let place = place(self.jarvis.config().store.session.scheme());
+        let place = Place::of(self.jarvis.localities().sessions);
         Sessions::new(self.jarvis.clone(), self.bridge.clone(), place)
     }
 
     /// The cache.
     #[napi]
     pub fn cache(&self) -> Cache {
-        let place = place(self.jarvis.config().store.cache.scheme());
+        let place = Place::of(self.jarvis.localities().cache);
         Cache::new(self.jarvis.clone(), self.bridge.clone(), place)
     }
 
     /// The events.
     #[napi]
     pub fn events(&self) -> Events {
-        let place = place(self.jarvis.config().store.bus.scheme());
+        let place = Place::of(self.jarvis.localities().bus);
         Events::new(&self.jarvis, self.bridge.clone(), place)
     }
 
@@ -212,7 +210,33 @@ impl Jarvis {
     #[napi(ts_return_type = "null | number")]
     pub fn close(&self) -> Result<Answer, Thrown> {
         let jarvis = self.jarvis.clone();
-        let place = place(jarvis.config().store.cache.scheme());
+        let place = Place::of(jarvis.localities().cache);
         self.bridge.answer(place, async move { Ok(jarvis.close().await?) })
+    }
+
+    /// The answer of a health route, as JSON. `max_age` is how old, in milliseconds, a round of
+    /// probes may be.
+    #[napi(ts_return_type = "string | number")]
+    pub fn health_answer(&self, services: Vec<String>, max_age: f64) -> Result<Answer, Thrown> {
+        let jarvis = self.jarvis.clone();
+        self.bridge.answer(Place::Runtime, async move {
+            let services: Vec<ServiceId> =
+                services.into_iter().map(ServiceId::new).collect::<Result<_>>()?;
+            Ok(web::text(&jarvis.health_answer(&services, millis(max_age)?).await?))
+        })
+    }
+
+    /// The answer of a liveness route, as JSON.
+    #[napi]
+    pub fn liveness_answer(&self) -> String {
+        web::text(&self.jarvis.liveness_answer())
+    }
+
+    /// Publishes the events of a request meter; false when there were none.
+    #[napi(ts_return_type = "boolean | number")]
+    pub fn publish_requests(&self, meter: &RequestMeter) -> Result<Answer, Thrown> {
+        let (jarvis, meter) = (self.jarvis.clone(), Arc::clone(meter.meter()));
+        let place = Place::of(jarvis.localities().bus);
+        self.bridge.answer(place, async move { Ok(jarvis.publish_requests(&meter).await?) })
     }
 }

@@ -21,6 +21,8 @@ mod packed;
 mod runtime;
 pub mod session;
 pub mod stream;
+pub mod update;
+pub mod web;
 
 /// JavaScript's thread frees what the runtime allocates, and the reverse. This allocator is built for
 /// that; the system's takes locks.

@@ -28,7 +28,7 @@ pub struct LogQuery {
     pub topics: Option<Vec<String>>,
     /// Only of this service.
     pub service: Option<String>,
-    /// Retained events from then on, RFC 3339.
+    /// Retained events from then on, RFC 3339; when absent all, with `follow` none.
     pub since: Option<String>,
     /// At most this many retained events, the newest.
     pub limit: Option<u32>,
@@ -41,12 +41,19 @@ pub struct LogQuery {
 impl LogQuery {
     fn read(self) -> Result<EventsQuery> {
         let topics = self.topics.unwrap_or_default();
+        let follow = self.follow == Some(true);
+        // By default a follower gets only new events, everybody else the whole log.
+        let since = match self.since {
+            Some(since) => Some(since.parse()?),
+            None if follow => None,
+            None => EventsQuery::retained().since,
+        };
         Ok(EventsQuery {
             topics: topics.iter().map(TopicPattern::new).collect::<Result<_>>()?,
             service: self.service.map(ServiceId::new).transpose()?,
-            since: self.since.map(|since| since.parse()).transpose()?,
+            since,
             limit: self.limit.and_then(|limit| usize::try_from(limit).ok()),
-            follow: self.follow == Some(true),
+            follow,
             everywhere: self.everywhere == Some(true),
         })
     }

@@ -1,6 +1,6 @@
-//! The runtime that everything shares which can't be answered at once.
+//! The runtime for everything that can't be answered at once.
 //!
-//! Made at its first use, never at `require`. All threads of the process share it, worker threads
+//! It starts at its first use, never at `require`. All threads of the process share it, worker threads
 //! of Node too; it ends with the process.
 
 use std::num::NonZero;
@@ -10,10 +10,10 @@ use std::thread::available_parallelism;
 use jarvis_core::{Error, Result};
 use tokio::runtime::{Builder, Runtime};
 
-/// More threads than this only take turns: what we wait for is the network.
+/// More threads would gain nothing: most of the time is spent waiting for the network.
 const MOST_THREADS: usize = 4;
 
-/// One thread for so many cores: JavaScript's thread, and what it talks to, want some too.
+/// Cores for each thread: JavaScript's thread and the servers need some too.
 const CORES_A_THREAD: usize = 2;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -21,7 +21,7 @@ static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 /// The runtime.
 ///
 /// # Errors
-/// `Exhausted` when the system gives no threads.
+/// `Exhausted` when the system can't start a thread.
 pub(crate) fn get() -> Result<&'static Runtime> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
@@ -33,6 +33,6 @@ pub(crate) fn get() -> Result<&'static Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Error::from(error).with_operation("node.runtime"))?;
-    // Of two that came at once, one's is dropped unused.
+    // Of two threads that made one at the same time, one drops its own unused.
     Ok(RUNTIME.get_or_init(|| made))
 }

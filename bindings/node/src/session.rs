@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jarvis_core::session::{
-    NewSession, Save, SaveOutcome, Session, SessionData, SessionHandle, SessionId, SessionMeta,
-    SessionRef, SessionStore,
+    Merged, NewSession, Save, SaveOutcome, Session, SessionData, SessionExt as _, SessionHandle,
+    SessionId, SessionMeta, SessionRef, SessionStore, UPDATE_DEADLINE,
 };
 use jarvis_core::vocabulary::UserId;
 use jarvis_core::{Error, ErrorKind, Result};
@@ -18,7 +18,8 @@ use crate::bridge::{Bridge, Place, now};
 use crate::convert::{Answer, Value, json, millis};
 use crate::error::{Failure, Thrown, thrown};
 use crate::lazy::Lazy;
-use crate::packed::head;
+use crate::packed::{head, packed};
+use crate::update::SessionUpdate;
 
 /// A session from JavaScript.
 #[napi(object)]
@@ -86,16 +87,21 @@ impl SessionInput {
         Ok(new)
     }
 
-    fn into_save(self) -> Result<Save> {
+    pub(crate) fn into_session(self) -> Result<Session> {
         let id =
             self.id.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the session has no id"))?;
-        let ttl = millis(self.ttl.unwrap_or_default())?;
-        let mut session = Session::new(SessionId::new(id)?, ttl);
+        let mut session = Session::new(SessionId::new(id)?, millis(self.ttl.unwrap_or_default())?);
         session.user = self.user.map(UserId::new).transpose()?;
         session.data = SessionData::parse(self.data)?;
         session.version = version(self.version.unwrap_or_default())?;
         session.meta = meta(self.ip, self.user_agent, self.prefix)?;
-        Ok(if self.force == Some(true) { Save::forced(session) } else { Save::new(session) })
+        Ok(session)
+    }
+
+    fn into_save(self) -> Result<Save> {
+        let is_forced = self.force == Some(true);
+        let session = self.into_session()?;
+        Ok(if is_forced { Save::forced(session) } else { Save::new(session) })
     }
 }
 
@@ -195,6 +201,34 @@ impl Sessions {
         self.answer(
             |store| async move { saved(store.get().await?.save(session.into_save()?).await?) },
         )
+    }
+
+    /// Saves a session, merged with what others stored since `base` was loaded. True and the packed
+    /// session when it was merged, false and its head when it was not; null when there is no session.
+    #[napi(ts_return_type = "Array<boolean | string> | null | number")]
+    pub fn save_merged(&self, base: SessionInput, mine: SessionInput) -> Result<Answer, Thrown> {
+        self.bridge.answer(self.place.waiting(), {
+            let store = self.store.clone();
+            async move {
+                let (base, mine) = (base.into_session()?, mine.into_session()?);
+                let merged = store.get().await?.save_merged(&base, mine).await?;
+                let (is_merged, text) = match merged {
+                    Merged::Saved(session) => (false, head(&session)),
+                    Merged::Merged(session) => (true, packed(&session)),
+                    _ => return Ok(Value::Nothing),
+                };
+                Ok(Value::List(vec![Value::Truth(is_merged), Value::Text(text)]))
+            }
+        })
+    }
+
+    /// An update of a session, in steps.
+    #[napi]
+    pub fn update(&self, id: String, deadline: Option<f64>) -> Result<SessionUpdate, Thrown> {
+        let id = SessionId::new(id).map_err(thrown)?;
+        let deadline = deadline.map_or(Ok(UPDATE_DEADLINE), millis).map_err(thrown)?;
+        let place = self.place.waiting();
+        Ok(SessionUpdate::new(self.store.clone(), id, deadline, self.bridge.clone(), place))
     }
 
     /// Removes a session.

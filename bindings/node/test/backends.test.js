@@ -38,7 +38,7 @@ describe('a probe in JavaScript', () => {
     assert.deepEqual([platform.state, services[0].state], ['healthy', 'healthy']);
   });
 
-  test('may answer shortly', async (t) => {
+  test('may answer in short forms', async (t) => {
     for (const [answer, verdict, message] of [
       [undefined, 'pass', 'it is well'],
       [null, 'pass', 'it is well'],
@@ -51,7 +51,7 @@ describe('a probe in JavaScript', () => {
     }
   });
 
-  test('that throws could not measure, and its error is told', async (t) => {
+  test('that throws could not measure, and its error is reported', async (t) => {
     const failing = (error) =>
       checked(
         probing(t, () => {
@@ -72,7 +72,7 @@ describe('a probe in JavaScript', () => {
     }
   });
 
-  test('that answers nonsense is told what is wrong', async (t) => {
+  test('an invalid answer is reported with what is wrong with it', async (t) => {
     const circle = {};
     circle.circle = circle;
     for (const [answer, hint] of [
@@ -117,7 +117,7 @@ describe('a probe in JavaScript', () => {
     assert.equal(calls, 2);
   });
 
-  test('may be of a kind that the configuration names, made of its settings', async (t) => {
+  test('may be made by a factory for a kind that the configuration names', async (t) => {
     const made = [];
     const probes = {
       ping: async (settings) => {
@@ -153,7 +153,7 @@ describe('a probe in JavaScript', () => {
   });
 });
 
-test('what can be no backend is refused at once', () => {
+test('an invalid backend is refused at once', () => {
   for (const [config, options] of [
     [{ service: { coach: { check: [{ probe: 7 }] } } }],
     [{ service: { coach: { check: [{ probe: {} }] } } }],
@@ -185,7 +185,7 @@ test('a sink in JavaScript is sent alerts', async (t) => {
   await assert.rejects(jarvis.operator.testAlert({ sink: 'nobody' }), { kind: 'not_found' });
 });
 
-/** A service that a person of the test runs. */
+/** A service that the test runs. */
 class Coach {
   life = 1;
   isWell = true;
@@ -232,7 +232,7 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
   const abort = new AbortController();
   const running = jarvis.run({ signal: abort.signal });
   await assert.rejects(jarvis.run(), { kind: 'conflict' });
-  // What never was well is not restarted.
+  // A service that was never healthy is not restarted.
   for await (const change of changes) if (change.state === 'healthy') break;
   coach.isWell = false;
   const types = [];
@@ -278,7 +278,7 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
   assert.equal(typeof ofType('incident_recovered').afterMs, 'number');
   assert.ok(retained.some(({ type, trigger }) => type === 'action_started' && trigger.type === 'manual'));
   assert.deepEqual(Object.keys(ofType('incident_opened')).sort(), ['cause', 'incident', 'service', 'type']);
-  // What is closed, or read to its end, holds no connection, whether or not it is collected.
+  // A stream that was closed, or read to its end, holds no connection, collected or not.
   const closed = [];
   for (let n = 0; n < 70; n += 1) {
     const events = jarvis.operator.events({ since, service: 'coach', follow: n % 2 === 0 });
@@ -307,7 +307,7 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
   assert.deepEqual([typeof coach.lines, coach.released], ['number', 'terminated']);
 });
 
-test('close ends a run; without one, what needs it says so', async (t) => {
+test('close ends a run; without a run, commands that need one say so', async (t) => {
   const jarvis = open(t);
   await assert.rejects(jarvis.operator.resume(), { kind: 'unavailable' });
   assert.equal(typeof (await jarvis.operator.status()).platform, 'object');

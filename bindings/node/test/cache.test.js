@@ -122,7 +122,7 @@ for (const store of caches) {
       if (store !== 'memory:') return;
       const [one, two] = await Promise.allSettled([cache.getOrLoad('k', fail), cache.getOrLoad('k', () => 'other')]);
       assert.equal(one.reason, own);
-      // The second waited for the first, and is told what that one met.
+      // The second waited for the first, and gets the error of that one.
       assert.match(two.reason.message, /TypeError: mine/);
     });
   });

@@ -60,11 +60,12 @@ test('whatever is thrown becomes an error, and ends nothing', async (t) => {
 });
 
 test('the addon has no function that is only for tests', () => {
-  const classes = ['Bridge', 'Cache', 'Events', 'Health', 'Jarvis', 'Operator', 'Sessions', 'Stream'];
-  assert.deepEqual(Object.keys(native).sort(), [...classes, 'escapePattern'].sort());
+  const classes = ['Bridge', 'Cache', 'Events', 'Health', 'Jarvis', 'Operator', 'RequestMeter', 'SessionCookie', 'SessionUpdate', 'Sessions', 'Stream'];
+  const functions = ['errorAnswer', 'escapePattern', 'healthDocument', 'httpStatus', 'liveness'];
+  assert.deepEqual(Object.keys(native).sort(), [...classes, ...functions].sort());
 });
 
-test('a wrong configuration is told with all its mistakes', () => {
+test('a wrong configuration is reported with all its mistakes', () => {
   const wrong = () => Jarvis.open({ store: { sesion: 'memory:' }, cache: { naer: true } }, { stateDir: '/nowhere' });
   assert.throws(wrong, (error) => {
     assert.equal(error.code, 'ERR_JARVIS_CONFIG_INVALID');

@@ -49,7 +49,7 @@ for (const bus of caches) {
       await new Promise((resolve) => setImmediate(resolve));
     });
 
-    test('wait for what comes, and end with a signal', async (t) => {
+    test('wait for the next event, and end with a signal', async (t) => {
       const events = eventsOf(t);
       const topic = topicOf();
       const abort = new AbortController();
@@ -64,7 +64,7 @@ for (const bus of caches) {
       await assert.rejects(late.next(), { name: 'AbortError' });
     });
 
-    test('close ends who waits', async (t) => {
+    test('close ends a pending next', async (t) => {
       const waiting = eventsOf(t).subscribe();
       await waiting.ready();
       const next = waiting.next();
@@ -75,7 +75,7 @@ for (const bus of caches) {
   });
 }
 
-test('who is too slow is told what was missed', async (t) => {
+test('a slow subscriber learns how many events it missed', async (t) => {
   const { events } = open(t);
   const notices = [];
   const slow = events.subscribe({ topics: ['a'], buffer: 2, onNotice: (notice) => notices.push(notice) });
@@ -85,7 +85,7 @@ test('who is too slow is told what was missed', async (t) => {
   await events.flush();
 });
 
-test('or is ended, if that is what it asked for', async (t) => {
+test('with overflow: close, a slow subscriber is closed', async (t) => {
   const { events } = open(t);
   const slow = events.subscribe({ topics: ['a'], buffer: 2, overflow: 'close' });
   for (let n = 0; n < 5; n += 1) await events.publish('a', n);
@@ -99,7 +99,7 @@ test('or is ended, if that is what it asked for', async (t) => {
   assert.deepEqual(got, [0, 1]);
 });
 
-test('what can not be is said', async (t) => {
+test('invalid arguments are refused', async (t) => {
   const { events } = open(t);
   for (const wanted of [{ topics: ['a b'] }, { patterns: ['a..b'] }, { origin: 'there' }, { overflow: 'x' }, { topics: 'a' }]) {
     assert.throws(() => events.subscribe(wanted), { code: 'ERR_JARVIS_INVALID_INPUT' }, JSON.stringify(wanted));

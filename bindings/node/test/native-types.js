@@ -1,13 +1,13 @@
 'use strict';
 
-// Makes lib/native.d.ts of what the compiled part's macros wrote while it was checked:
+// Generates lib/native.d.ts from what the compiled part's macros write while it is checked:
 //
 //   node native-types.js FILE > lib/native.d.ts
 //
-// `@napi-rs/cli` does this too, but builds everything once more for it, for a named target.
+// `@napi-rs/cli` does this too, but has to build everything once more, for a named target.
 const fs = require('node:fs');
 
-const HEADER = `// Generated from src/*.rs by test/native-types.js: don't edit. What people use is in ../index.d.ts.
+const HEADER = `// Generated from src/*.rs by test/native-types.js: don't edit. The types of the package are in ../types.
 `;
 
 const definitions = fs
@@ -16,14 +16,14 @@ const definitions = fs
   .filter((line) => line !== '')
   .map((line) => JSON.parse(line));
 
-/** Indented, and without parameters that are called like a word of the language. */
+/** Indents, and renames parameters that are keywords. */
 const indented = (text) =>
   text
     .replace(/^ (?=[^\s*])/gm, '')
     .replace(/([(,] ?)(function|default|new|delete)(\??:)/g, '$1$2_$3')
     .replace(/^(?=.)/gm, '  ');
 
-/** Classes come in parts: their fields, then their methods. */
+/** A class comes in parts: its fields, then its methods. */
 function classes() {
   const parts = new Map();
   for (const { kind, name, js_doc: doc, def } of definitions) {

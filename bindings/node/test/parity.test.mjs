@@ -1,4 +1,4 @@
-// Plays the cases that Rust, Python and JavaScript answer alike: tests/fixtures/parity/README.md.
+// Plays the cases that Rust, Python and JavaScript must answer alike: tests/fixtures/parity/README.md.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { Jarvis, JarvisError, version } from 'jarvis-core';
+import { webPart } from './parity-web.mjs';
 
 const root = new URL('../../../', import.meta.url);
 const fixtures = new URL('tests/fixtures/parity/', root);
@@ -35,7 +36,7 @@ class Player {
     return Jarvis.open(this.value(config), { stateDir: this.folder });
   }
 
-  /** What is written, with names, functions and repetitions filled in. */
+  /** A value of a fixture, with names, functions and repetitions filled in. */
   value(written) {
     if (typeof written === 'string') {
       if (written === '$url') return this.url;
@@ -45,6 +46,12 @@ class Player {
     if (Array.isArray(written)) return written.map((item) => this.value(item));
     if (written === null || typeof written !== 'object') return written;
     if ('$assign' in written) return (session) => void Object.assign(session.data, this.value(written.$assign));
+    if ('$assign_async' in written) {
+      return async (session) => {
+        await null;
+        Object.assign(session.data, this.value(written.$assign_async));
+      };
+    }
     if ('$return' in written) return () => this.value(written.$return);
     if ('$fail' in written) {
       return () => {
@@ -72,11 +79,16 @@ class Player {
       return undefined;
     }
     if ('next' in step) return (await this.names.get(step.next).next()).value;
+    if ('collect' in step) return collected(this.names.get(step.collect));
     const [part, method] = step.call.split('.').map(camel);
-    assert.equal(typeof jarvis[part]?.[method], 'function', `there is no ${step.call}`);
+    const owner = part === 'web' ? webPart : jarvis[part];
+    assert.equal(typeof owner?.[method], 'function', `there is no ${step.call}`);
     const args = (step.args ?? []).map((arg) => this.value(arg));
-    const answer = await jarvis[part][method](...args, ...('options' in step ? [this.options(step.options)] : []));
-    if (typeof answer?.ready === 'function') await answer.ready();
+    const options = 'options' in step ? [this.options(step.options)] : [];
+    let answer;
+    for (let times = step.times ?? 1; times > 0; times -= 1) answer = await owner[method](...args, ...options);
+    // Later messages must reach the subscriber.
+    if (step.call === 'events.subscribe') await answer.ready();
     return answer;
   }
 
@@ -113,6 +125,23 @@ class Player {
   }
 }
 
+/** Everything that a stream gives. */
+async function collected(stream) {
+  const items = [];
+  for await (const item of stream) items.push(item);
+  return items;
+}
+
+/** Resolves when the loop of a handle has judged every service, has started its own, and acts on none. */
+async function settled(jarvis) {
+  for (;;) {
+    const { platform, operator } = await jarvis.operator.status();
+    const isSteady = operator?.services.every(({ lifecycle, restartable, instance }) => lifecycle.phase === 'steady' && (!restartable || instance !== undefined));
+    if (isSteady && operator.lease !== undefined && platform.unknown === 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 function isOf(actual, type) {
   if (type === 'time') return actual instanceof Date && !Number.isNaN(actual.getTime());
   return typeof actual === type && actual !== null;
@@ -122,10 +151,13 @@ async function playCase(t, file, one, backend) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'jarvis-parity-'));
   const player = new Player(backend && urlOf(backend, folder), folder);
   const jarvis = player.open(one.config ?? file.config ?? {});
+  const running = one.run ? jarvis.run() : undefined;
   t.after(async () => {
     await jarvis.close();
+    await running;
     fs.rmSync(folder, { recursive: true, force: true });
   });
+  if (running !== undefined) await Promise.race([settled(jarvis), running]);
   for (const [at, step] of one.steps.entries()) {
     await t.test(`step ${at}: ${step.call ?? Object.keys(step)[0]}`, () => player.play(jarvis, step));
   }

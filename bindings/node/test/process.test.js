@@ -1,6 +1,6 @@
 'use strict';
 
-// What a process of its own shows: what `require` costs, that it ends by itself, and how.
+// Tests that need a process of their own: the cost of `require`, and how a process ends.
 const assert = require('node:assert/strict');
 const { spawnSync } = require('node:child_process');
 const path = require('node:path');
@@ -44,7 +44,7 @@ test('require starts no thread and takes under 50 ms', () => {
   assert.ok(best < 50, `${best} ms`);
 });
 
-test('what is in memory needs no thread', () => {
+test('stores in memory need no thread', () => {
   const { started, loaded } = run(`
     ${threads}
     const before = threads();
@@ -59,7 +59,7 @@ test('what is in memory needs no thread', () => {
   assert.deepEqual([started, loaded], [0, { a: 1 }]);
 });
 
-test('open handles and subscriptions keep no process', () => {
+test('open handles and subscriptions keep no process alive', () => {
   run(`
     const handle = jarvis.Jarvis.open({}, { sessions: ${JSON.stringify(redisUrl())}, bus: ${JSON.stringify(redisUrl())} });
     void (async () => {
@@ -68,14 +68,14 @@ test('open handles and subscriptions keep no process', () => {
     })();`);
 });
 
-test('a call under way keeps it until it is answered', () => {
+test('a pending call keeps the process alive until it is answered', () => {
   const answer = run(`
     const handle = jarvis.Jarvis.open({}, { sessions: ${JSON.stringify(redisUrl())} });
     handle.sessions.create({ data: { late: true } }).then((made) => console.log(made.json));`);
   assert.deepEqual(answer, { late: true });
 });
 
-test('exit with calls in flight is in order', () => {
+test('a process may exit with calls in flight', () => {
   run(`
     const { Jarvis } = jarvis;
     const handle = Jarvis.open({}, { sessions: ${JSON.stringify(redisUrl())}, cache: 'memory:' });
@@ -87,7 +87,7 @@ test('exit with calls in flight is in order', () => {
     }`);
 });
 
-test('worker threads have it too, end with calls in flight, and harm nobody', () => {
+test('worker threads may end with calls in flight, and disturb no other thread', () => {
   const answers = run(`
     const { Worker } = require('node:worker_threads');
     const body = \`

@@ -44,7 +44,7 @@ for (const store of sessionStores) {
       await assert.rejects(sessions.save(loaded, { force: true }), refused('not_found'));
     });
 
-    test('of two saves of one version the second is told what is stored', async (t) => {
+    test('of two saves of one version the second fails and has what is stored', async (t) => {
       const sessions = sessionsOf(t);
       const { id } = await sessions.create();
       const [one, two] = [await sessions.load(id), await sessions.load(id)];
@@ -59,7 +59,7 @@ for (const store of sessionStores) {
       assert.equal((await sessions.save(two, { force: true })).version, 3);
     });
 
-    test('updates at once all count', async (t) => {
+    test('concurrent updates all count', async (t) => {
       const sessions = sessionsOf(t);
       const { id } = await sessions.create({ data: { n: 0 } });
       const add = async (session) => {
@@ -80,7 +80,42 @@ for (const store of sessionStores) {
       assert.equal((await sessions.load(id)).version, 41);
     });
 
-    test('an update that meets others at work ends at its deadline', async (t) => {
+    test('an update takes plain and async functions, and lets the next one go on after an error', async (t) => {
+      const sessions = sessionsOf(t);
+      const { id } = await sessions.create({ data: { n: 0 } });
+      const plain = ({ data }) => void (data.n += 1);
+      const later = async ({ data }) => {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        data.n += 1;
+      };
+      const failing = async () => {
+        throw new Error('mine');
+      };
+      const updates = [plain, later, failing, plain, later].map((change) => sessions.update(id, change));
+      const ended = await Promise.allSettled(updates);
+      assert.deepEqual(ended.map(({ status }) => status), ['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+      assert.equal((await sessions.load(id)).data.n, 4);
+    });
+
+    test('are saved merged with what others changed', async (t) => {
+      const sessions = sessionsOf(t);
+      const base = await sessions.create({ user: 'ada', data: { a: 1, b: { x: 1, y: 2 }, c: 1 } });
+      const [mine, theirs] = [await sessions.load(base.id), await sessions.load(base.id)];
+      theirs.data = { a: 1, b: { x: 9 }, d: 1 };
+      theirs.user = 'bob';
+      await sessions.save(theirs);
+      mine.data = { b: { y: 2, x: 1 }, c: 2 };
+      assert.equal(await sessions.saveMerged(base, mine), mine);
+      assert.deepEqual([mine.version, mine.user, mine.data], [3, 'bob', { b: { x: 9 }, c: 2, d: 1 }]);
+      assert.deepEqual((await sessions.load(base.id)).toJSON(), mine.toJSON());
+      const next = await sessions.load(base.id);
+      next.data.e = 1;
+      assert.equal((await sessions.saveMerged(mine, next)).version, 4);
+      await sessions.delete(base.id);
+      assert.equal(await sessions.saveMerged(next, next), null);
+    });
+
+    test('an update that waits for others ends at its deadline', async (t) => {
       const sessions = sessionsOf(t);
       const { id } = await sessions.create();
       let release;
@@ -93,7 +128,7 @@ for (const store of sessionStores) {
       assert.equal((await sessions.load(id)).version, 2);
     });
 
-    test('live on when they are extended', async (t) => {
+    test('live longer when they are extended', async (t) => {
       const sessions = sessionsOf(t);
       const made = await sessions.create({ ttl: 60_000 });
       const until = await sessions.extend(made, { ttl: 600_000 });
@@ -153,7 +188,7 @@ for (const store of sessionStores) {
       assert.deepEqual(await sessions.loadMany([]), []);
     });
 
-    test('say what is wrong with an argument', async (t) => {
+    test('refuse invalid arguments', async (t) => {
       const sessions = sessionsOf(t, { session: { max_bytes: 100 } });
       const { id } = await sessions.create();
       const wrong = [
@@ -192,7 +227,7 @@ test('a session shows no id to a log', async (t) => {
   assert.match(inspect(made), /cart: \[ 1 \]/);
 });
 
-test('data is changed by what is assigned to it, and read once', async (t) => {
+test('data may be assigned, and is parsed once', async (t) => {
   const { sessions } = open(t, {}, { sessions: 'memory:' });
   const made = await sessions.create({ data: { a: 1 } });
   assert.equal(made.data, made.data);

@@ -1,7 +1,6 @@
 'use strict';
 
-// Where the tests keep things: memory, a file, and the real server whose address the tests'
-// environment says (`tests/servers`).
+// The stores of the tests: memory, a file, and a real server (`tests/servers` sets its address).
 const { randomUUID } = require('node:crypto');
 const fs = require('node:fs');
 const os = require('node:os');
@@ -10,13 +9,13 @@ const { Jarvis } = require('..');
 
 const redis = process.env.JARVIS_TEST_REDIS_URL;
 
-/** Is there a real server? Without one a test that needs it fails, and says what is missing. */
+/** The URL of the real server. Fails without one, so that no test is skipped silently. */
 function redisUrl() {
   if (!redis) throw new Error('JARVIS_TEST_REDIS_URL is not set: run `tests/servers start DIR && . DIR/env`');
   return redis;
 }
 
-/** Opens a handle in a folder of its own; both are gone after the test. */
+/** Opens a handle in a new folder; both are removed after the test. */
 function open(t, config = {}, options = {}) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'jarvis-node-'));
   const cache = { namespace: `node-${randomUUID()}`, ...config.cache };
@@ -29,7 +28,7 @@ function open(t, config = {}, options = {}) {
   return jarvis;
 }
 
-/** A server keeps what a test leaves. */
+/** Removes what the test left on a server. */
 async function clear(sessions) {
   const left = [];
   for await (const summary of sessions.scan()) left.push(summary);
@@ -38,7 +37,7 @@ async function clear(sessions) {
 
 const sessionStores = ['memory:', 'sqlite:', 'redis'];
 const caches = ['memory:', 'redis'];
-/** Of the server, a database of this file's own: files run at once. */
+/** The address of a store; test files run concurrently, so each has its own database on the server. */
 const address = (store, database = 0) => (store === 'redis' ? `${redisUrl()}/${database}` : store);
 
 module.exports = { address, caches, open, redisUrl, sessionStores };

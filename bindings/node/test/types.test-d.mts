@@ -40,7 +40,7 @@ for await (const { event } of jarvis.operator.events({ follow: true })) {
   // @ts-expect-error names are camelCase
   if (event.type === 'incident_resolved') console.log(event.after_ms);
 }
-for await (const change of jarvis.health.watch()) console.log(change.state, change.cause?.kind, change.at.getTime());
+for await (const change of jarvis.health.watch()) console.log(change.state, change.cause?.kind, change.at);
 const { tookMs, services } = await jarvis.health.check({ services: ['coach'] });
 const latency: number | undefined = services[0]?.checks[0]?.observation.latencyMs;
 console.log(tookMs.toFixed(1), latency);

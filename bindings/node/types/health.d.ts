@@ -306,7 +306,7 @@ export interface StateChange {
   readonly flapping: boolean;
   /** False when the service is no longer configured. */
   readonly watched: boolean;
-  readonly at: Date;
+  readonly at: Timestamp;
 }
 
 /**
@@ -330,8 +330,9 @@ export class Health {
   /** The OpenMetrics text of this process. */
   metrics(): Promise<string>;
   /**
-   * The state changes of a service, or of all, beginning with the present state. A slow reader gets
-   * the newest change of each service.
+   * The state changes of these services (default: all), beginning with the present states. From this
+   * process when it supervises, else from the loop that runs on the state directory. A slow reader gets
+   * the newest change of each service. `not_found` for an unknown one.
    */
-  watch(options?: { service?: string; signal?: AbortSignal }): Stream<StateChange>;
+  watch(options?: { services?: readonly string[]; signal?: AbortSignal }): Stream<StateChange>;
 }

@@ -91,6 +91,12 @@ export class SessionStore {
    */
   save<S extends Session<any>>(session: S, options?: { force?: boolean }): Promise<S>;
   /**
+   * Saves `session`, merged with what others stored since `base` was loaded: every top-level key of the
+   * data that differs between the two is put on top of what is stored, and so are user, ttl and meta.
+   * Returns `session` as it is stored now; null when there is none any more.
+   */
+  saveMerged<S extends Session<any>>(base: Session<any>, session: S): Promise<S | null>;
+  /**
    * Loads, changes and saves, again until nobody else saved in between. `change` may be a plain or an
    * async function, and may be called more than once. Null when there is no such session; `timeout`
    * when the deadline (5 s) passes first.

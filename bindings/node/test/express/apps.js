@@ -14,7 +14,7 @@ const expresses = [
   ['Express 5', require('express5')],
 ];
 
-/** Serves an application until the test is over; where it is. */
+/** Serves an application until the test is over; returns its address. */
 async function serve(t, app) {
   const server = createServer(app).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -25,24 +25,24 @@ async function serve(t, app) {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-/** An application with sessions; `routes` adds what it does. */
+/** An application with sessions and these routes. */
 async function application(t, express, store, routes, options = {}) {
   const app = express();
   app.use(session({ store, secret: 'a secret', resave: false, saveUninitialized: false, ...options }));
   routes(app);
   app.use(errorHandler({ log: () => {} }));
-  // Express prints what it answers 500 unless it is told that this is a test.
+  // Outside of the environment `test` Express prints every error that it answers with 500.
   app.set('env', 'test');
   return serve(t, app);
 }
 
-/** A store of express-session and the handle under it; on Redis in a database of the test file's own. */
+/** A store of express-session and its handle; on Redis each test file has its own database. */
 function storeOn(t, storage, database, { config, ...options } = {}) {
   const jarvis = open(t, config, { sessions: address(storage, database) });
   return { jarvis, store: new JarvisStore({ sessions: jarvis.sessions, ...options }) };
 }
 
-/** Visits a place, and keeps its cookies as a browser does. */
+/** Sends requests, and keeps cookies as a browser does. */
 class Visitor {
   cookies = new Map();
 
@@ -67,13 +67,13 @@ class Visitor {
     return (await this.ask(path)).body;
   }
 
-  /** The id in the cookie, of which express-session signs what is behind the point. */
+  /** The id in the cookie, without the signature that express-session adds. */
   get sid() {
     return /^s:(.*)\./.exec(decodeURIComponent(this.cookies.get('connect.sid')))[1];
   }
 }
 
-/** A door that a request waits at until the test opens it. */
+/** Lets a request wait until the test opens it. */
 function gate() {
   let open;
   let reach;

@@ -12,7 +12,7 @@ const { Visitor } = require('./apps.js');
 
 const DATABASE = 6;
 
-/** The example as a process of its own; where it listens. */
+/** Starts the example as a process; returns its address. */
 async function started(t, env) {
   const folder = process.env.JARVIS_TEST_EXAMPLES;
   if (!folder) throw new Error('JARVIS_TEST_EXAMPLES is not set: `bindings/node/test/run tests` installs the examples and sets it');
@@ -30,7 +30,7 @@ async function started(t, env) {
   return { server, place: /http:\S+/.exec(String(line))[0] };
 }
 
-test('the DAW backend keeps sessions over two processes, and ends when it is told', async (t) => {
+test('the DAW backend keeps sessions over two processes, and ends on SIGTERM', async (t) => {
   const env = { JARVIS_STORE__SESSION: `${redisUrl()}/${DATABASE}` };
   const [one, two] = await Promise.all([started(t, env), started(t, env)]);
   const [laptop, phone] = [new Visitor(one.place), new Visitor(two.place)];

@@ -56,7 +56,7 @@ for (const [name, express] of expresses) {
       test('a visitor logs in and out', async (t) => {
         const { store, visitor } = await applicationOn(t, { config: { session: { hash_ids: false } } });
         assert.deepEqual(await visitor.get('/'), { user: null, version: null });
-        assert.equal(visitor.cookies.size, 0, 'who has nothing stored has no cookie');
+        assert.equal(visitor.cookies.size, 0, 'a visitor without a stored session has no cookie');
         await visitor.ask('/login', { method: 'POST' });
         assert.deepEqual(await visitor.get('/'), { user: 'ada', version: 1 });
         assert.deepEqual(await store.ids(), [visitor.sid]);
@@ -67,7 +67,7 @@ for (const [name, express] of expresses) {
         assert.equal((await visitor.get('/')).user, null);
       });
 
-      test('a login ends the session of before', async (t) => {
+      test('a login ends the session before it', async (t) => {
         const { store, place, visitor } = await applicationOn(t);
         await visitor.ask('/put/planted', { method: 'POST' });
         const planted = new Visitor(place);
@@ -81,7 +81,7 @@ for (const [name, express] of expresses) {
         assert.equal(await store.length(), 1);
       });
 
-      test('requests at once lose nothing of each other', async (t) => {
+      test('concurrent requests lose no change', async (t) => {
         const { visitor } = await applicationOn(t);
         await visitor.ask('/login', { method: 'POST' });
         const keys = Array.from({ length: 20 }, (_, n) => `key${n}`);
@@ -104,7 +104,7 @@ for (const [name, express] of expresses) {
         assert.equal((await thief.get('/')).user, null);
       });
 
-      test('a slow request loses nothing of a quick one', async (t) => {
+      test('a slow request does not undo a quick one', async (t) => {
         const { door, visitor } = await applicationOn(t);
         await visitor.ask('/login', { method: 'POST' });
         const slow = visitor.ask('/slow/late', { method: 'POST' });
@@ -124,7 +124,7 @@ for (const [name, express] of expresses) {
         assert.deepEqual(body.keys.sort(), ['cookie', 'first', 'second']);
       });
 
-      test('a request that changes nothing prolongs, and with `rolling` says so', async (t) => {
+      test('a request that changes nothing extends the session, and with `rolling` its cookie', async (t) => {
         const session = { rolling: true, cookie: { maxAge: 60_000 } };
         const { jarvis, visitor } = await applicationOn(t, { session });
         await visitor.ask('/login', { method: 'POST' });
@@ -139,7 +139,7 @@ for (const [name, express] of expresses) {
         assert.ok(Math.abs(new Date(expires) - after.expiresAt) < 2_000);
       });
 
-      test('nobody becomes who they name, and a cookie of before is no session', async (t) => {
+      test('a forged cookie is no session', async (t) => {
         const { store, visitor } = await applicationOn(t);
         visitor.cookies.set('connect.sid', encodeURIComponent('s:guessed.signature'));
         assert.deepEqual(await visitor.get('/'), { user: null, version: null });

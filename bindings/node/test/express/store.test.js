@@ -25,7 +25,7 @@ const called = (store, method, ...given) =>
 
 for (const storage of sessionStores) {
   describe(`a store of express-session on ${storage}`, () => {
-    test('does what connect-redis says that it does', async (t) => {
+    test('does what the documentation of connect-redis says', async (t) => {
       const { jarvis, store } = storeOn(t, storage, plain);
       const endOf = async (sid) => (await jarvis.sessions.load(`sess:${sid}`)).expiresAt - Date.now();
       assert.ok(store instanceof session.Store);
@@ -114,7 +114,7 @@ for (const storage of sessionStores) {
       assert.equal(await store.get('a'), null);
     });
 
-    test('puts what two requests changed together, key by key', async (t) => {
+    test('merges the changes of two requests, key by key', async (t) => {
       const { store } = storeOn(t, storage);
       await store.set('a', { kept: 1, gone: 1, both: 1, cookie: { originalMaxAge: null } });
       const [one, two] = [await store.get('a'), await store.get('a')];
@@ -126,7 +126,7 @@ for (const storage of sessionStores) {
       const together = { kept: 1, both: 3, one: 1, two: { deep: [1] }, cookie: { originalMaxAge: null } };
       assert.deepEqual(await store.get('a'), together);
 
-      // The object has not seen what the other changed: to store it again undoes nothing of it.
+      // The object does not have the other's changes: storing it again must not undo them.
       two.three = 3;
       await store.set('a', two);
       assert.deepEqual(await store.get('a'), { ...together, three: 3 });
@@ -134,6 +134,29 @@ for (const storage of sessionStores) {
       await store.set('a', two);
       const { two: _, ...rest } = together;
       assert.deepEqual(await store.get('a'), { ...rest, three: 3 });
+    });
+
+    test('a reordered object is no change, and undoes none', async (t) => {
+      const { store } = storeOn(t, storage);
+      await store.set('a', { cart: { items: [{ id: 1, n: 2 }], total: 3 }, cookie: { originalMaxAge: null } });
+      const [one, two] = [await store.get('a'), await store.get('a')];
+      one.cart = { items: [], total: 0 };
+      await store.set('a', one);
+      two.cart = { total: 3, items: [{ n: 2, id: 1 }] };
+      two.theme = 'dark';
+      await store.set('a', two);
+      const { cart, theme } = await store.get('a');
+      assert.deepEqual([cart, theme], [{ items: [], total: 0 }, 'dark']);
+    });
+
+    test('numbers that another language wrote in its own way are no change', async (t) => {
+      const { jarvis, store } = storeOn(t, storage);
+      await jarvis.sessions.create({ id: 'sess:a', json: '{"bpm":120.0,"n":1,"cookie":{"originalMaxAge":null}}' });
+      const [one, two] = [await store.get('a'), await store.get('a')];
+      await store.set('a', Object.assign(one, { bpm: 90 }));
+      await store.set('a', Object.assign(two, { n: 2 }));
+      const { bpm, n } = await store.get('a');
+      assert.deepEqual([bpm, n], [90, 2]);
     });
 
     test('loses no key of many requests at once', async (t) => {
@@ -146,7 +169,7 @@ for (const storage of sessionStores) {
       assert.deepEqual(keys, Object.fromEntries(numbers.map((n) => [`n${n}`, n])));
     });
 
-    test('overwrites, or refuses, where it is told to', async (t) => {
+    test('with conflict: overwrite or error, overwrites or refuses', async (t) => {
       const overwriting = storeOn(t, storage, { conflict: 'overwrite' }).store;
       await overwriting.set('a', { cookie: { originalMaxAge: null } });
       const [one, two] = [await overwriting.get('a'), await overwriting.get('a')];
@@ -177,7 +200,7 @@ for (const storage of sessionStores) {
       assert.equal(versionOf(await store.get('a')), 10);
     });
 
-    test('creates, and else takes the place, without a loaded version', async (t) => {
+    test('creates or overwrites a session that was not loaded', async (t) => {
       const { store } = storeOn(t, storage);
       await store.set('a', { one: 1, cookie: { originalMaxAge: null } });
       await store.set('a', { two: 2, cookie: { originalMaxAge: null } });
@@ -190,7 +213,7 @@ for (const storage of sessionStores) {
       assert.equal(await store.length(), 2);
     });
 
-    test('says of a session nothing but what it holds', async (t) => {
+    test('adds no visible key to a session', async (t) => {
       const { store } = storeOn(t, storage);
       await store.set('a', Object.freeze({ x: 1, cookie: { originalMaxAge: null } }));
       const loaded = await store.get('a');
@@ -244,7 +267,7 @@ for (const storage of sessionStores) {
       assert.equal((await still.store.get('a')).cookie.expires, until.toISOString());
     });
 
-    test('prolongs with the load, so that the touch after it makes no trip', async (t) => {
+    test('extends with the load, so that the touch after it makes no trip', async (t) => {
       const { jarvis, store } = storeOn(t, storage);
       let extended = 0;
       const sessions = new Proxy(jarvis.sessions, {
@@ -327,7 +350,7 @@ for (const storage of sessionStores) {
       assert.equal(await jarvis.sessions.count({ user: '5' }), 0);
     });
 
-    test('says why ids can not be listed', async (t) => {
+    test('says why hashed ids cannot be listed', async (t) => {
       const { store } = storeOn(t, storage);
       assert.deepEqual([await store.ids(), await store.all()], [[], []]);
       await store.set('a', { cookie: {} });
@@ -339,7 +362,7 @@ for (const storage of sessionStores) {
       assert.equal(await store.length(), 0);
     });
 
-    test('gives express-session what others stored', async (t) => {
+    test('gives express-session a session that another program stored', async (t) => {
       const { jarvis, store } = storeOn(t, storage);
       await jarvis.sessions.create({ id: 'sess:a', data: { by: 'another' } });
       const loaded = await new Promise((resolve, reject) =>
@@ -351,7 +374,7 @@ for (const storage of sessionStores) {
       assert.ok(loaded.cookie instanceof session.Cookie);
     });
 
-    test('refuses what can not be stored', async (t) => {
+    test('refuses data that cannot be stored', async (t) => {
       const { store } = storeOn(t, storage, { config: { session: { max_bytes: '1KiB' } } });
       await assert.rejects(store.set('a', { big: 'x'.repeat(2_000), cookie: {} }), refused('too_large'));
       await assert.rejects(store.set('a', { n: 1n, cookie: {} }), TypeError);
@@ -360,7 +383,7 @@ for (const storage of sessionStores) {
   });
 }
 
-test('a store is made with what it needs, or not at all', () => {
+test('invalid options are refused', () => {
   const sessions = { load: async () => null };
   assert.throws(() => new JarvisStore(), refused('invalid_input'));
   assert.throws(() => new JarvisStore({ sessions, conflict: 'merged' }), refused('invalid_input'));
