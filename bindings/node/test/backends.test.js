@@ -276,7 +276,7 @@ test('run heals a service whose probe and restarter are one object', { timeout: 
   }
   const ofType = (type) => retained.find((event) => event.type === type);
   assert.equal(typeof ofType('incident_recovered').afterMs, 'number');
-  assert.ok(retained.some(({ type, trigger }) => type === 'action_started' && trigger.type === 'manual'));
+  assert.ok(retained.some(({ type, trigger }) => type === 'action_started' && trigger.type === 'manual' && trigger.by.includes('ada')));
   assert.deepEqual(Object.keys(ofType('incident_opened')).sort(), ['cause', 'incident', 'service', 'type']);
   // A stream that was closed, or read to its end, holds no connection, collected or not.
   const closed = [];
