@@ -157,7 +157,7 @@ impl Reply {
     /// `Internal` when the value can't be written as JSON.
     pub fn value(value: &impl Serialize) -> Result<Self> {
         serde_json::to_value(value).map(Self::Value).map_err(|error| {
-            base::Error::new(base::ErrorKind::Internal, "an answer can't be written as JSON")
+            base::Error::new(base::ErrorKind::Internal, "failed to serialize an answer as JSON")
                 .with_source(error)
         })
     }

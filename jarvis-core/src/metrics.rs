@@ -83,8 +83,7 @@ impl Scrape {
         let mut registry = Registry::with_prefix("jarvis");
         registry.register_collector(Box::new(Snapshot(self)));
         encode(to, &registry).map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the metrics were not taken to their end")
-                .with_source(error)
+            Error::new(ErrorKind::Unavailable, "failed to write the metrics").with_source(error)
         })
     }
 }
@@ -194,7 +193,7 @@ impl Snapshot {
         )?;
         writer.gauges(
             "service_flapping",
-            "1 while the service changes too often to be believed",
+            "1 while the service is flapping",
             None,
             self.each_service()
                 .map(|service| ([("service", service.service.as_str())], flag(service.flapping))),

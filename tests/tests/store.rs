@@ -231,7 +231,7 @@ async fn fault_31_a_read_only_folder_is_told_and_no_budget_is_given_back() {
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with("ERR_JARVIS_FORBIDDEN "), "{told:?}");
-    assert!(told[0].contains("state can't be written by this user"), "{told:?}");
+    assert!(told[0].contains("state is not writable by this user"), "{told:?}");
     assert_eq!(used(&file).await.unwrap(), 1);
 }
 

@@ -48,7 +48,7 @@ export class Operator {
   private constructor();
   /** The state of each service and what is done about it. */
   status(): Promise<StatusAnswer>;
-  /** Restarts a service. When it waits and the service is not well afterwards: `conflict`. */
+  /** Restarts a service. When it waits and the service is unhealthy after the action: `conflict`. */
   restart(service: string, options?: ActionOptions): Promise<ActionAnswer>;
   /** Stops a service, which stays stopped. */
   stop(service: string, options?: ActionOptions): Promise<ActionAnswer>;

@@ -205,7 +205,7 @@ impl Hosted {
         serde_json::from_value(answer?).map(Some).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidInput,
-                format!("{method}() answered something else than is expected: {error}"),
+                format!("{method}() returned an unexpected value: {error}"),
             )
         })
     }

@@ -45,7 +45,7 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
         (
             "[service.\"a b\"]\n",
             &[
-                "inline:1: service.\"a b\": \"a b\" is no service name: use 1 to 64 letters, digits, '-', '_' or '.', starting with a letter, digit or '_'",
+                "inline:1: service.\"a b\": \"a b\" is not a valid service name: use 1 to 64 letters, digits, '-', '_' or '.', starting with a letter, digit or '_'",
             ],
         ),
         (

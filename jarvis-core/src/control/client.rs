@@ -157,7 +157,7 @@ fn hung_up(kind: ErrorKind) -> Error {
 fn not_understood() -> Error {
     Error::new(
         ErrorKind::Corrupt,
-        "`jarvis up` gave an answer that this version can't read; use the same version for both",
+        "`jarvis up` sent an answer that this version cannot read; use the same version for both",
     )
 }
 

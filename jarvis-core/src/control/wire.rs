@@ -196,7 +196,8 @@ impl From<WireError> for Error {
 /// A message as one line.
 pub(super) fn to_line(message: &impl Serialize) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message).map_err(|error| {
-        Error::new(ErrorKind::Internal, "a control message has no JSON form").with_source(error)
+        Error::new(ErrorKind::Internal, "failed to serialize a control message as JSON")
+            .with_source(error)
     })?;
     line.push(b'\n');
     Ok(line)

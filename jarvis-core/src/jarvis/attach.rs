@@ -229,7 +229,7 @@ impl Attached {
         if jarvis.inner.private_bus {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "the bus is `memory:`, which is within one process, and no loop runs; start `jarvis up`, or set [store] bus = \"redis://...\"",
+                "the bus is `memory:`, which works within one process only, and no supervision loop is running; start `jarvis up`, or set [store] bus = \"redis://...\"",
             ));
         }
         let sent = jarvis.bus().publish(Event::Message(message)).await?;
@@ -304,7 +304,9 @@ impl Attached {
         if owned {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("{service} is a process of JARVIS, and no loop runs; start `jarvis up`"),
+                format!(
+                    "{service} is a process that JARVIS owns, and no supervision loop is running; start `jarvis up`"
+                ),
             ));
         }
         let mut settings = jarvis.current().wiring.settings.clone();
@@ -352,7 +354,7 @@ impl Attached {
             if clock.monotonic() >= deadline {
                 return Err(Error::new(
                     ErrorKind::Forbidden,
-                    "another JARVIS holds the lease; ask that one",
+                    "another JARVIS holds the lease; send the command to that instance",
                 ));
             }
             clock.sleep(Duration::from_millis(50)).await;
@@ -396,13 +398,13 @@ fn no_loop() -> Error {
 }
 
 fn no_history() -> Error {
-    Error::new(ErrorKind::NotFound, "nothing is kept here yet; start `jarvis up`")
+    Error::new(ErrorKind::NotFound, "no state is stored here yet; start `jarvis up`")
 }
 
 /// What an event says about how the action ended; nothing while it goes on.
 fn outcome(event: &Event, intent: &IntentId, stops: bool) -> Option<Result<ActionAnswer>> {
     let failed = |reason: &str| {
-        Some(Err(Error::new(ErrorKind::Conflict, format!("not well afterwards: {reason}"))))
+        Some(Err(Error::new(ErrorKind::Conflict, format!("unhealthy after the action: {reason}"))))
     };
     match event {
         Event::VerifyPassed { intent: of, service, instance, proven } if of == intent => {

@@ -104,7 +104,7 @@ impl Jarvis {
     pub fn healthz(&self) -> Healthz {
         let stats = self.inner.health.loop_stats();
         let reason = if !stats.running {
-            "the supervision loop does not run".to_owned()
+            "the supervision loop is not running".to_owned()
         } else if stats.lag > MAX_LAG {
             format!("the loop is {} ms late", stats.lag.as_millis())
         } else {

@@ -74,7 +74,8 @@ impl ReplyStream for Events {
         let delivery = self.0.next().await?;
         Some(delivery.and_then(|delivery| {
             serde_json::to_value(delivery).map_err(|error| {
-                Error::new(ErrorKind::Internal, "an event has no JSON form").with_source(error)
+                Error::new(ErrorKind::Internal, "failed to serialize an event as JSON")
+                    .with_source(error)
             })
         }))
     }

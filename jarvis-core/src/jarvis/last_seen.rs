@@ -19,7 +19,7 @@ fn path(state_dir: &Path) -> PathBuf {
 /// Replaces the file as a whole. Lost with the machine's power, which `status` can live with.
 pub(super) fn write(state_dir: &Path, answer: &StatusAnswer) -> Result<()> {
     let text = serde_json::to_vec(answer).map_err(|error| {
-        Error::new(ErrorKind::Internal, "the status has no JSON form").with_source(error)
+        Error::new(ErrorKind::Internal, "failed to serialize the status as JSON").with_source(error)
     })?;
     let target = path(state_dir);
     let temporary = state_dir.join(format!(".status.json.{}", std::process::id()));
@@ -53,7 +53,7 @@ pub(super) fn read(state_dir: &Path, clock: &SharedClock) -> Result<StatusAnswer
 fn damaged(file: &Path, reason: &str) -> Error {
     Error::new(
         ErrorKind::Corrupt,
-        format!("what the last loop left behind can't be read: {reason}; delete it, or start `jarvis up`"),
+        format!("the last saved status is unreadable: {reason}; delete it, or start `jarvis up`"),
     )
     .with_context("path", file.display())
 }

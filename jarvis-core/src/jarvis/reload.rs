@@ -51,7 +51,7 @@ impl Jarvis {
         if config.jarvis.state_dir != old.config.jarvis.state_dir {
             return Err(Error::new(
                 ErrorKind::ConfigInvalid,
-                "state_dir can't be changed while JARVIS runs; stop it, move the folder, start it again",
+                "state_dir cannot change while JARVIS is running; stop JARVIS, move the directory, then start it again",
             )
             .with_operation("jarvis.reload"));
         }

@@ -180,9 +180,15 @@ mod tests {
             ("[session]\nttl = \"0s\"\n", "inline:2: session.ttl: ttl must"),
             ("[cache]\nnamespace = \"a b\"\n", "inline:2: cache.namespace: namespace"),
             ("[cache]\nnaer = true\n", "did you mean \"near\"?"),
-            ("[session]\nprefix = \"a b\"\n", "inline:2: session.prefix: \"a b\" is no prefix"),
-            ("[cache]\nprefix = \"{a}\"\n", "inline:2: cache.prefix: \"{a}\" is no prefix"),
-            ("[bus]\nprefix = \"\"\n", "inline:2: bus.prefix: \"\" is no prefix"),
+            (
+                "[session]\nprefix = \"a b\"\n",
+                "inline:2: session.prefix: \"a b\" is not a valid key prefix",
+            ),
+            (
+                "[cache]\nprefix = \"{a}\"\n",
+                "inline:2: cache.prefix: \"{a}\" is not a valid key prefix",
+            ),
+            ("[bus]\nprefix = \"\"\n", "inline:2: bus.prefix: \"\" is not a valid key prefix"),
             ("[bus]\nhistory = 0\n", "inline:2: bus.history: history has to be"),
             ("[bus]\ninstance = \"a\"\n", "bus.instance"),
         ] {

@@ -67,7 +67,7 @@ impl EventsQuery {
         Err(Error::new(
             ErrorKind::InvalidInput,
             format!(
-                "nothing of {:?} is retained: of JARVIS's own topics there are {}, and messages of the application are only shown as they come, with --follow",
+                "{:?} is not stored: JARVIS stores only its own topics, {}; use --follow to see messages of the application as they arrive",
                 self.topics.iter().map(TopicPattern::as_str).collect::<Vec<_>>().join(", "),
                 own.join(", ")
             ),
@@ -182,7 +182,7 @@ impl EventStream {
         match &mut self.0 {
             Inner::Remote(items) => Some(items.next().await?.and_then(|item| {
                 serde_json::from_value(item).map_err(|error| {
-                    Error::new(ErrorKind::Unsupported, "`jarvis up` is of another version")
+                    Error::new(ErrorKind::Unsupported, "`jarvis up` is a different version")
                         .with_source(error)
                 })
             })),
@@ -236,7 +236,7 @@ impl Feed {
         match Messages::subscribe(jarvis, &query).await {
             Ok(messages) => Self::Open(messages),
             Err(error) => {
-                tracing::warn!(%error, "messages are shown once the bus can be heard");
+                tracing::warn!(%error, "messages are shown once the bus is reachable");
                 Self::Awaited(Box::new((jarvis.clone(), query)))
             }
         }

@@ -60,7 +60,7 @@ pub(super) async fn open_alerts(jarvis: &Jarvis) -> Result<Alerter> {
     let journal = match journal(jarvis) {
         Ok(journal) => journal,
         Err(error) => {
-            tracing::error!(%error, "the state of the alerts can't be kept; alerts may repeat after a restart");
+            tracing::error!(%error, "failed to persist the state of the alerts; alerts may repeat after a restart");
             Arc::new(MemoryJournal::new())
         }
     };
@@ -238,7 +238,8 @@ impl Jarvis {
         let operator = match self.operator().await {
             Ok(operator) => operator,
             Err(error) => {
-                let message = format!("the state can't be opened, so nothing is acted on: {error}");
+                let message =
+                    format!("failed to open the state, so JARVIS takes no actions: {error}");
                 self.trouble(alerts, message).await;
                 return None;
             }
@@ -247,7 +248,7 @@ impl Jarvis {
         let (running, stop) = (operator.clone(), stop.wait());
         tasks.spawn(async move {
             if let Err(error) = running.run(stop).await {
-                tracing::error!(%error, "nothing is acted on");
+                tracing::error!(%error, "JARVIS takes no actions");
             }
             let _ = ended.send(());
         });
@@ -275,11 +276,11 @@ impl Jarvis {
                 let stop = stop.wait();
                 tasks.spawn(async move { log.record(subscription, stop).await });
             }
-            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "events are not kept"),
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "events are not stored"),
         }
         match self.history().await {
             Ok(history) => self.health().set_history(history),
-            Err(error) => tracing::error!(%error, "uptime is not kept"),
+            Err(error) => tracing::error!(%error, "uptime is not stored"),
         }
     }
 
@@ -305,11 +306,13 @@ impl Jarvis {
             }
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 tracing::warn!(
-                    "another `jarvis up` answers on {}; this one watches beside it",
+                    "another `jarvis up` listens on {}; this one runs without a control socket",
                     path.display()
                 );
             }
-            Err(error) => tracing::error!(%error, "commands can't be taken"),
+            Err(error) => {
+                tracing::error!(%error, "failed to open the control socket, no commands are accepted")
+            }
         }
     }
 
@@ -353,7 +356,7 @@ impl Jarvis {
             let restarter = service.restarter.clone()?;
             Some(async move {
                 if let Err(error) = restarter.release(why).await {
-                    tracing::warn!(%error, service = %service.id, "could not be let go of in good order");
+                    tracing::warn!(%error, service = %service.id, "failed to release the service cleanly");
                 }
             })
         });

@@ -126,8 +126,11 @@ impl Jarvis {
 }
 
 fn cut_short() -> Error {
-    Error::new(ErrorKind::Cancelled, "the round of probes was cut short: the runtime ends")
-        .with_operation("health.answer")
+    Error::new(
+        ErrorKind::Cancelled,
+        "the probe round was interrupted: the runtime is shutting down",
+    )
+    .with_operation("health.answer")
 }
 
 #[cfg(test)]
@@ -202,7 +205,7 @@ mod tests {
         jarvis.inner.supervises.store(true, std::sync::atomic::Ordering::Release);
         let dead = jarvis.liveness_answer();
         assert_eq!(dead.status, 503);
-        assert!(dead.body.contains("does not run"), "{dead:?}");
+        assert!(dead.body.contains("is not running"), "{dead:?}");
         let (alive, supervised) = (jarvis.clone(), jarvis.clone());
         jarvis
             .run(async move {

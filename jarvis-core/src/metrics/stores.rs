@@ -34,7 +34,7 @@ pub(super) fn encode(scrape: &Scrape, writer: &mut Writer<'_>) -> fmt::Result {
 fn bus(backlog: &Backlog, writer: &mut Writer<'_>) -> fmt::Result {
     writer.gauge(
         "bus_events_waiting",
-        "Events that wait to be carried to the other instances",
+        "Events waiting to be sent to the other instances",
         None,
         number(backlog.events),
     )?;
@@ -46,7 +46,7 @@ fn bus(backlog: &Backlog, writer: &mut Writer<'_>) -> fmt::Result {
     )?;
     writer.counter(
         "bus_events_dropped",
-        "Events that never got to the other instances, since too many waited",
+        "Events dropped because too many were waiting for the other instances",
         backlog.dropped,
     )
 }
@@ -68,12 +68,12 @@ fn cache(stats: &CacheStats, writer: &mut Writer<'_>) -> fmt::Result {
     for (name, help, value) in [
         ("cache_hits", "Reads that found a value", stats.hits),
         ("cache_near_hits", "Hits in this process's memory", stats.near_hits),
-        ("cache_stale_hits", "Hits with a value that had run out", stats.stale_hits),
+        ("cache_stale_hits", "Hits on an expired value", stats.stale_hits),
         ("cache_misses", "Reads that found none", stats.misses),
         ("cache_loads", "Loads that succeeded", stats.loads),
         ("cache_load_failures", "Loads that failed", stats.load_failures),
         ("cache_errors", "Calls of the cache's storage that failed", stats.errors),
-        ("cache_evictions", "Entries that had to go before their time", stats.evictions),
+        ("cache_evictions", "Entries evicted before they expired", stats.evictions),
     ] {
         writer.counter(name, help, value)?;
     }

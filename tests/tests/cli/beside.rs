@@ -128,7 +128,7 @@ fn a_second_up_on_the_same_state_only_watches() {
     let _first = house.up(&["api"]);
     let pid = house.pid("api");
     let mut second = house.place.start(&["up"]);
-    second.line_with("watches beside it", LONG);
+    second.line_with("this one runs without a control socket", LONG);
     assert_eq!(house.pid("api"), pid, "the second one started a process");
     let killed = house.signal("api", Signal::KILL);
     house.healed("api", killed);

@@ -257,7 +257,7 @@ fn collect(
 fn insert(tx: &Transaction<'_>, pending: &Pending) -> SqlResult<()> {
     let envelope = &pending.envelope;
     let event = serde_json::to_string(&envelope.event).map_err(|error| {
-        Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
+        Error::new(ErrorKind::Internal, "failed to serialize an event as JSON").with_source(error)
     })?;
     tx.prepare_cached(
         "INSERT INTO event_log (at_ms, topic, service, instance, sequence, missed_before, event)

@@ -68,7 +68,7 @@ impl Message {
         serde_json::to_writer(Length(0), payload).map_err(|_| {
             Error::new(
                 ErrorKind::TooLarge,
-                format!("the payload is over {MAX_PAYLOAD} bytes of JSON; publish where it lies instead of all of it"),
+                format!("the payload is over {MAX_PAYLOAD} bytes of JSON; publish a reference to the data instead"),
             )
         })
     }

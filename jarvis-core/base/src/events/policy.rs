@@ -68,14 +68,14 @@ impl BusPolicy {
     /// `ConfigInvalid` that names the field and what it may be.
     pub fn validate(&self) -> Result<()> {
         if !(1..=MOST_HISTORY).contains(&self.history) {
-            let message = format!("history has to be from 1 to {MOST_HISTORY} entries");
+            let message = format!("history must be 1 to {MOST_HISTORY} entries");
             return Err(Error::new(ErrorKind::ConfigInvalid, message));
         }
         // It goes into JSON and keys as it is.
         match self.instance.as_ref().map(KeyPrefix::new) {
             Some(Err(_)) => Err(Error::new(
                 ErrorKind::ConfigInvalid,
-                "instance has to be 1 to 64 letters, digits, '-', '_', '.' or ':'",
+                "instance must be 1 to 64 letters, digits, '-', '_', '.' or ':'",
             )),
             _ => Ok(()),
         }

@@ -105,13 +105,12 @@ impl Shared {
 
     /// Tells everybody that others missed something.
     fn confess(&self, dropped: u64) {
-        let message = format!(
-            "{dropped} events of this instance were not carried to the others while Redis was away"
-        );
+        let message =
+            format!("{dropped} events of this instance were dropped while Redis was unreachable");
         // It may be dropped in its turn; the next one tells of it then.
         let event = Event::OperatorTrouble { severity: Severity::Warning, message };
         if let Err(error) = self.announce(event) {
-            tracing::warn!(%error, dropped, "events were not carried to the other instances");
+            tracing::warn!(%error, dropped, "events were dropped before they reached the other instances");
         }
     }
 }
@@ -217,7 +216,7 @@ impl RedisBus {
             Readiness::Failed(why) => why,
             Readiness::Starting => "it does not answer".to_owned(),
         };
-        Err(Error::new(ErrorKind::Unavailable, format!("the bus can't be heard: {why}"))
+        Err(Error::new(ErrorKind::Unavailable, format!("the event bus is unreachable: {why}"))
             .with_retry(Retry::Safe { after: None })
             .with_operation("events.subscribe"))
     }
@@ -225,7 +224,7 @@ impl RedisBus {
 
 fn runtime() -> Result<tokio::runtime::Handle> {
     tokio::runtime::Handle::try_current().map_err(|error| {
-        Error::new(ErrorKind::Internal, "a Redis bus is used outside of a tokio runtime")
+        Error::new(ErrorKind::Internal, "a Redis bus was used outside of a Tokio runtime")
             .with_source(error)
     })
 }
@@ -246,7 +245,7 @@ impl EventBus for RedisBus {
         }
         let envelope = self.0.shared.announce(event)?;
         if let Err(error) = self.start_sender() {
-            tracing::warn!(%error, "the other instances do not hear of this yet");
+            tracing::warn!(%error, "events cannot be sent to the other instances yet");
         }
         Ok(envelope)
     }

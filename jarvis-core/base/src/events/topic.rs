@@ -105,7 +105,7 @@ impl TopicName {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "the topic {text:?} is one of JARVIS's own; name yours otherwise, say `app.{text}`"
+                    "the topic {text:?} is reserved for JARVIS's own events; choose another name, such as `app.{text}`"
                 ),
             ));
         }
@@ -155,7 +155,7 @@ impl TopicPattern {
     /// `InvalidInput`, saying what is allowed.
     pub fn new(text: impl AsRef<str>) -> Result<Self> {
         let text = text.as_ref();
-        check("pattern of topics", text, true)?;
+        check("topic pattern", text, true)?;
         Ok(Self(text.into()))
     }
 
@@ -225,7 +225,7 @@ fn check(what: &str, text: &str, stars: bool) -> Result<()> {
     Err(Error::new(
         ErrorKind::InvalidInput,
         format!(
-            "{text:?} is no {what}: use 1 to {MAX_TOPIC} letters, digits, '-', '_', ':'{star}, in segments joined by '.'"
+            "{text:?} is not a valid {what}: use 1 to {MAX_TOPIC} letters, digits, '-', '_', ':'{star}, in segments joined by '.'"
         ),
     ))
 }

@@ -20,7 +20,7 @@ fn check_name(what: &str, text: &str, longest: usize) -> Result<()> {
         return Err(Error::new(
             ErrorKind::InvalidInput,
             format!(
-                "{text:?} is no {what}: use 1 to {longest} letters, digits, '-', '_' or '.', starting with a letter, digit or '_'"
+                "{text:?} is not a valid {what}: use 1 to {longest} letters, digits, '-', '_' or '.', starting with a letter, digit or '_'"
             ),
         ));
     }
@@ -31,7 +31,9 @@ fn check_text(what: &str, text: &str, longest: usize) -> Result<()> {
     if text.is_empty() || text.len() > longest || text.chars().any(char::is_control) {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("{text:?} is no {what}: use 1 to {longest} bytes without control characters"),
+            format!(
+                "{text:?} is not a valid {what}: use 1 to {longest} bytes without control characters"
+            ),
         ));
     }
     Ok(())
@@ -44,7 +46,7 @@ fn check_key(what: &str, text: &str, longest: usize) -> Result<()> {
         return Err(Error::new(
             ErrorKind::InvalidInput,
             format!(
-                "{text:?} is no {what}: use 1 to {longest} letters, digits, '-', '_', '.' or ':'"
+                "{text:?} is not a valid {what}: use 1 to {longest} letters, digits, '-', '_', '.' or ':'"
             ),
         ));
     }
@@ -149,7 +151,7 @@ identifier!(
     /// What the keys and channels of something on a shared server begin with, so that two that must not
     /// meet share the server all the same. 1 to 64 letters, digits, `-`, `_`, `.`, `:`; `jarvis` by
     /// default.
-    KeyPrefix, "prefix of keys", check_key, 64
+    KeyPrefix, "key prefix", check_key, 64
 );
 
 impl Default for KeyPrefix {

@@ -164,7 +164,7 @@ impl CachePolicy {
         let length = self.namespace.len();
         if !(1..=MAX_NAMESPACE_BYTES).contains(&length) || !self.namespace.bytes().all(names) {
             return Err(invalid(format!(
-                "namespace = {:?} has to be 1 to {MAX_NAMESPACE_BYTES} letters, digits, \"-\", \"_\" or \".\"",
+                "namespace = {:?} must be 1 to {MAX_NAMESPACE_BYTES} letters, digits, \"-\", \"_\" or \".\"",
                 self.namespace
             )));
         }
@@ -172,14 +172,14 @@ impl CachePolicy {
             [("ttl", self.ttl), ("deadline", self.deadline), ("near_ttl", self.near_ttl)]
         {
             if duration < TICK || duration > MAX_DURATION {
-                return Err(invalid(format!("{name} has to be from 1ms to ten years")));
+                return Err(invalid(format!("{name} must be from 1ms to ten years")));
             }
         }
         if !(0.0..=MAX_JITTER).contains(&self.jitter) {
-            return Err(invalid(format!("jitter has to be from 0% to {MAX_JITTER}%")));
+            return Err(invalid(format!("jitter must be from 0% to {MAX_JITTER}%")));
         }
         if !(1..=MAX_VALUE_BYTES).contains(&self.max_value_bytes) {
-            return Err(invalid("max_value_bytes has to be from 1 to 512 MiB".to_owned()));
+            return Err(invalid("max_value_bytes must be from 1 to 512 MiB".to_owned()));
         }
         if self.max_memory_bytes < self.max_value_bytes {
             return Err(invalid(format!(
@@ -235,7 +235,7 @@ fn within(what: &str, text: &str, most: usize) -> Result<()> {
     if (1..=most).contains(&text.len()) {
         return Ok(());
     }
-    let message = format!("a {what} has 1 to {most} bytes, and this one {}", text.len());
+    let message = format!("a {what} must have 1 to {most} bytes, but this one has {}", text.len());
     Err(Error::new(ErrorKind::InvalidInput, message))
 }
 
@@ -265,7 +265,7 @@ pub(super) fn checked_tags(options: &SetOptions) -> Result<Vec<String>> {
     if tags.len() > MAX_TAGS {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("an entry has at most {MAX_TAGS} tags, and this one {}", tags.len()),
+            format!("an entry can have at most {MAX_TAGS} tags, but this one has {}", tags.len()),
         ));
     }
     Ok(tags)
@@ -273,13 +273,13 @@ pub(super) fn checked_tags(options: &SetOptions) -> Result<Vec<String>> {
 
 pub(super) fn check_load(options: &LoadOptions) -> Result<()> {
     if !(0.0..=MAX_EARLY).contains(&options.early) {
-        let message = format!("the weight of an early refresh is from 0 to {MAX_EARLY}");
+        let message = format!("the weight of an early refresh must be from 0 to {MAX_EARLY}");
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     if options.stale > MAX_DURATION || options.wait > MAX_DURATION {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            "stale and wait of a load are at most ten years",
+            "stale and wait of a load must be at most ten years",
         ));
     }
     Ok(())

@@ -229,7 +229,7 @@ pub(super) fn no_number() -> Error {
 }
 
 pub(super) fn beyond_64_bits() -> Error {
-    Error::new(ErrorKind::InvalidInput, "the sum would not fit 64 bits; the number stays as it was")
+    Error::new(ErrorKind::InvalidInput, "the sum does not fit in 64 bits; the number is unchanged")
 }
 
 #[cfg(test)]

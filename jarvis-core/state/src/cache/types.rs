@@ -179,7 +179,7 @@ pub struct CacheStats {
     pub load_failures: u64,
     /// Calls of the storage that failed.
     pub errors: u64,
-    /// Entries that had to go before their time; the storage's own count where it has one.
+    /// Entries evicted before they expired; the storage's own count where it has one.
     pub evictions: u64,
     /// How many entries there are, where that can be told without a walk.
     #[serde(default, skip_serializing_if = "Option::is_none")]

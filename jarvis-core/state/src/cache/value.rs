@@ -26,7 +26,7 @@ impl CacheValue {
     /// `InvalidInput` when it has no form in JSON.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         serde_json::to_vec(value).map(Self::from).map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, "a value to be cached has no form in JSON")
+            Error::new(ErrorKind::InvalidInput, "failed to serialize a value for the cache as JSON")
                 .with_source(error)
         })
     }
@@ -39,7 +39,7 @@ impl CacheValue {
         serde_json::from_slice(&self.0).map_err(|error| {
             Error::new(
                 ErrorKind::Corrupt,
-                "a cached value has another shape than expected; delete it, or use a new key",
+                "a cached value does not match the expected type; delete it, or use a new key",
             )
             .with_source(error)
         })

@@ -112,15 +112,12 @@ pub(super) fn refused(error: &serde_json::Error) -> Error {
     let place = if line == 0 { String::new() } else { format!(" (line {line}, column {column})") };
     let why = match error.classify() {
         serde_json::error::Category::Eof => "it ends too early",
-        serde_json::error::Category::Syntax => "it is no JSON, or nested too deep",
+        serde_json::error::Category::Syntax => "it is not valid JSON, or nested too deep",
         serde_json::error::Category::Data | serde_json::error::Category::Io => {
-            "it has another shape"
+            "it does not match the expected type"
         }
     };
-    Error::new(
-        ErrorKind::InvalidInput,
-        format!("session data can't be read or written: {why}{place}"),
-    )
+    Error::new(ErrorKind::InvalidInput, format!("invalid session data: {why}{place}"))
 }
 
 impl Default for SessionData {

@@ -46,7 +46,7 @@ impl Deadline {
 fn late() -> Error {
     Error::new(
         ErrorKind::Timeout,
-        "others kept changing the session until the deadline; nothing of this update was stored",
+        "other requests kept changing the session until the deadline; this update was not stored",
     )
     .with_retry(Retry::Safe { after: None })
 }

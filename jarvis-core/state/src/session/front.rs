@@ -99,7 +99,7 @@ impl<R: Records> Front<R> {
             }),
             Swapped::Conflict(_) | Swapped::Missing => Err(Error::new(
                 ErrorKind::Conflict,
-                "a session of this id exists; load it, or create one with another id",
+                "a session with this id already exists; load it, or create one with another id",
             )),
         }
     }
@@ -354,7 +354,7 @@ impl<R: Records> Front<R> {
             tracing::warn!(
                 bytes,
                 warn_bytes = self.0.policy.warn_bytes,
-                "a session is large; every request that touches it moves all of it"
+                "a session is large; every request that uses it transfers all of it"
             );
         }
     }
@@ -460,6 +460,6 @@ fn name(session: &SessionRef) -> Name<'_> {
 pub(super) fn damaged() -> Error {
     Error::new(
         ErrorKind::Corrupt,
-        "a stored session can't be read: it was changed by something else; delete it",
+        "a stored session is unreadable: another program changed it; delete it",
     )
 }

@@ -82,7 +82,7 @@ const fn value(digit: u8) -> Option<u16> {
 
 pub(super) fn fill(bytes: &mut [u8]) -> Result<()> {
     getrandom::fill(bytes).map_err(|error| {
-        Error::new(ErrorKind::Exhausted, "the operating system has no random numbers to give")
+        Error::new(ErrorKind::Exhausted, "the operating system provided no random numbers")
             .with_source(error)
     })
 }
@@ -100,7 +100,7 @@ impl SessionId {
     /// A fresh one from the operating system, in its user's bucket where there is a user.
     ///
     /// # Errors
-    /// `Exhausted` when the operating system has no random numbers to give.
+    /// `Exhausted` when the operating system provided no random numbers.
     pub fn generate(user: Option<&UserId>) -> Result<Self> {
         Self::generate_in(user.map_or_else(Bucket::random, |user| Ok(Bucket::of_user(user)))?)
     }
@@ -212,7 +212,7 @@ impl SessionHandle {
         if bucket.is_none() || SessionId::new(rest).is_err() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "that is no session handle; `list` gives them",
+                "not a session handle; `list` returns the valid ones",
             ));
         }
         Ok(Self(text.into()))

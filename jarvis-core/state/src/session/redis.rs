@@ -119,7 +119,7 @@ impl fmt::Debug for Store {
 fn unsettled() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "others kept giving the session to another user; nothing was changed, try again",
+        "other requests kept assigning the session to another user; nothing was changed, try again",
     )
 }
 

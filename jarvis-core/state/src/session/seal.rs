@@ -103,7 +103,7 @@ impl Seal {
 pub(super) fn no_key() -> Error {
     Error::new(
         ErrorKind::Corrupt,
-        "a session is encrypted with a key that is not among encryption_keys; add the key that was taken out",
+        "a session is encrypted with a key that is not among encryption_keys; add the key that was removed",
     )
 }
 
@@ -123,7 +123,7 @@ fn read(at: usize, key: &Secret<String>) -> Result<Key> {
         Error::new(
             ErrorKind::ConfigInvalid,
             format!(
-                "encryption_keys[{at}] is no key: {KEY_BYTES} bytes as base64 or hex, such as `openssl rand -base64 {KEY_BYTES}` prints"
+                "encryption_keys[{at}] is not a key: expected {KEY_BYTES} bytes as base64 or hex, such as `openssl rand -base64 {KEY_BYTES}` prints"
             ),
         )
     })?;
@@ -186,7 +186,7 @@ mod tests {
         for bad in ["", "abc", &HEX[2..], &HEX.replace('0', "g"), "not base64 at all !"] {
             let error = Seal::new(&[Secret::new(HEX.into()), Secret::new(bad.into())]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConfigInvalid);
-            assert!(error.message().starts_with("encryption_keys[1] is no key"), "{error}");
+            assert!(error.message().starts_with("encryption_keys[1] is not a key"), "{error}");
             assert!(bad.is_empty() || !error.message().contains(bad), "{error}");
         }
         assert!(Seal::new(&[]).unwrap().is_none());

@@ -233,7 +233,7 @@ impl Alerter {
                     }
                 }
                 Some(Delivery::Missed(count)) => {
-                    tracing::warn!(count, "health events were missed by the alerts");
+                    tracing::warn!(count, "the alerts missed health events");
                 }
                 Some(_) => {}
                 None => health = None,
@@ -312,7 +312,7 @@ impl Inner {
             Err(error) if error.is_retryable() => return Err(error),
             Err(error) => {
                 self.trouble(format!(
-                    "the state of the alerts can't be read, what was told before may be told again: {}",
+                    "failed to read the state of the alerts; earlier alerts may repeat: {}",
                     error.message()
                 ))
                 .await;
@@ -321,15 +321,17 @@ impl Inner {
         };
         let damaged = self.state().load(rows, self.clock.stamp());
         if damaged > 0 {
-            self.trouble(format!("{damaged} rows of the alerts' state are damaged and left out"))
-                .await;
+            self.trouble(format!(
+                "{damaged} rows of the alerts' state are damaged and were skipped"
+            ))
+            .await;
         }
         Ok(())
     }
 
     async fn load_at_last(&self) {
         while let Err(error) = self.load().await {
-            tracing::warn!(%error, "the state of the alerts can't be read yet");
+            tracing::warn!(%error, "failed to read the state of the alerts; trying again");
             self.clock.sleep(Duration::from_secs(5)).await;
         }
     }
@@ -394,7 +396,7 @@ impl Inner {
         match bus.subscribe(health).await {
             Ok(subscription) => Some(subscription),
             Err(error) => {
-                tracing::warn!(%error, "the alerts hear no health events");
+                tracing::warn!(%error, "the alerts receive no health events");
                 None
             }
         }
@@ -409,7 +411,7 @@ impl Inner {
     }
 
     async fn trouble(&self, message: String) {
-        tracing::error!(%message, "the alerts are in trouble");
+        tracing::error!(%message, "the alerts have a problem");
         self.publish(Event::OperatorTrouble { severity: Severity::Warning, message }).await;
     }
 }

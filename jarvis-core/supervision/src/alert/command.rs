@@ -65,7 +65,8 @@ impl CommandSink {
 
     fn program_for(&self, alert: &Alert) -> Result<Program> {
         let json = serde_json::to_value(alert).map_err(|error| {
-            Error::new(ErrorKind::Internal, "an alert has no JSON form").with_source(error)
+            Error::new(ErrorKind::Internal, "failed to serialize an alert as JSON")
+                .with_source(error)
         })?;
         let mut program = self.program.clone();
         for name in ["id", "key", "status", "severity", "service", "title", "body", "at"] {

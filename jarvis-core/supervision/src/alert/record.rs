@@ -258,7 +258,7 @@ impl Record {
         }
         lines.extend(self.lines.iter().cloned());
         if !also_down.is_empty() {
-            lines.push(format!("Not working because of it: {}", listed(also_down.iter(), 20)));
+            lines.push(format!("Affected by it: {}", listed(also_down.iter(), 20)));
         }
         if !self.log.is_empty() {
             lines.push("Last lines of its log:".to_owned());

@@ -107,7 +107,7 @@ impl Route {
             |kind: &AlertKind| matches!(kind, AlertKind::Recovered | AlertKind::Resolved);
         if !self.on.is_empty() && self.on.iter().all(ends_only) {
             return refuse(
-                "on names only endings; add a beginning, such as \"down\" or \"escalated\""
+                "on contains only events that end an incident; add one that begins it, such as \"down\" or \"escalated\""
                     .to_owned(),
             );
         }
@@ -120,13 +120,13 @@ impl Route {
             set.add(Glob::new(pattern).map_err(|error| {
                 Error::new(
                     ErrorKind::ConfigInvalid,
-                    format!("{pattern:?} in services is no pattern such as \"model-*\""),
+                    format!("{pattern:?} in services is not a valid pattern such as \"model-*\""),
                 )
                 .with_source(error)
             })?);
         }
         set.build().map_err(|error| {
-            Error::new(ErrorKind::ConfigInvalid, "services are too many patterns")
+            Error::new(ErrorKind::ConfigInvalid, "services has too many patterns")
                 .with_source(error)
         })
     }

@@ -337,7 +337,7 @@ fn parse_method(text: &str) -> Result<Method> {
     upper.parse().ok().filter(|_| known.contains(&upper.as_str())).ok_or_else(|| {
         Error::new(
             ErrorKind::ConfigInvalid,
-            format!("{text:?} is no method of a probe; use one of {}", known.join(", ")),
+            format!("{text:?} is not a supported method; use one of {}", known.join(", ")),
         )
     })
 }

@@ -34,12 +34,12 @@ fn late(meter: &Meter, target: &str) -> Result<Observation> {
         Stage::Queue => {
             return Err(Error::new(
                 ErrorKind::Exhausted,
-                "every place for a name lookup is taken by one that hangs; look at the resolver of this machine",
+                "too many name lookups hang; check the resolver of this machine",
             ));
         }
         Stage::Dns => (FailureKind::Dns, "the name did not resolve"),
         Stage::Connect => (FailureKind::Timeout, "no connection"),
-        Stage::Tls => (FailureKind::Timeout, "no end of the TLS handshake"),
+        Stage::Tls => (FailureKind::Timeout, "the TLS handshake did not finish"),
         Stage::Answer => (FailureKind::Timeout, "connected, no answer"),
         #[cfg(feature = "http")]
         Stage::Stream => (FailureKind::Timeout, "the stream stalled after its first token, no end"),

@@ -107,8 +107,9 @@ impl ModelProbe {
         {
             let mut observation = self.look(meter).await?;
             if observation.kind.is_none() {
-                let message =
-                    format!("listed; not asked for a word: today's {budget} dollars are used up");
+                let message = format!(
+                    "listed; no completion was requested: today's {budget} dollars are used up"
+                );
                 let facts = std::mem::take(&mut observation.facts);
                 observation = Observation::pass(message);
                 observation.facts = facts;
@@ -149,7 +150,7 @@ impl ModelProbe {
             if let Some(error) = parsed.as_ref().and_then(|list| list.get("error")) {
                 return about_error(StatusCode::OK, error);
             }
-            return Observation::fail(FailureKind::Protocol, "its list of models can't be read");
+            return Observation::fail(FailureKind::Protocol, "failed to parse its list of models");
         };
         let wanted = &*self.model;
         let is_it = |id: &str| id == wanted || id.strip_suffix(":latest") == Some(wanted);
@@ -187,7 +188,7 @@ impl ModelProbe {
         } else if stream.spoke() {
             Observation::pass("it answers")
         } else {
-            Observation::fail(FailureKind::Body, "200, but the answer holds no word of a model")
+            Observation::fail(FailureKind::Body, "200, but the answer contains no text of a model")
         };
         let observation = observation.with_fact("status", status.as_u16());
         Ok(judge_certificate(answered.validity.as_ref(), observation))

@@ -114,9 +114,11 @@ impl ProcessProbe {
         let target = match (config.pidfile, config.name, config.matches) {
             (Some(path), None, None) => Target::Pidfile(path),
             (None, Some(name), None) => Target::Name(name),
-            (None, None, Some(pattern)) => Regex::new(&pattern)
-                .map(Target::Pattern)
-                .map_err(|error| invalid(format!("matches is no regular expression: {error}")))?,
+            (None, None, Some(pattern)) => {
+                Regex::new(&pattern).map(Target::Pattern).map_err(|error| {
+                    invalid(format!("matches is not a valid regular expression: {error}"))
+                })?
+            }
             _ => {
                 return Err(invalid(
                     "a process check needs exactly one of pidfile, name and matches".to_owned(),
@@ -127,7 +129,7 @@ impl ProcessProbe {
             && (name.is_empty() || name.len() > 15)
         {
             return Err(invalid(format!(
-                "{name:?} is no process name: the kernel keeps 15 bytes of it; use matches for the command line"
+                "{name:?} is not a valid process name: the kernel keeps 15 bytes of it; use matches for the command line"
             )));
         }
         let (memory_above, cpu_above) = (config.memory_above, config.cpu_above);
@@ -221,7 +223,7 @@ fn by_pidfile(proc: &Path, path: &Path, clock: &dyn Clock) -> Result<Stat, Strin
         .split_ascii_whitespace()
         .next()
         .and_then(|pid| pid.parse().ok())
-        .ok_or_else(|| format!("{shown} holds no process number"))?;
+        .ok_or_else(|| format!("{shown} contains no process id"))?;
     let stat = Stat::read(proc, pid).ok_or_else(|| format!("pid {pid} of {shown} is gone"))?;
     let started = Identity::of(&stat, clock).started_at(clock);
     if let Some(written) = modified(path)
@@ -249,8 +251,11 @@ impl HealthProbe for ProcessProbe {
         let clock: SharedClock = context.clock.clone();
         let began = clock.monotonic();
         if !Path::new(PROC).join("self/stat").exists() {
-            return Err(Error::new(ErrorKind::Unavailable, "/proc can't be read; is it mounted?")
-                .with_operation(OPERATION));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "/proc is not readable; is it mounted?",
+            )
+            .with_operation(OPERATION));
         }
         let observation = self.look(&*clock);
         Ok(observation.with_latency(clock.monotonic().saturating_since(began)))

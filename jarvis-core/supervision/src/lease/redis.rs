@@ -92,7 +92,7 @@ impl RedisLeaseConfig {
     /// `InvalidInput`: the deadline is zero.
     pub fn on(&self, redis: &Redis, clock: SharedClock) -> Result<(RedisLease, RedisLedger)> {
         if self.deadline.is_zero() {
-            let message = "a deadline of zero lets nothing through; leave it out for the usual one";
+            let message = "a deadline must be longer than 0s; leave it out for the default";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let redis = redis.clone().with_deadline(self.deadline);
@@ -175,7 +175,9 @@ impl Answer {
     fn damaged(&self, what: &str) -> Error {
         Error::new(
             ErrorKind::Corrupt,
-            format!("{what:?} stands where the lease keeps a number; choose another prefix"),
+            format!(
+                "expected a number in a key of the lease, found {what:?}; choose another prefix"
+            ),
         )
         .with_operation(self.operation)
     }

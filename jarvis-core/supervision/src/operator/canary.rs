@@ -30,7 +30,7 @@ fn descriptors() -> Result<(), String> {
     let open = match std::fs::read_dir("/proc/self/fd") {
         Ok(entries) => u64::try_from(entries.count()).unwrap_or(u64::MAX),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("our own descriptors can't be counted: {error}")),
+        Err(error) => return Err(format!("failed to count our own descriptors: {error}")),
     };
     let Some(limit) = limit else { return Ok(()) };
     let left = limit.saturating_sub(open);
@@ -61,7 +61,7 @@ async fn spawn() -> Result<(), String> {
     match child {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("no process can be started: {error}")),
+        Err(error) => Err(format!("failed to start a process: {error}")),
     }
 }
 

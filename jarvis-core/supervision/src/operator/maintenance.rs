@@ -102,13 +102,13 @@ impl Entry {
         let refuse = |message: String| Error::new(ErrorKind::ConfigInvalid, message);
         let cron = Cron::from_str(&window.cron).map_err(|error| {
             refuse(format!(
-                "maintenance: {:?} is no cron pattern such as \"0 2 * * SUN\" ({error})",
+                "maintenance: {:?} is not a valid cron pattern such as \"0 2 * * SUN\" ({error})",
                 window.cron
             ))
         })?;
         let tz = TimeZone::get(&window.tz).map_err(|error| {
             refuse(format!(
-                "maintenance: {:?} is no time zone such as \"Europe/Berlin\"",
+                "maintenance: {:?} is not a valid time zone such as \"Europe/Berlin\"",
                 window.tz
             ))
             .with_source(error)
@@ -119,12 +119,12 @@ impl Entry {
         let mut services = GlobSet::builder();
         for pattern in &window.services {
             services.add(Glob::new(pattern).map_err(|error| {
-                refuse(format!("maintenance: {pattern:?} is no pattern of services: {error}"))
+                refuse(format!("maintenance: {pattern:?} is not a valid service pattern: {error}"))
             })?);
         }
         let services = services
             .build()
-            .map_err(|error| refuse(format!("maintenance: the services can't be read: {error}")))?;
+            .map_err(|error| refuse(format!("maintenance: invalid services: {error}")))?;
         Ok(Self { services, cron, duration: window.duration, tz })
     }
 

@@ -107,7 +107,10 @@ impl Operator {
     pub fn new(parts: OperatorParts, settings: OperatorSettings) -> Result<Self> {
         let calendar = Calendar::new(&settings.maintenance)?;
         let seed = getrandom::u64().map_err(|error| {
-            Error::new(ErrorKind::Exhausted, format!("no random numbers: {error}"))
+            Error::new(
+                ErrorKind::Exhausted,
+                format!("the operating system provided no random numbers: {error}"),
+            )
         })?;
         let holder = HolderId::new(format!("pid {} {:08x}", std::process::id(), seed >> 32))?;
         let (inbox, outbox) = mpsc::unbounded_channel();
@@ -168,7 +171,7 @@ impl Operator {
     pub async fn command(&self, command: Command) -> Result<Reply> {
         let shared = &self.0;
         if !shared.running.load(Ordering::Acquire) {
-            let message = "the supervision loop does not run; start `jarvis up`";
+            let message = "the supervision loop is not running; start `jarvis up`";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         let (sender, answer) = oneshot::channel();
@@ -218,7 +221,7 @@ impl Operator {
     pub async fn run(&self, until: impl Future<Output = ()> + Send) -> Result<()> {
         let shared = &self.0;
         let outbox = shared.outbox.lock().take().ok_or_else(|| {
-            Error::new(ErrorKind::Conflict, "this operator runs already, or ran before")
+            Error::new(ErrorKind::Conflict, "this operator is already running, or ran before")
         })?;
         shared.running.store(true, Ordering::Release);
         let mut tasks = JoinSet::new();

@@ -60,7 +60,7 @@ impl StateStore {
 fn fenced(highest: FencingToken, token: FencingToken) -> Error {
     Error::new(
         ErrorKind::Forbidden,
-        format!("another operator has written since: its token is {highest}, ours is {token}"),
+        format!("another operator has written the state: its token is {highest}, ours is {token}"),
     )
     .with_operation("operator.commit")
 }

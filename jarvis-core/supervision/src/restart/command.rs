@@ -336,7 +336,7 @@ impl ServiceRestarter for CommandRestarter {
     }
 
     async fn watch(&self) -> Result<InstanceEvents> {
-        Err(Error::new(ErrorKind::Unsupported, "a command tells no events")
+        Err(Error::new(ErrorKind::Unsupported, "a command reports no events")
             .with_operation(OPERATION))
     }
 

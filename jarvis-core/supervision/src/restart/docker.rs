@@ -201,7 +201,8 @@ impl ServiceRestarter for DockerRestarter {
         let inner = Arc::clone(&self.0);
         let task = tokio::spawn(async move { Box::pin(rollback::settle(&inner, keep)).await });
         task.await.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Internal, "settling a rollback broke off").with_source(error))
+            Err(Error::new(ErrorKind::Internal, "settling a rollback was aborted")
+                .with_source(error))
         })
     }
 

@@ -99,7 +99,7 @@ impl HostedRestarter {
                 Some(answer) => receipt(method, answer),
                 None => Err(Error::new(
                     ErrorKind::Timeout,
-                    format!("{method}() is not done at its deadline; it goes on"),
+                    format!("{method}() is not done at its deadline; it continues"),
                 )),
             }
         };
@@ -121,7 +121,7 @@ fn argument(hosted: &Hosted, request: &ActionRequest, to: Option<&VersionId>) ->
 }
 
 fn wrong(method: &str, expected: &str) -> Error {
-    let message = format!("{method}() answered something else than {expected}");
+    let message = format!("{method}() returned an unexpected value: expected {expected}");
     Error::new(ErrorKind::InvalidInput, message).with_operation(OPERATION)
 }
 
@@ -188,7 +188,7 @@ impl ServiceRestarter for HostedRestarter {
     }
 
     async fn watch(&self) -> Result<InstanceEvents> {
-        Err(Error::new(ErrorKind::Unsupported, "it is asked, it tells no events")
+        Err(Error::new(ErrorKind::Unsupported, "this restarter reports no events")
             .with_operation(OPERATION))
     }
 

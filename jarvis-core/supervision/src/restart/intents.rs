@@ -94,13 +94,13 @@ impl Intents {
         let task = tokio::spawn(busy.carry(clock.clone(), request.clone(), action));
         match clock.until(request.deadline, task).await {
             Some(Ok(result)) => result.map_err(|error| error.with_operation(operation)),
-            Some(Err(panic)) => Err(Error::new(ErrorKind::Internal, "the action broke off")
+            Some(Err(panic)) => Err(Error::new(ErrorKind::Internal, "the action was aborted")
                 .with_retry(Retry::Indeterminate)
                 .with_operation(operation)
                 .with_source(panic)),
             None => Err(Error::new(
                 ErrorKind::Timeout,
-                "the action is not done at its deadline; it goes on",
+                "the action is not done at its deadline; it continues",
             )
             .with_operation(operation)),
         }
@@ -121,7 +121,7 @@ impl Busy {
         if clock.monotonic() >= request.deadline {
             return Err(Error::new(
                 ErrorKind::Timeout,
-                "the action before it took until the deadline; nothing was done",
+                "the previous action took until the deadline; nothing was done",
             )
             .with_retry(Retry::Safe { after: None }));
         }

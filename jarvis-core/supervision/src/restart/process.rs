@@ -82,7 +82,8 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| {
-            Error::new(ErrorKind::Internal, "the work on a process broke off").with_source(error)
+            Error::new(ErrorKind::Internal, "an operation on a process was aborted")
+                .with_source(error)
         })?
         .map_err(|error| error.with_operation(OPERATION))
 }
@@ -143,7 +144,7 @@ impl ServiceRestarter for ProcessRestarter {
             core.release().await
         });
         task.await.map_err(|error| {
-            Error::new(ErrorKind::Internal, "the stop broke off").with_source(error)
+            Error::new(ErrorKind::Internal, "the stop was aborted").with_source(error)
         })?
     }
 

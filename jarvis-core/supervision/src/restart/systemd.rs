@@ -148,7 +148,7 @@ impl Systemctl {
 
     async fn show(&self) -> Result<Unit> {
         let unavailable = |reason: String| {
-            Error::new(ErrorKind::Unavailable, "systemd can't be asked")
+            Error::new(ErrorKind::Unavailable, "failed to query systemd")
                 .with_operation(OPERATION)
                 .with_context("unit", &self.unit)
                 .with_context("reason", reason)
@@ -196,7 +196,7 @@ impl Systemctl {
         if finished.status.is_none() {
             return Error::new(
                 ErrorKind::Timeout,
-                format!("systemctl {verb} gave no answer in time; systemd goes on with it"),
+                format!("systemctl {verb} did not answer in time; systemd continues with it"),
             )
             .with_context("unit", &self.unit);
         }
@@ -204,7 +204,7 @@ impl Systemctl {
         let error = if limited {
             Error::new(
                 ErrorKind::RateLimited,
-                "systemd refuses: started too often (start-limit-hit); run systemctl reset-failed, or set reset_failed = true",
+                "systemd refused: started too often (start-limit-hit); run systemctl reset-failed, or set reset_failed = true",
             )
             .with_retry(Retry::Never)
         } else {
@@ -244,7 +244,7 @@ impl ServiceRestarter for SystemdRestarter {
     }
 
     async fn watch(&self) -> Result<InstanceEvents> {
-        Err(Error::new(ErrorKind::Unsupported, "systemctl tells no events")
+        Err(Error::new(ErrorKind::Unsupported, "systemctl reports no events")
             .with_operation(OPERATION))
     }
 

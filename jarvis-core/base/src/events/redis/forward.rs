@@ -60,7 +60,8 @@ impl Forwarder {
 
     pub(super) fn push(&self, envelope: Arc<Envelope>) -> Result<()> {
         let size = serde_json::to_vec(&*envelope).map(|text| text.len()).map_err(|error| {
-            Error::new(ErrorKind::Internal, "an event has no JSON form").with_source(error)
+            Error::new(ErrorKind::Internal, "failed to serialize an event as JSON")
+                .with_source(error)
         })?;
         let mut queue = self.queue();
         queue.waiting.push_back((envelope, size));
@@ -91,9 +92,9 @@ impl Forwarder {
         let (kind, why) = queue
             .trouble
             .clone()
-            .unwrap_or_else(|| (ErrorKind::Timeout, format!("no end within {within:?}")));
+            .unwrap_or_else(|| (ErrorKind::Timeout, format!("not finished within {within:?}")));
         let count = queue.waiting.len();
-        Err(Error::new(kind, format!("{count} events wait for the other instances: {why}"))
+        Err(Error::new(kind, format!("{count} events were not sent to the other instances: {why}"))
             .with_retry(Retry::Safe { after: None })
             .with_operation("events.flush"))
     }

@@ -179,19 +179,23 @@ fn publishing(kind: ErrorKind, message: impl Into<String>) -> Error {
 }
 
 fn too_many() -> Error {
-    let message = format!("{MOST} messages wait to be published already; publish less at once");
+    let message =
+        format!("{MOST} messages are already waiting to be published; publish fewer at once");
     publishing(ErrorKind::Unavailable, message).with_retry(Retry::Safe { after: None })
 }
 
 fn ended() -> Error {
-    let message = "the runtime ended that published messages; this one may have been or not";
+    let message = "the runtime that publishes messages has ended; this message may or may not have been published";
     publishing(ErrorKind::Unavailable, message).with_retry(Retry::Indeterminate)
 }
 
 fn late(was_withdrawn: bool) -> Error {
     let (message, retry) = match was_withdrawn {
         true => ("the messages before this one took too long", Retry::Safe { after: None }),
-        false => ("no answer in time; it may have been published or not", Retry::Indeterminate),
+        false => (
+            "timed out waiting for an answer; the message may or may not have been published",
+            Retry::Indeterminate,
+        ),
     };
     publishing(ErrorKind::Timeout, message).with_retry(retry)
 }

@@ -181,7 +181,7 @@ fn hand_out(shared: &Shared, out: &[Output]) {
         match output {
             Output::Event(_) => {}
             Output::Missed { after, last, .. } => {
-                tracing::warn!(after, last, "events on the bus are gone before they were read");
+                tracing::warn!(after, last, "events on the bus were lost before they were read");
             }
             Output::Gap(gap) => tracing::warn!(?gap, "events on the bus may be missing"),
         }

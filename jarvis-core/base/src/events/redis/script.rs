@@ -90,8 +90,12 @@ impl Keys {
 /// 64 random bits as 16 hexadecimal digits.
 pub(super) fn random() -> Result<String> {
     let mut bytes = [0_u8; 8];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Exhausted, format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::new(
+            ErrorKind::Exhausted,
+            format!("the operating system provided no random numbers: {error}"),
+        )
+    })?;
     Ok(format!("{:016x}", u64::from_le_bytes(bytes)))
 }
 
@@ -112,7 +116,7 @@ pub(super) struct Post {
 impl Post {
     pub(super) fn new(envelope: &Envelope) -> Result<Self> {
         let text = serde_json::to_string(envelope).map_err(|error| {
-            Error::new(ErrorKind::Internal, "an event has no JSON form")
+            Error::new(ErrorKind::Internal, "failed to serialize an event as JSON")
                 .with_operation(PUBLISHING)
                 .with_source(error)
         })?;
@@ -227,7 +231,7 @@ impl Entry {
     /// `None` for what is not ours: others may publish on the channel too.
     pub(super) fn read(text: &[u8]) -> Option<Self> {
         let wire: Wire = serde_json::from_slice(text)
-            .inspect_err(|error| tracing::debug!(%error, "something else is on the bus's channel"))
+            .inspect_err(|error| tracing::debug!(%error, "a message on the bus's channel is not from JARVIS"))
             .ok()?;
         let previous = Name::read(wire.previous.as_deref()?);
         let envelope = Envelope::from(wire);

@@ -125,7 +125,7 @@ impl Cluster {
             Error::new(
                 ErrorKind::Unavailable,
                 format!(
-                    "no master of the cluster at {} has the key's slot; see CLUSTER INFO",
+                    "no master of the cluster at {} serves the key's slot; see CLUSTER INFO",
                     self.names()
                 ),
             )
@@ -205,7 +205,7 @@ impl Cluster {
             }
             refused = Some(failure::refused(link.name(), &error));
         }
-        Err(refused.unwrap_or_else(|| Error::new(ErrorKind::Internal, "nobody was asked")))
+        Err(refused.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no node was asked")))
     }
 
     /// Whom a `MOVED` or `ASK` names: `3999 127.0.0.1:6381`. Without a host it is the same one.
@@ -298,7 +298,9 @@ impl Cluster {
         if ranges.is_empty() {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("the node at {host} knows of no slots; is its cluster made?"),
+                format!(
+                    "the node at {host} reports no slots; create the cluster first (redis-cli --cluster create)"
+                ),
             ));
         }
         Ok(ranges)

@@ -22,20 +22,20 @@ pub(super) fn refused(server: &dyn Display, error: &ServerError) -> Error {
     let colon = if detail.is_empty() { "" } else { ": " };
     Error::new(
         kind,
-        format!("Redis at {server} refuses with {}{colon}{detail}; {advice}", error.code()),
+        format!("Redis at {server} returned {}{colon}{detail}; {advice}", error.code()),
     )
     .with_retry(safe)
 }
 
 fn meaning(code: &str, detail: &str) -> (ErrorKind, &'static str) {
     match code {
-        "LOADING" => (ErrorKind::Unavailable, "it reads its data after a start, try again soon"),
-        "READONLY" => (ErrorKind::Unavailable, "it is a replica, the master is looked up again"),
+        "LOADING" => (ErrorKind::Unavailable, "it is loading its data, try again soon"),
+        "READONLY" => (ErrorKind::Unavailable, "it is a replica, JARVIS looks up the master again"),
         "CLUSTERDOWN" => (ErrorKind::Unavailable, "the cluster lacks a master, see CLUSTER INFO"),
         "TRYAGAIN" => (ErrorKind::Unavailable, "its slot is being moved, try again"),
         "MASTERDOWN" => (ErrorKind::Unavailable, "its master is gone, see INFO replication"),
         "NOREPLICAS" => (ErrorKind::Unavailable, "it has too few replicas to take writes"),
-        "BUSY" => (ErrorKind::Unavailable, "a script runs too long there, see SCRIPT KILL"),
+        "BUSY" => (ErrorKind::Unavailable, "a script is running too long, see SCRIPT KILL"),
         "MOVED" | "ASK" => (
             ErrorKind::Unavailable,
             "the slot moved again and again; if it is a cluster, open it as redis+cluster://",
@@ -43,24 +43,25 @@ fn meaning(code: &str, detail: &str) -> (ErrorKind, &'static str) {
         "NOAUTH" | "WRONGPASS" => (ErrorKind::Unauthorized, "check user and password in its URL"),
         "NOPERM" => (ErrorKind::Forbidden, "allow it to this user with ACL SETUSER"),
         "OOM" => (ErrorKind::Exhausted, "raise its maxmemory, or let it evict"),
-        "MISCONF" => (ErrorKind::Exhausted, "it can't save to its disk, see its log"),
+        "MISCONF" => (ErrorKind::Exhausted, "it cannot save to disk, see its log"),
         "WRONGTYPE" => {
             (ErrorKind::Corrupt, "something else wrote under this key, choose another prefix")
         }
-        "ERR" if detail.contains("max number of clients") => {
-            (ErrorKind::Exhausted, "raise its maxclients, or look for who leaves connections open")
-        }
+        "ERR" if detail.contains("max number of clients") => (
+            ErrorKind::Exhausted,
+            "raise maxclients, or find the client that leaves connections open",
+        ),
         "ERR" if detail.contains("unknown") => {
             (ErrorKind::Unsupported, "Redis 7.0 or newer is needed")
         }
         "ERR" if detail.contains("not an integer") || detail.contains("would overflow") => {
-            (ErrorKind::InvalidInput, "the value stored there can't be counted with")
+            (ErrorKind::InvalidInput, "the stored value is not an integer")
         }
         "ERR" if detail.contains("not a valid float") || detail.contains("out of range") => {
-            (ErrorKind::InvalidInput, "the value is no number that it takes")
+            (ErrorKind::InvalidInput, "the value is not a number in the valid range")
         }
         "ERR" if detail.contains("DB index") => {
-            (ErrorKind::InvalidInput, "choose a database that it has (the number after the last /)")
+            (ErrorKind::InvalidInput, "choose an existing database (the number after the last /)")
         }
         _ => (ErrorKind::Internal, "this is a bug, please report it"),
     }
@@ -71,7 +72,7 @@ pub(super) fn lost(server: &dyn Display, effect: Effect, error: &RedisError) -> 
     let (retry, applied) = match effect {
         Effect::Read => (Retry::Safe { after: None }, ""),
         Effect::Write | Effect::Idempotent => {
-            (Retry::Indeterminate, "; it may have been applied or not")
+            (Retry::Indeterminate, "; the command may or may not have been applied")
         }
     };
     Error::new(
@@ -87,7 +88,7 @@ pub(super) fn late(server: &dyn Display, effect: Effect, deadline: Duration) -> 
     let (retry, applied) = match effect {
         Effect::Read => (Retry::Safe { after: None }, ""),
         Effect::Write | Effect::Idempotent => {
-            (Retry::Indeterminate, "; it may have been applied or not")
+            (Retry::Indeterminate, "; the command may or may not have been applied")
         }
     };
     Error::new(
@@ -113,7 +114,7 @@ pub(super) fn unreachable(server: &dyn Display, error: &RedisError) -> Error {
     }
     let (kind, hint) = match &text {
         text if text.contains("DB index") => {
-            (ErrorKind::InvalidInput, "; choose a database that it has")
+            (ErrorKind::InvalidInput, "; choose an existing database")
         }
         text if text.contains("max number of clients") => {
             (ErrorKind::Exhausted, "; raise its maxclients")
@@ -130,7 +131,7 @@ pub(super) fn unreachable(server: &dyn Display, error: &RedisError) -> Error {
 
 fn named(server: &dyn Display, error: &RedisError, code: &str) -> Error {
     let (kind, advice) = meaning(code, "");
-    Error::new(kind, format!("Redis at {server} lets nobody in ({code}); {advice}"))
+    Error::new(kind, format!("Redis at {server} refused the login ({code}); {advice}"))
         .with_retry(if kind == ErrorKind::Unavailable {
             Retry::Safe { after: None }
         } else {
@@ -147,7 +148,7 @@ pub(super) fn read<T: redis::FromRedisValue>(
     redis::from_redis_value(value).map_err(|error| {
         Error::new(
             ErrorKind::Corrupt,
-            format!("Redis at {server} answered with something of another type than promised"),
+            format!("Redis at {server} returned a value of an unexpected type"),
         )
         .with_source(error)
     })

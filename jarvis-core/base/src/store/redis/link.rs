@@ -339,7 +339,10 @@ impl Link {
         }
         Err(Error::new(
             ErrorKind::Unavailable,
-            format!("{limit} calls wait for Redis at {} already; ask less at once", self.name),
+            format!(
+                "{limit} calls are already waiting for Redis at {}; send fewer at once",
+                self.name
+            ),
         ))
     }
 
@@ -397,7 +400,7 @@ impl Link {
     fn hung(&self, epoch: u64, silent: Duration) {
         let error = Error::new(
             ErrorKind::Unavailable,
-            format!("Redis at {} has given no answer for {} ms", self.name, silent.as_millis()),
+            format!("Redis at {} has not answered for {} ms", self.name, silent.as_millis()),
         );
         let up = |phase: &Phase| matches!(phase, Phase::Up(up) if up.id == epoch);
         let down = Phase::Down(error.clone());
@@ -429,7 +432,7 @@ impl Link {
             self.log_down(error);
         }
         let runtime = runtime.map_err(|error| {
-            Error::new(ErrorKind::Internal, "Redis is used outside of a tokio runtime")
+            Error::new(ErrorKind::Internal, "Redis was used outside of a Tokio runtime")
                 .with_source(error)
         })?;
         if started {

@@ -79,11 +79,11 @@ impl Options {
 
     pub(super) fn check(&self) -> Result<()> {
         let wrong = if !(1..=8).contains(&self.connections) {
-            "connections has to be 1 to 8"
+            "connections must be 1 to 8"
         } else if self.deadline.is_zero() || self.connect_timeout.is_zero() {
-            "a deadline of zero lets nothing through; leave it out for the usual one"
+            "a deadline must be longer than 0s; leave it out for the default"
         } else if self.max_waiting == 0 {
-            "max_waiting = 0 lets nothing through"
+            "max_waiting must be at least 1"
         } else {
             return Ok(());
         };

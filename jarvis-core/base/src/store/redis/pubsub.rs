@@ -139,7 +139,7 @@ impl Subscription {
         capacity: usize,
     ) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|error| {
-            Error::new(ErrorKind::Internal, "Redis is used outside of a tokio runtime")
+            Error::new(ErrorKind::Internal, "Redis was used outside of a Tokio runtime")
                 .with_source(error)
         })?;
         let buffer = Arc::new(Buffer {

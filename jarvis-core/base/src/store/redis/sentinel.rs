@@ -43,7 +43,7 @@ impl Sentinels {
         let why = trouble.unwrap_or_else(|| Error::new(ErrorKind::InvalidInput, "there is none"));
         Err(Error::new(
             why.kind(),
-            format!("no Sentinel names the master of {:?}: {}", self.master, why.message()),
+            format!("no Sentinel reported the master of {:?}: {}", self.master, why.message()),
         )
         .with_retry(Retry::Safe { after: None }))
     }
@@ -57,7 +57,7 @@ impl Sentinels {
         if answer == Value::Nil {
             return Err(Error::new(
                 ErrorKind::NotFound,
-                format!("the Sentinel at {host} watches no master of that name"),
+                format!("the Sentinel at {host} does not monitor a master of that name"),
             ));
         }
         let (name, port) = failure::read(&target, answer)?;

@@ -105,7 +105,8 @@ fn create(path: &Path) -> Result<()> {
         .map_err(|error| describe(folder, error))?;
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random).map_err(|error| {
-        Error::new(ErrorKind::Internal, "the system gives no random numbers").with_source(error)
+        Error::new(ErrorKind::Internal, "the operating system provided no random numbers")
+            .with_source(error)
     })?;
     let draft = beside(path, ".", &format!(".new-{:016x}", u64::from_ne_bytes(random)));
     let made = write_draft(&draft).and_then(|()| match fs::hard_link(&draft, path) {
@@ -145,7 +146,7 @@ fn check_folder(path: &Path) -> Result<()> {
         Error::new(
             ErrorKind::Forbidden,
             format!(
-                "{} can't be written by this user ({error}); change its owner or mode, or the place",
+                "{} is not writable by this user ({error}); change its owner or mode, or the place",
                 what.display()
             ),
         )
@@ -158,7 +159,7 @@ fn check_folder(path: &Path) -> Result<()> {
 }
 
 pub(super) fn describe(path: &Path, error: io::Error) -> Error {
-    let text = format!("{} can't be used: {error}", path.display());
+    let text = format!("cannot use {}: {error}", path.display());
     let kind = match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Forbidden,
         _ => Error::from(io::Error::from(error.kind())).kind(),
@@ -262,7 +263,7 @@ fn check_journal(path: &Path, connection: &Connection) -> Result<()> {
     Err(Error::new(
         ErrorKind::Unsupported,
         format!(
-            "{} can't have a write-ahead log (mode {mode}); put it on a local file system",
+            "{} does not support a write-ahead log (mode {mode}); put it on a local file system",
             path.display()
         ),
     ))

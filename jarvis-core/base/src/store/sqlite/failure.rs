@@ -50,20 +50,20 @@ fn classify(failure: ffi::Error) -> (ErrorKind, &'static str) {
         | ErrorCode::DatabaseLocked
         | ErrorCode::FileLockingProtocolFailed => (
             ErrorKind::Unavailable,
-            "is held by another process for too long; nothing was changed, find who has it open",
+            "was locked by another process for too long; nothing was changed, find the process that has it open",
         ),
         ErrorCode::DiskFull => (ErrorKind::Exhausted, FULL),
         ErrorCode::OutOfMemory => (ErrorKind::Exhausted, "could not be used: no memory is left"),
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => (ErrorKind::Corrupt, DAMAGED),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
-            (ErrorKind::Forbidden, "or its folder can't be written by this user")
+            (ErrorKind::Forbidden, "or its folder is not writable by this user")
         }
         ErrorCode::CannotOpen => (
             ErrorKind::Unavailable,
             "could not be opened; check its folder, its owner and the limit of open files",
         ),
-        ErrorCode::ConstraintViolation => (ErrorKind::Conflict, "refuses the row"),
-        ErrorCode::TooBig => (ErrorKind::TooLarge, "refuses a value of this size"),
+        ErrorCode::ConstraintViolation => (ErrorKind::Conflict, "rejected the row"),
+        ErrorCode::TooBig => (ErrorKind::TooLarge, "rejected a value of this size"),
         ErrorCode::SystemIoFailure => classify_io(failure.extended_code),
         _ => (ErrorKind::Internal, "could not be used"),
     }

@@ -100,7 +100,10 @@ impl Readers {
         if queue.jobs.len() >= QUEUE {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("{QUEUE} reads wait for {}; the disk is too slow", self.0.path.display()),
+                format!(
+                    "{QUEUE} reads are already waiting for {}; the disk is too slow",
+                    self.0.path.display()
+                ),
             ));
         }
         if queue.idle <= queue.jobs.len() && queue.threads < self.0.options.readers.clamp(1, 16) {

@@ -53,7 +53,7 @@ impl Schema {
         Error::new(
             ErrorKind::Corrupt,
             format!(
-                "the tables of {:?} have version {found}, this program knows {}; use the newer program that wrote them",
+                "the tables of {:?} have version {found}, but this program supports version {}; use the newer program that wrote them",
                 self.component,
                 self.steps.len()
             ),

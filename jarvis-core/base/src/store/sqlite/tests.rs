@@ -119,7 +119,10 @@ async fn schemas_grow_step_by_step_and_a_newer_one_is_refused() {
     assert_eq!(notes(&sqlite).await, ["kept"]);
     let error = sqlite.migrate(&NOTES).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.message().contains("\"notes\" have version 2, this program knows 1"), "{error}");
+    assert!(
+        error.message().contains("\"notes\" have version 2, but this program supports version 1"),
+        "{error}"
+    );
 }
 
 #[test]

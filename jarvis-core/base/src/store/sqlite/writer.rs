@@ -111,7 +111,10 @@ impl Writer {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("{QUEUE} writes wait for {}; the disk is too slow", self.path.display()),
+                format!(
+                    "{QUEUE} writes are already waiting for {}; the disk is too slow",
+                    self.path.display()
+                ),
             ));
         }
         let call = Call { work: Some(work), outcome: None, reply };

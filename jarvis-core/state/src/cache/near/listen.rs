@@ -28,7 +28,7 @@ pub(super) async fn listen(redis: Redis, channel: String, copies: Arc<Copies>) {
     let mut subscription = match redis.subscribe(&[channel], &[], CAPACITY) {
         Ok(subscription) => subscription,
         Err(error) => {
-            tracing::warn!(%error, "no near copies: their changes can't be listened to");
+            tracing::warn!(%error, "near cache disabled: failed to subscribe to its invalidations");
             return;
         }
     };
@@ -38,7 +38,7 @@ pub(super) async fn listen(redis: Redis, channel: String, copies: Arc<Copies>) {
         match subscription.next().await {
             Event::Restored => copies.listen(),
             Event::Lost(error) => {
-                tracing::info!(%error, "near copies dropped: changes can't be heard of");
+                tracing::info!(%error, "near cache cleared: the subscription to its invalidations was lost");
                 copies.deafen();
             }
             Event::Dropped(_) => copies.forget_all(),

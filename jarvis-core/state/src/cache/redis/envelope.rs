@@ -86,7 +86,7 @@ impl Stored {
         let header = Self::header(&mut rest).ok_or_else(|| {
             Error::new(
                 ErrorKind::Corrupt,
-                "a key of the cache holds something that no cache of this version stored; delete it, or use another namespace",
+                "a key of the cache holds a value that this version of the cache did not write; delete it, or use another namespace",
             )
         })?;
         let at = bytes.len() - rest.len();

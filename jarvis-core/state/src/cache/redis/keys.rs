@@ -76,7 +76,7 @@ impl Ids {
     pub(super) fn new() -> Result<Self> {
         let random = || {
             getrandom::u64().map_err(|error| {
-                Error::new(ErrorKind::Internal, "the operating system gives no random numbers")
+                Error::new(ErrorKind::Internal, "the operating system provided no random numbers")
                     .with_source(std::io::Error::other(error.to_string()))
             })
         };

@@ -109,7 +109,7 @@ pub(super) fn unexpected(value: &Value) -> Error {
         Value::Nil => "nothing",
         _ => "something else",
     };
-    Error::new(ErrorKind::Internal, format!("Redis answered with {kind} where a cache asked"))
+    Error::new(ErrorKind::Internal, format!("Redis returned an unexpected {kind} to a cache read"))
 }
 
 pub(super) fn version(bytes: &[u8]) -> Option<TagVersion> {

@@ -65,7 +65,7 @@ fn fresh_before(answer: Value) -> Result<Option<Stored>> {
 }
 
 fn contended() -> Error {
-    Error::new(ErrorKind::Conflict, "others change this key all the time; try again")
+    Error::new(ErrorKind::Conflict, "other writers keep changing this key; try again")
         .with_retry(base::Retry::Safe { after: None })
 }
 

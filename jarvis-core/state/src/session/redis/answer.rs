@@ -55,5 +55,5 @@ impl Answer {
 }
 
 fn unexpected() -> Error {
-    Error::new(ErrorKind::Internal, "a script gave an answer that it has not; this is a bug")
+    Error::new(ErrorKind::Internal, "a script returned an unexpected answer; this is a bug")
 }

@@ -251,5 +251,5 @@ fn read_cursor(text: &str) -> Result<(usize, u64)> {
 }
 
 fn strange_cursor() -> Error {
-    Error::new(ErrorKind::InvalidInput, "that is no cursor of this store; begin without one")
+    Error::new(ErrorKind::InvalidInput, "the cursor is not from this store; start without a cursor")
 }

@@ -176,5 +176,5 @@ impl Store {
 }
 
 fn exists() -> Error {
-    Error::new(ErrorKind::Conflict, "a session of a fresh random id exists already; this is a bug")
+    Error::new(ErrorKind::Conflict, "a session with a new random id already exists; this is a bug")
 }

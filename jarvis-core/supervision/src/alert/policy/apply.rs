@@ -11,7 +11,7 @@ use base::vocabulary::{Cause, Gate, Hold, IncidentId, ServiceId, ServiceState, S
 
 fn cause_text(cause: Option<&Cause>) -> String {
     cause.map_or_else(
-        || "no check says why".to_owned(),
+        || "no check gave a reason".to_owned(),
         |cause| format!("{} (check {})", cause.message, cause.check),
     )
 }
@@ -46,7 +46,7 @@ impl Policy {
                 return self.service_changed(service, *to, cause.as_ref(), now);
             }
             Event::FlappingStarted { service } => {
-                let text = "flaps: its state changes too often to be believed";
+                let text = "is flapping: its state changes too often";
                 let record = self.service_record(service, "flapping", now);
                 record.set(AlertKind::Flapping, Severity::Warning, text, now);
             }
@@ -222,7 +222,7 @@ impl Policy {
         if record.repeats(format!("held {} {}", hold.gate, hold.reason)) {
             return;
         }
-        record.add_line(&format!("Not acted on: {}", hold.reason));
+        record.add_line(&format!("No action was taken: {}", hold.reason));
         if needs_a_person(hold.gate) {
             record.set(AlertKind::Held, Severity::Warning, &hold.reason, now);
         }
@@ -264,11 +264,12 @@ impl Policy {
                 self.standing("self-suspicion", suspected.then_some(&text), now)
             }
             Event::ActingChanged { acting, reason } => {
-                let text = format!("does not act on anything: {reason}");
+                let text = format!("takes no actions: {reason}");
                 self.standing("acting", (!acting).then_some(&text), now)
             }
             Event::ConfigRefused { reason } => {
-                let text = format!("refuses the changed configuration and keeps the old: {reason}");
+                let text =
+                    format!("rejected the changed configuration and keeps the old one: {reason}");
                 self.standing("config", Some(&text), now)
             }
             Event::ConfigReloaded { .. } => self.standing("config", None, now),
@@ -357,12 +358,12 @@ fn line_of(event: &Event) -> Option<Line> {
             let text = if *proven {
                 "Verified: a new life passes its checks"
             } else {
-                "Verified: the checks pass; that a new life began is not proven"
+                "Verified: the checks pass, but a new instance was not confirmed"
             };
             (text.to_owned(), format!("passed {intent}"))
         }
         Event::VerifyFailed { intent, reason, .. } => {
-            (format!("Not well after it: {reason}"), format!("failed {intent}"))
+            (format!("Unhealthy after the action: {reason}"), format!("failed {intent}"))
         }
         Event::ActionSimulated { action, .. } => {
             (format!("Dry run: would {action}"), format!("simulated {action}"))

@@ -268,7 +268,7 @@ fn fault_40_a_dependency_with_twenty_dependents_is_one_alert() {
     bench.event(&opened("db"));
     let begin = bench.pass(1_000);
     assert_eq!(seen(&begin), one("db", Triggered, Critical));
-    assert!(begin[0].alert.body.contains("Not working because of it"));
+    assert!(begin[0].alert.body.contains("Affected by it"));
     // Resolving is never suppressed, and who comes back is not told at all.
     bench.event(&recovered("db"));
     for name in &names[1..] {

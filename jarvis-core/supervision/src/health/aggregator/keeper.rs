@@ -79,10 +79,10 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 /// Reports the first failure of a series, not one every five seconds.
 fn report(shared: &Shared, error: &Error, failing: &mut bool) {
     if !std::mem::replace(failing, true) {
-        tracing::warn!(%error, "the history can't be kept; probing goes on");
+        tracing::warn!(%error, "failed to store the history; probing continues");
         shared.events.push(Event::OperatorTrouble {
             severity: Severity::Warning,
-            message: format!("the history can't be kept, uptime will have gaps: {error}"),
+            message: format!("failed to store the history, uptime will have gaps: {error}"),
         });
     }
 }
@@ -109,7 +109,7 @@ pub(super) async fn append_waiting(shared: &Shared) {
     if let Some(history) = shared.backlog.history()
         && let Err(error) = append(shared, &**history).await
     {
-        tracing::warn!(%error, "the last minutes could not be kept");
+        tracing::warn!(%error, "the last minutes could not be stored");
     }
 }
 

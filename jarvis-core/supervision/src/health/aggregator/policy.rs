@@ -80,7 +80,7 @@ impl CheckPolicy {
         if let Some((key, _)) = durations.into_iter().find(|(_, duration)| *duration < SHORTEST) {
             return Err(Error::new(
                 ErrorKind::ConfigInvalid,
-                format!("{key} has to be 1ms at least"),
+                format!("{key} must be at least 1ms"),
             ));
         }
         let thresholds = [
@@ -88,10 +88,7 @@ impl CheckPolicy {
             ("success_threshold", self.success_threshold),
         ];
         if let Some((key, _)) = thresholds.into_iter().find(|(_, threshold)| *threshold == 0) {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                format!("{key} has to be 1 at least"),
-            ));
+            return Err(Error::new(ErrorKind::ConfigInvalid, format!("{key} must be at least 1")));
         }
         Ok(())
     }

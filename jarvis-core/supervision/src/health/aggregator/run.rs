@@ -38,7 +38,7 @@ pub(super) async fn run(
     until: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     if shared.running.swap(true, Ordering::AcqRel) {
-        return Err(Error::new(ErrorKind::Conflict, "this aggregator runs already"));
+        return Err(Error::new(ErrorKind::Conflict, "this aggregator is already running"));
     }
     let running = Running(shared);
     let mut tasks = JoinSet::new();

@@ -70,7 +70,8 @@ impl DnsProbe {
         let name = match Host::parse(&config.name) {
             Some(Host::Name(name) | Host::Localhost(name)) => name,
             found => {
-                let what = if found.is_some() { "is an address already" } else { "is no name" };
+                let what =
+                    if found.is_some() { "is an address already" } else { "is not a valid name" };
                 return Err(Error::new(
                     ErrorKind::ConfigInvalid,
                     format!(

@@ -207,7 +207,7 @@ impl StatusSet {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "{first}-{last} are no HTTP statuses; write \"200-299\", 204, or a list of both"
+                    "{first}-{last} are not valid HTTP statuses; write \"200-299\", 204, or a list of both"
                 ),
             ));
         }

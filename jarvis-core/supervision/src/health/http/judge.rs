@@ -28,7 +28,7 @@ impl Rules {
     pub(crate) fn new(expect: &Expect) -> Result<Self> {
         let headers = expect.headers.iter().map(|(name, rule)| {
             let name: HeaderName = name.parse().map_err(|_| {
-                Error::new(ErrorKind::ConfigInvalid, format!("{name:?} is no name of a header"))
+                Error::new(ErrorKind::ConfigInvalid, format!("{name:?} is not a valid header name"))
             })?;
             Ok((name, Rule::new(rule)?))
         });
@@ -36,7 +36,7 @@ impl Rules {
             let parsed = JsonPath::parse(path).map_err(|error| {
                 Error::new(
                     ErrorKind::ConfigInvalid,
-                    format!("{path:?} is no JSON path; write for example \"$.checks[0].status\""),
+                    format!("{path:?} is not a valid JSON path; write for example \"$.checks[0].status\""),
                 )
                 .with_source(error)
             })?;

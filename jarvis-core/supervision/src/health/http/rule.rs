@@ -77,7 +77,7 @@ impl Rule {
                 return Err(Error::new(
                     ErrorKind::ConfigInvalid,
                     format!(
-                        "{} is no operator; the operators are eq, ne, lt, le, gt, ge, contains, matches, exists",
+                        "{} is not an operator; the operators are eq, ne, lt, le, gt, ge, contains, matches, exists",
                         keys.join(", ")
                     ),
                 ));
@@ -106,7 +106,7 @@ impl Rule {
         if tests.is_empty() {
             return Err(Error::new(
                 ErrorKind::ConfigInvalid,
-                "a rule without an operator says nothing; write for example { exists = true }",
+                "a rule needs an operator; write for example { exists = true }",
             ));
         }
         Ok(Self(tests))
@@ -121,8 +121,11 @@ impl Rule {
 /// Compiles a regular expression of bounded size.
 pub(crate) fn compile(pattern: &str) -> Result<Regex> {
     regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|error| {
-        Error::new(ErrorKind::ConfigInvalid, format!("{pattern:?} is no regular expression"))
-            .with_source(error)
+        Error::new(
+            ErrorKind::ConfigInvalid,
+            format!("{pattern:?} is not a valid regular expression"),
+        )
+        .with_source(error)
     })
 }
 

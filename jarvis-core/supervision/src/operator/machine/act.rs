@@ -504,7 +504,7 @@ impl Machine {
         let Some(look) = service.live.look.clone() else {
             if service.live.look_errors >= ASK_TIMES {
                 let reason = failure
-                    .unwrap_or_else(|| "its platform can't be asked how it ended".to_owned());
+                    .unwrap_or_else(|| "its platform could not report how it ended".to_owned());
                 self.attempt_failed(id, &reason, false, now);
             }
             return;

@@ -60,7 +60,7 @@ impl Machine {
         if self.held.is_some() {
             return Ok(());
         }
-        let message = "another operator holds the lease; ask that one";
+        let message = "another operator holds the lease; send the command to that instance";
         Err(Error::new(ErrorKind::Forbidden, message).with_context("gate", Gate::Lease))
     }
 

@@ -285,7 +285,7 @@ impl Machine {
             Reserved::Fenced => self.deactivate("a newer operator holds the lease"),
             Reserved::Failed(reason) => {
                 service.live.retry = Some((now.clone(), std::time::Duration::from_secs(5)));
-                let reason = format!("attempts can't be counted, so none is made: {reason}");
+                let reason = format!("failed to count the attempts, so none is made: {reason}");
                 self.tell(&id, &asked.action, Hold { gate: Gate::Budget, reason, until: None });
             }
             Reserved::Refused { gate: Gate::GlobalBudget, limit, retry_in } => {

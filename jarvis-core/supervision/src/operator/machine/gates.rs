@@ -58,8 +58,8 @@ impl Machine {
     pub(super) fn global_gate(&self, now: &Stamp) -> Option<Hold> {
         self.kill_gate()
             .or_else(|| match self.settings.mode {
-                Mode::Observe => hold(Gate::Mode, "mode = \"observe\": nothing is acted on"),
-                Mode::DryRun => hold(Gate::Mode, "dry-run: nothing is acted on"),
+                Mode::Observe => hold(Gate::Mode, "mode = \"observe\": no actions are taken"),
+                Mode::DryRun => hold(Gate::Mode, "dry-run: no actions are taken"),
                 Mode::Act => None,
             })
             .or_else(|| self.pause_gate(now))
@@ -88,9 +88,9 @@ impl Machine {
 
     fn mode_gate(&self, wanted: &Wanted, now: &Stamp) -> Option<Hold> {
         match self.settings.mode {
-            Mode::Observe => return hold(Gate::Mode, "mode = \"observe\": nothing is acted on"),
+            Mode::Observe => return hold(Gate::Mode, "mode = \"observe\": no actions are taken"),
             Mode::DryRun if wanted.manual() => {
-                return hold(Gate::Mode, "dry-run: nothing is acted on");
+                return hold(Gate::Mode, "dry-run: no actions are taken");
             }
             _ => {}
         }
@@ -107,7 +107,7 @@ impl Machine {
         if self.held.is_some() {
             return None;
         }
-        hold(Gate::Lease, "another operator holds the lease, or it can't be asked for")
+        hold(Gate::Lease, "another operator holds the lease, or the lease store is unreachable")
     }
 
     fn allow_gate(&self, service: &Service, wanted: &Wanted) -> Option<Hold> {
@@ -263,12 +263,12 @@ fn failure_gate(service: &Service, wanted: &Wanted) -> Option<Hold> {
     let cause = service.live.health.cause.as_ref()?;
     let kind = cause.kind.filter(|kind| !kind.may_restart())?;
     let advice = match kind {
-        FailureKind::Dns => "a restart does not mend a name",
-        FailureKind::Tls => "a restart does not mend a certificate",
-        FailureKind::Auth => "a restart does not mend credentials",
+        FailureKind::Dns => "a restart does not fix a name",
+        FailureKind::Tls => "a restart does not fix a certificate",
+        FailureKind::Auth => "a restart does not fix credentials",
         FailureKind::Resource => "a restart does not free the resource for long",
         FailureKind::Missing => "what it looks at does not exist",
-        _ => "a restart does not mend that",
+        _ => "a restart does not fix that",
     };
     hold(Gate::FailureKind, format!("{kind}: {advice}; {}", cause.message))
 }
@@ -312,7 +312,7 @@ fn flapping_gate(service: &Service) -> Option<Hold> {
     }
     hold(
         Gate::Flapping,
-        "it comes and goes, which a restart does not mend; set restart_when_flapping to try anyway",
+        "it is flapping, which a restart does not fix; set restart_when_flapping to try anyway",
     )
 }
 
@@ -322,7 +322,12 @@ fn cooldown_gate(service: &Service, now: &Stamp) -> Option<Hold> {
     if left.is_zero() {
         return None;
     }
-    hold_for(Gate::Cooldown, "it was given up for now; one trial follows the cooldown", now, left)
+    hold_for(
+        Gate::Cooldown,
+        "JARVIS gave up on it for now; one trial follows the cooldown",
+        now,
+        left,
+    )
 }
 
 fn backoff_gate(service: &Service, now: &Stamp) -> Option<Hold> {

@@ -82,7 +82,7 @@ pub(super) fn kill_switch(settings: &OperatorSettings) -> Option<String> {
     match path.try_exists() {
         Ok(false) => None,
         Ok(true) => Some(format!("{} exists", path.display())),
-        Err(error) => Some(format!("{} can't be looked at: {error}", path.display())),
+        Err(error) => Some(format!("failed to observe {}: {error}", path.display())),
     }
 }
 
@@ -165,7 +165,7 @@ async fn observe(
     dependencies: Vec<ServiceId>,
 ) {
     let Some(restarter) = shared.restarter(&service) else {
-        let running = Err("it has no restarter any more".to_owned());
+        let running = Err("it no longer has a restarter".to_owned());
         let look = Look { era, running, log: Vec::new(), failing: Vec::new() };
         return shared.input(Input::Observed { service, look });
     };
@@ -218,7 +218,7 @@ async fn verify(shared: Arc<Shared>, service: ServiceId, intent: IntentId) {
     let running = async {
         match shared.restarter(&service) {
             Some(restarter) => look(&shared, &restarter).await,
-            None => Err("it has no restarter any more".to_owned()),
+            None => Err("it no longer has a restarter".to_owned()),
         }
     };
     let (running, fresh) = tokio::join!(running, fresh(&shared, &service));
@@ -338,7 +338,7 @@ async fn perform(shared: &Arc<Shared>, order: Order) {
     let began = clock.monotonic();
     let Order { service, intent, action, token, timeout, .. } = order;
     let call = match shared.restarter(&service) {
-        None => Err(Error::new(ErrorKind::NotFound, "it has no restarter any more")),
+        None => Err(Error::new(ErrorKind::NotFound, "it no longer has a restarter")),
         Some(_) if shared.actions.hangs(&service) => {
             Err(Error::new(ErrorKind::Conflict, "an earlier call of its restarter still hangs"))
         }

@@ -107,7 +107,7 @@ async fn seek(shared: &Arc<Shared>, events: &Announcer, told: &mut bool) {
                     events.announce(Some(id), event);
                 }
                 for what in loaded.damaged {
-                    let message = format!("a part of the operator's state can't be read: {what}");
+                    let message = format!("failed to read a part of the operator's state: {what}");
                     events.announce(None, trouble(Severity::Critical, message));
                 }
                 *told = false;
@@ -118,14 +118,14 @@ async fn seek(shared: &Arc<Shared>, events: &Announcer, told: &mut bool) {
             }
             Err(error) => {
                 drop(bounded(shared, shared.parts.lease.release(&grant)).await);
-                format!("the operator's state can't be read: {}", error.message())
+                format!("failed to read the operator's state: {}", error.message())
             }
         },
-        Some(Err(error)) => format!("the lease can't be asked for: {}", error.message()),
-        None => "the lease can't be asked for: its store does not answer".to_owned(),
+        Some(Err(error)) => format!("failed to acquire the lease: {}", error.message()),
+        None => "failed to acquire the lease: its store does not answer".to_owned(),
     };
     if !std::mem::replace(told, true) {
-        let message = format!("{problem}; nothing is acted on until then");
+        let message = format!("{problem}; JARVIS takes no actions until then");
         events.announce(None, trouble(Severity::Critical, message));
     }
 }

@@ -152,7 +152,7 @@ async fn persist(
 
 fn cannot_write(error: &Error) -> Event {
     let message = format!(
-        "the operator's state can't be written, so no action is begun until it can: {}",
+        "failed to write the operator's state, so no action begins until that works: {}",
         error.message()
     );
     trouble(Severity::Critical, message)

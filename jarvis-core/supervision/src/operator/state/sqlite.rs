@@ -52,7 +52,7 @@ fn fence(tx: &Transaction<'_>, token: FencingToken) -> SqlResult<()> {
 
 fn json(value: &impl serde::Serialize) -> SqlResult<String> {
     let explain = |error: serde_json::Error| {
-        Error::new(ErrorKind::Internal, "the operator's state can't be written as JSON")
+        Error::new(ErrorKind::Internal, "failed to serialize the operator's state as JSON")
             .with_source(error)
     };
     Ok(serde_json::to_string(value).map_err(explain)?)

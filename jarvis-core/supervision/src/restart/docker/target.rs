@@ -65,7 +65,7 @@ impl Target {
             (Some(name), None) => Err(Error::new(
                 ErrorKind::ConfigInvalid,
                 format!(
-                    "{name:?} is no container name: use letters, digits, '_', '.' and '-', two at least, as docker ps --format '{{{{.Names}}}}' shows it"
+                    "{name:?} is not a valid container name: use letters, digits, '_', '.' and '-', two at least, as docker ps --format '{{{{.Names}}}}' shows it"
                 ),
             )),
             (None, Some(compose)) if !compose.project.is_empty() && !compose.service.is_empty() => {
@@ -94,7 +94,7 @@ impl Target {
     pub(super) fn not_found(&self) -> Error {
         Error::new(
             ErrorKind::NotFound,
-            format!("Docker knows no {}; docker ps -a shows what it knows", self.describe()),
+            format!("Docker has no {}; docker ps -a lists its containers", self.describe()),
         )
     }
 

@@ -214,7 +214,7 @@ impl Core {
             }
             None if !pidfd.has_ended() => Err(Error::new(
                 ErrorKind::Unavailable,
-                "the process can't be looked at; see the limit of open files",
+                "failed to open the process; check the limit of open files",
             )
             .with_context("pid", identity.pid)),
             _ => Ok(gone),
@@ -242,7 +242,7 @@ impl Core {
                 seen = ended.as_mut() => match seen {
                     Ok(()) => break,
                     Err(error) => {
-                        tracing::warn!(%error, %identity, "the end of a process can't be watched; it is seen at the next look only");
+                        tracing::warn!(%error, %identity, "failed to watch for the end of a process; it is detected at the next check");
                         return;
                     }
                 },
@@ -257,7 +257,7 @@ impl Core {
         let core = self.clone();
         let kept = blocking(move || core.record_end(&identity)).await;
         if let Err(error) = kept {
-            tracing::warn!(%error, "the end of a process is not on record");
+            tracing::warn!(%error, "failed to record the end of a process");
         }
     }
 
@@ -265,7 +265,7 @@ impl Core {
         match log::rotate(&self.traces.log, self.log_max) {
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(log = %self.traces.log.display(), %error, "a log over its cap can't be moved");
+                tracing::warn!(log = %self.traces.log.display(), %error, "failed to move a log over its size limit");
             }
         }
         if let Some(life) = &mut self.state().life {
@@ -304,7 +304,7 @@ impl Core {
         match (what, before) {
             (What::Start, Some(identity)) => {
                 let instance = identity.instance();
-                return Ok(Receipt::new(format!("it runs already as pid {}", identity.pid))
+                return Ok(Receipt::new(format!("it is already running as pid {}", identity.pid))
                     .with_before(instance.clone())
                     .with_after(instance));
             }
@@ -426,7 +426,7 @@ impl Core {
         let receipt = started(seen.running(), &identity, ended);
         let phase = Phase::Running { identity: identity.clone() };
         if let Err(error) = self.write(phase, Some(request), Some(&receipt)) {
-            tracing::warn!(%error, "a start is not on record; the process carries its intent and is found by that");
+            tracing::warn!(%error, "failed to record a start; the process is found by the intent in its environment");
         }
         let instance = identity.instance();
         self.hold(&mut state, Life::new(identity, pidfd, Some(child), oom));

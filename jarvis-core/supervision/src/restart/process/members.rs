@@ -104,7 +104,7 @@ impl Members {
         tokio::task::spawn_blocking(move || members.find(leader.as_ref()))
             .await
             .map_err(|error| {
-                Error::new(ErrorKind::Internal, "a look at /proc broke off").with_source(error)
+                Error::new(ErrorKind::Internal, "reading /proc was aborted").with_source(error)
             })?
             .map_err(Error::from)
     }
@@ -161,13 +161,10 @@ impl Members {
 fn signal(member: &Member, signal: Signal) -> Result<()> {
     member.pidfd.signal(signal).map_err(|error| {
         let kind = Error::from(error).kind();
-        Error::new(
-            kind,
-            "a process of the service can't be signalled; does it run as another user?",
-        )
-        .with_retry(Retry::Indeterminate)
-        .with_context("pid", member.stat.pid)
-        .with_context("name", &member.stat.name)
+        Error::new(kind, "failed to signal a process of the service; does it run as another user?")
+            .with_retry(Retry::Indeterminate)
+            .with_context("pid", member.stat.pid)
+            .with_context("name", &member.stat.name)
     })
 }
 

@@ -97,7 +97,7 @@ impl Record {
     fn write(&self, path: &Path) -> Result<()> {
         let failed = |error| unwritable(path, error);
         let text = serde_json::to_vec_pretty(self).map_err(|error| {
-            Error::new(ErrorKind::Internal, "a record can't be written").with_source(error)
+            Error::new(ErrorKind::Internal, "failed to serialize a record").with_source(error)
         })?;
         let beside = path.with_extension("json.new");
         let mut file = File::create(&beside).map_err(failed)?;
@@ -112,11 +112,8 @@ impl Record {
 
 fn unwritable(path: &Path, error: io::Error) -> Error {
     let kind = Error::from(error).kind();
-    Error::new(
-        kind,
-        "the record of the process can't be written; nothing was started or stopped since",
-    )
-    .with_context("path", path.display())
+    Error::new(kind, "failed to write the record of the process; nothing was started or stopped")
+        .with_context("path", path.display())
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
@@ -125,7 +122,7 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
         ErrorKind::Exhausted => ErrorKind::Exhausted,
         _ => ErrorKind::Unavailable,
     };
-    Error::new(kind, "the record of the process can't be read")
+    Error::new(kind, "failed to read the record of the process")
         .with_context("path", path.display())
         .with_context("reason", reason)
 }

@@ -31,7 +31,7 @@ pub(super) fn check_name(unit: &str) -> Result<()> {
     if unit.is_empty() || unit.len() > 255 || !unit.bytes().all(good) || unit.starts_with('-') {
         return Err(Error::new(
             ErrorKind::ConfigInvalid,
-            format!("{unit:?} is no unit name, such as \"postgresql.service\""),
+            format!("{unit:?} is not a valid unit name, such as \"postgresql.service\""),
         ));
     }
     Ok(())
@@ -137,7 +137,7 @@ impl Unit {
                 "the unit is masked; if that is not meant, run systemctl unmask",
             )
         } else if self.load == "not-found" {
-            Error::new(ErrorKind::NotFound, "systemd knows no such unit; check its name")
+            Error::new(ErrorKind::NotFound, "systemd has no such unit; check its name")
         } else {
             return Ok(());
         };
