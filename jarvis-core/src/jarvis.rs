@@ -58,7 +58,7 @@ use base::events::EventLog;
 #[cfg(feature = "sqlite")]
 use supervision::health::uptime::History;
 
-/// How far back `uptime` looks unless told.
+/// The default period of `uptime`.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
 /// How long [`Jarvis::run`] takes at most from the moment that it is told to end.

@@ -1,10 +1,10 @@
-//! What happened, as typed [`Event`]s in an [`Envelope`], and the [`EventBus`] that carries them.
+//! Events: typed [`Event`]s in an [`Envelope`], and the [`EventBus`] that delivers them.
 //!
-//! JARVIS publishes its own events on its own topics; applications publish [`Message`]s on topics
-//! that they name (`project.42.chat`), and everybody subscribes by topic or pattern.
+//! JARVIS publishes its events on reserved topics. Applications publish [`Message`]s on topics of
+//! their own (`project.42.chat`). Subscribers choose topics by name or by pattern.
 //!
-//! A bus never makes a publisher wait for a subscriber: one that is too slow loses the oldest
-//! events and is told how many, or is closed, as it chose ([`Overflow`]).
+//! A publisher never waits for a subscriber. A subscriber that is too slow loses the oldest events
+//! and receives their number, or is closed, depending on its [`Overflow`] setting.
 //!
 //! | bus | reaches | remembers |
 //! |---|---|---|

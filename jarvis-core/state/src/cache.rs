@@ -1,7 +1,8 @@
-//! What may be forgotten: [`Cache`], with single flight, early refresh, stale answers and tags.
+//! Cache: values kept by key for a limited time. [`Cache`] offers single flight, early refresh, stale
+//! answers and tags.
 //!
-//! A cache is in the way of no one: when its storage is down it is a miss and a number in
-//! [`CacheStats`], unless it was opened `strict`. What must not be lost belongs into a store.
+//! A cache fails open: while its storage is down, reads are misses and failures are counted in
+//! [`CacheStats`], unless it was opened `strict`. Data that must not be lost belongs in a store.
 
 mod ext;
 mod front;
@@ -43,8 +44,8 @@ use base::vocabulary::Locality;
 /// A load under way.
 pub type Loading = Pin<Box<dyn Future<Output = Result<CacheValue>> + Send + 'static>>;
 
-/// Makes the value of a key when the cache has none. Called again for every load, possibly after
-/// the caller that brought it is gone: a refresh runs in the background.
+/// Computes the value of a key that is not in the cache. It is called for every load, possibly
+/// after its caller has returned: a refresh runs in the background.
 pub type Loader = Arc<dyn Fn() -> Loading + Send + Sync + 'static>;
 
 /// A [`Loader`] from an async closure.
@@ -56,7 +57,7 @@ where
     Arc::new(move || Box::pin(load()))
 }
 
-/// Keeps values for a while, by key, within one namespace.
+/// A cache: stores values by key for a limited time, within one namespace.
 ///
 /// # Contract
 /// - Keys have 1 to 512 bytes, tags 1 to 128, values up to the policy's size; anything else is
@@ -227,7 +228,7 @@ pub trait Cache: Debug + Send + Sync + 'static {
     async fn close(&self) -> Result<()>;
 }
 
-/// How long an entry lives unless told otherwise.
+/// The default lifetime of an entry.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(300);
 
 /// How many tags an entry may have.

@@ -48,14 +48,14 @@ use base::Result;
 use base::clock::WallTime;
 use base::vocabulary::{Locality, UserId};
 
-/// How long [`SessionStore::update`] tries unless told otherwise.
+/// The default deadline of [`SessionStore::update`].
 pub const UPDATE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Changes a session's data in memory. May be called more than once, each time with what is
 /// stored by then; an error ends the update and nothing is saved.
 pub type Change<'a> = &'a mut (dyn FnMut(&mut Session) -> Result<()> + Send);
 
-/// Keeps sessions.
+/// A store of sessions.
 ///
 /// # Contract
 /// - All processes that use the same storage with the same [`SessionPolicy`] see one truth; what

@@ -1,5 +1,5 @@
-//! Who may act, and how often: [`Lease`] with a fencing token, and the [`RestartLedger`] that all
-//! operators of a service share.
+//! Leases and restart budgets: a [`Lease`] with a fencing token decides which operator may act, and
+//! the [`RestartLedger`], shared by all operators of a service, limits how often.
 
 mod axis;
 mod memory;

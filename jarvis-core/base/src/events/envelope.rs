@@ -1,4 +1,4 @@
-//! [`Envelope`]: an event with where and when.
+//! [`Envelope`]: an event with its instance, time and position.
 
 use std::sync::Arc;
 

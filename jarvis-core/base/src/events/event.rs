@@ -1,4 +1,4 @@
-//! The events, each with the topic it belongs to.
+//! Event types, and the topic of each.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a subscriber wants, and what it receives.
+//! Subscriptions: the filter that a subscriber sets, and the deliveries that it receives.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Handing events to the subscribers of this process, whatever bus they came from.
+//! Delivery of events to the subscribers in this process, for every kind of bus.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

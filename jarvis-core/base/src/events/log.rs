@@ -1,4 +1,4 @@
-//! [`EventLog`]: the events of the last days, on disk, for whoever asks later.
+//! [`EventLog`]: an on-disk log of the events of the last days.
 //!
 //! The log is a subscriber like any other: its inbox on the bus is the bounded queue, so neither a
 //! publisher nor a probe ever waits for storage. What it had to let go is counted in the entry
@@ -64,10 +64,10 @@ const RETRY: Duration = Duration::from_secs(5);
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Retention {
-    /// For how long. 30 days unless told.
+    /// For how long. Default: 30 days.
     #[serde(with = "units::duration")]
     pub keep: Duration,
-    /// How many bytes, 128 of overhead an event included. 64 MiB unless told.
+    /// How many bytes, 128 of overhead an event included. Default: 64 MiB.
     #[serde(with = "units::bytes")]
     pub max_size: u64,
 }

@@ -1,4 +1,4 @@
-//! [`MemoryBus`]: the reference, for one process.
+//! [`MemoryBus`]: an event bus within one process; the reference implementation.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What applications publish, and what a newer JARVIS does.
+//! [`Message`]: an application's event; and events of a newer JARVIS that this one does not know.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;

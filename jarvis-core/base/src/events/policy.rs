@@ -1,4 +1,4 @@
-//! [`BusPolicy`]: what holds for a bus on a server.
+//! [`BusPolicy`]: settings of a bus on a server.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! [`RedisBus`]: one bus for all instances on a Redis.
+//! [`RedisBus`]: an event bus shared by all instances on a Redis server.
 //!
 //! # How it works
 //!

@@ -1,4 +1,4 @@
-//! What an event is about: [`Topic`], the names that applications give theirs, and patterns.
+//! Topics of events: JARVIS's own ([`Topic`]), those of applications, and patterns.
 
 use std::fmt;
 use std::str::FromStr;

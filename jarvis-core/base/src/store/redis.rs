@@ -1,4 +1,4 @@
-//! One Redis, shared by many callers: a server, a Cluster, or the master that Sentinels name.
+//! Redis client shared by many callers: for one server, a Cluster, or a Sentinel master.
 //!
 //! [`Redis`] is the handle that every Redis backend of this crate builds on:
 //!

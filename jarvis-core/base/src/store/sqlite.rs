@@ -1,4 +1,4 @@
-//! One SQLite file, shared by many callers and many processes.
+//! SQLite file shared by many callers and many processes.
 //!
 //! [`Sqlite`] is the handle that every SQLite backend of this crate builds on:
 //!
@@ -46,11 +46,11 @@ use writer::Writer;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// How long a write waits for another process to let go of the file. 5 s unless told.
+    /// How long a write waits for another process to let go of the file. Default: 5 s.
     pub busy_timeout: Duration,
-    /// How many reads run at once, 1 to 16. 2 unless told.
+    /// How many reads run at once, 1 to 16. Default: 2.
     pub readers: usize,
-    /// Is a missing file made, with the folders above it? Yes unless told.
+    /// Whether a missing file is created, with the directories above it. Default: yes.
     pub create: bool,
 }
 

@@ -1,4 +1,4 @@
-//! [`CacheExt`]: values with a type, as JSON.
+//! [`CacheExt`]: typed values, stored as JSON.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`Front`]: what all caches have in common, over the small steps of a [`Storage`].
+//! [`Front`]: the part that all caches share, built on the basic operations of a [`Storage`].
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Globs over keys, as Redis matches them, so that every backend means the same by a pattern.
+//! Glob patterns for keys, with Redis's rules, so that every backend matches the same keys.
 //!
 //! `*` is any run of bytes, `?` any one, `[a-z]` one of a class, `[^a-z]` one that is not, and `\`
 //! takes the next literally. Unlike Redis, a class without an end and a `\` at the end are refused.

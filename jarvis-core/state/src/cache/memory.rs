@@ -1,4 +1,4 @@
-//! `memory:`: a cache in this process, the reference of the contract.
+//! `memory:`: a cache within one process; the reference implementation.
 
 #[cfg(feature = "redis")]
 mod copies;

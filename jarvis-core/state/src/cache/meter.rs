@@ -1,4 +1,4 @@
-//! What a cache has seen: counters that many callers share without a lock.
+//! Counters of a cache, shared by many callers without a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! [`CachePolicy`]: what holds for a whole cache, and the limits that follow from it.
+//! [`CachePolicy`]: settings of a whole cache, and the limits that follow from them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `redis://`, `redis+cluster://`, `redis+sentinel://`: a cache that processes share.
+//! `redis://`, `redis+cluster://`, `redis+sentinel://`: a cache shared by processes.
 
 mod announce;
 mod envelope;
@@ -36,7 +36,7 @@ const BATCH: usize = 1_000;
 /// A cache in Redis, shared by all processes with the same namespace. Clones share it.
 ///
 /// - An answer within [`CachePolicy::deadline`], and at once while the server is known to be down: of one
-///   that hangs, once it has been silent for the deadline of the [`Redis`] handle (1 s unless told).
+///   that hangs, once it has been silent for the deadline of the [`Redis`] handle (default: 1 s).
 ///   Unless strict, that answer is a miss.
 /// - A read is one trip. The first read of a key with tags, or with stale time, needs a second one
 ///   for what it could not foresee; what a key has is remembered.

@@ -1,5 +1,5 @@
-//! What a backend does for the front: small steps. Limits, jitter, numbers, single flight, early
-//! refresh and failing open are the front's, written once.
+//! [`Storage`]: the basic operations that a backend implements. Limits, jitter, numbers, single
+//! flight, early refresh and failing open are implemented once, in the front.
 
 use std::fmt::Debug;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! What is asked of a cache and what it answers, as plain types.
+//! Argument and result types of a cache.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The waiting in an update: a [`Deadline`] that cuts what may be cut.
+//! [`Deadline`] of an update: it interrupts the waits that may be interrupted.
 
 use std::fmt;
 use std::pin::pin;

@@ -1,4 +1,4 @@
-//! [`SessionExt`]: what any session store can do with the methods of [`SessionStore`].
+//! [`SessionExt`]: methods that every [`SessionStore`] provides.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! [`Front`]: what all stores have in common, written once: ids, limits, times to live, encryption
-//! and taking turns.
+//! [`Front`]: the part that all stores share: ids, limits, times to live, encryption and turns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -54,7 +53,7 @@ impl<R> Clone for Front<R> {
 
 impl<R: Records> Front<R> {
     /// # Errors
-    /// `ConfigInvalid` for a policy that can't be kept; the message names the field.
+    /// `ConfigInvalid` for a policy that is invalid; the message names the field.
     pub(super) fn new(
         policy: SessionPolicy,
         clock: SharedClock,

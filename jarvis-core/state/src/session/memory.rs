@@ -1,9 +1,9 @@
-//! [`MemorySessions`]: the reference, for one process.
+//! [`MemorySessions`]: a session store within one process; the reference implementation.
 //!
-//! Sessions lie in shards by id, each under a lock that is held for a look-up and never over an
-//! await. Two more maps name them by handle and by user; their locks are taken after a shard's and
-//! never the other way round. What expired is reclaimed by whoever comes by next, so that nothing
-//! grows and no task is needed.
+//! Sessions are stored in shards by id. The lock of a shard is never held across an await. Two more
+//! maps index them by handle and by user; their locks are always taken after that of a shard.
+//! Later calls remove expired sessions, so that memory does not grow and no background task is
+//! needed.
 
 mod shard;
 
@@ -73,7 +73,7 @@ impl MemorySessions {
     /// A store without sessions.
     ///
     /// # Errors
-    /// `ConfigInvalid` for a policy that can't be kept; the message names the field.
+    /// `ConfigInvalid` for a policy that is invalid; the message names the field.
     pub fn new(policy: SessionPolicy, clock: SharedClock) -> Result<Self> {
         Front::new(policy, clock, Memory::new).map(Self)
     }

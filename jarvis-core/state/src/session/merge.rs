@@ -1,6 +1,7 @@
-//! The three-way merge of session data.
+//! Three-way merge of session data.
 //!
-//! Works on the texts: what is not compared is not parsed, and what is kept is kept byte for byte.
+//! It works on the JSON texts: members that are not compared are not parsed, and members that stay
+//! keep their exact bytes.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! [`SessionPolicy`]: what holds for all sessions of a store, and how it is enforced.
+//! [`SessionPolicy`]: limits and lifetimes of all sessions of a store, and their enforcement.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct SessionPolicy {
     /// How long a session lives after its creation, a save, or an extension. 1 h.
     #[serde(with = "units::duration")]
     pub ttl: Duration,
-    /// How long it lives at most, however often it is prolonged. No limit unless told.
+    /// How long it lives at most, however often it is prolonged. Default: no limit.
     #[serde(with = "units::optional_duration")]
     pub absolute_ttl: Option<Duration>,
     /// Does reading prolong it? No.

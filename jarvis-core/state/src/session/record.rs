@@ -1,5 +1,5 @@
-//! What backends keep: [`Record`]s under [`Name`]s. Everything that holds for all backends is in
-//! the [front](super::front); a backend knows neither ids' hashes nor limits nor keys.
+//! Records of a backend: [`Record`]s under [`Name`]s. Everything that all backends share is in the
+//! [front](super::front); a backend handles no hashes of ids, limits or encryption keys.
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`RedisSessions`]: for many instances on many machines, on a Redis, a Cluster or a Sentinel set.
+//! [`RedisSessions`]: a session store for many machines, on Redis, Redis Cluster or Sentinel.
 
 mod answer;
 mod index;
@@ -94,7 +94,7 @@ impl RedisSessions {
     /// The sessions under the policy's prefix on a Redis. Connects nothing.
     ///
     /// # Errors
-    /// `ConfigInvalid` for a policy that can't be kept; the message names the field.
+    /// `ConfigInvalid` for a policy that is invalid; the message names the field.
     pub fn new(redis: &Redis, policy: SessionPolicy, clock: SharedClock) -> Result<Self> {
         let saves = Saves::new()?;
         let (redis, prefix) = (redis.clone(), policy.prefix.clone());

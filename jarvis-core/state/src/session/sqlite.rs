@@ -1,4 +1,4 @@
-//! [`SqliteSessions`]: in one file, for all processes of a machine.
+//! [`SqliteSessions`]: a session store in one file, for all processes of a machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -58,7 +58,7 @@ impl SqliteSessions {
     /// The sessions of a file. Its tables are made at the first use.
     ///
     /// # Errors
-    /// `ConfigInvalid` for a policy that can't be kept; the message names the field.
+    /// `ConfigInvalid` for a policy that is invalid; the message names the field.
     pub fn new(sqlite: &Sqlite, policy: SessionPolicy, clock: SharedClock) -> Result<Self> {
         let tables = sqlite.tables(&SCHEMA);
         Front::new(policy, clock, |terms| File {

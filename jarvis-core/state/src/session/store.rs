@@ -1,4 +1,4 @@
-//! The trait for the public stores: each is a [`Front`](super::front::Front) over its own records.
+//! Implementation of the trait for the public stores: each is a [`Front`](super::front::Front) over its own records.
 
 /// Implements the trait for a public store whose only field is a [`Front`].
 macro_rules! store {

@@ -1,4 +1,4 @@
-//! How the parts of a [`Record`](super::record::Record) are written as bytes and read again.
+//! Serialization of the parts of a [`Record`](super::record::Record).
 
 use super::front::damaged;
 use super::record::Kept;

@@ -1,4 +1,4 @@
-//! [`Turns`]: one at a time for each session, within this process.
+//! [`Turns`]: a lock for each session, within this process.
 
 use std::collections::HashMap;
 use std::sync::Arc;

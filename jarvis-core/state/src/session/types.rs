@@ -1,4 +1,4 @@
-//! What is asked of a session store and what it answers, as plain types.
+//! Argument and result types of a session store.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! [`SessionUpdate`]: an update whose change is made by the caller, step by step.
+//! [`SessionUpdate`]: an update that the caller drives step by step.
 
 use std::fmt;
 use std::time::Duration;

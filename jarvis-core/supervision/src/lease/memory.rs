@@ -1,4 +1,4 @@
-//! [`MemoryLease`] and [`MemoryLedger`]: the reference, for one process.
+//! [`MemoryLease`] and [`MemoryLedger`]: within one process; the reference implementation.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! The process behind a lease in a file: enough to prove, later, that it is gone.
+//! Identity of the process that holds a lease in a file, to prove later that it has ended.
 //!
-//! Proof needs the same boot of the same machine and the same process namespace: a number that
-//! means nothing here may well live elsewhere, such as in another container on the same file.
-//! Whatever can't be proved is left to the lease's time.
+//! The proof requires the same boot of the same machine and the same process namespace: a process
+//! id that does not exist here may exist elsewhere, such as in another container that uses the same
+//! file. A lease whose holder can't be proved to have ended stays until it expires.
 
 use std::fmt;
 use std::fs;

@@ -1,4 +1,4 @@
-//! [`RedisLease`] and [`RedisLedger`]: in one Redis, for operators on many machines.
+//! [`RedisLease`] and [`RedisLedger`]: in Redis, for operators on many machines.
 //!
 //! Both live under one prefix and share a fence and a time axis, in one hash slot:
 //!

@@ -1,4 +1,4 @@
-//! The decisions of a ledger, free of any storage.
+//! Decisions of a ledger, independent of storage.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ pub struct EventQuery {
     pub since: Option<WallTime>,
     /// Only events before this time.
     pub until: Option<WallTime>,
-    /// How many at most, up to 10,000. 1,000 unless told.
+    /// How many at most, up to 10,000. Default: 1,000.
     pub limit: Option<usize>,
     /// Of more than `limit`, the newest instead of the oldest. The order stays oldest first.
     pub newest: bool,

@@ -1,4 +1,4 @@
-//! Which servers answer: what [`Redis::state`](super::Redis::state) tells.
+//! State of the connections, as [`Redis::state`](super::Redis::state) reports it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! [`Cluster`]: which master has which slots, learned from the cluster itself and learned anew
-//! when a master answers that it has moved one, or does not answer at all.
+//! [`Cluster`]: the map from slots to masters. It is read from the cluster, and read again when a
+//! master reports that a slot has moved, or does not answer.
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! What is sent: [`Command`] and [`Script`], and the slot that a key lies in.
+//! Requests to a server: [`Command`] and [`Script`], and the hash slot of a key.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! How a connection is made: to one server, or to the master that the Sentinels name.
+//! Connecting to one server, or to the master that the Sentinels report.
 
 use std::fmt;
 use std::path::PathBuf;

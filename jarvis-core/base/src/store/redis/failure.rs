@@ -1,5 +1,4 @@
-//! What a server's refusal, or its silence, means: the one place where errors of Redis become
-//! ours.
+//! Conversion of Redis errors and timeouts to [`Error`].
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! [`Line`]: one connection, over which calls that are made at about the same time go out together.
 //!
-//! Each call for itself would be a write to the socket of its own wherever many threads make them,
-//! and so a wake-up of the server: more work for both than the call itself. So the first call to
-//! come starts a task that lets all others have their turn first, and then sends what has gathered
-//! as one pipeline. The answers of such a batch are given out together.
+//! If each call were sent alone, each would cost a write to the socket and a wake-up of the server,
+//! which is more work than the call itself. So the first call starts a task that first lets
+//! the other calls join and then sends all of them as one pipeline. The answers of a batch are
+//! returned together.
 
 use std::pin::pin;
 use std::sync::Arc;

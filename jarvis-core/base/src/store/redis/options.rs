@@ -1,4 +1,4 @@
-//! How a Redis is used.
+//! Options of the Redis client.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// How long a call waits for its answer, connecting included. 1 s unless told.
+    /// How long a call waits for its answer, connecting included. Default: 1 s.
     pub deadline: Duration,
-    /// How long connecting and greeting may take. 500 ms unless told.
+    /// How long connecting and greeting may take. Default: 500 ms.
     pub connect_timeout: Duration,
     /// How many connections to each server, 1 to 8. 1 unless told; with 2, a large value that is
     /// on its way holds up only every other call.

@@ -1,5 +1,5 @@
-//! [`Subscription`]: messages of channels, over a connection of its own that is made again when
-//! it breaks.
+//! [`Subscription`]: messages of channels, over a separate connection that reconnects when it
+//! breaks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

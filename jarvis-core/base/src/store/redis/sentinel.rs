@@ -1,4 +1,4 @@
-//! [`Sentinels`]: who is the master now.
+//! [`Sentinels`]: look-up of the current master.
 //! <https://redis.io/docs/latest/develop/reference/sentinel-clients/>
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! [`Silence`]: for how long a connection has given no answer.
+//! [`Silence`]: how long a connection has not answered.
 
 use std::time::Duration;
 

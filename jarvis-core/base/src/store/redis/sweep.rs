@@ -1,4 +1,4 @@
-//! What concerns every master: looking through all keys, and removing many.
+//! Operations on every master: scanning all keys, and removing many.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Making a file, and opening connections to it.
+//! Creation of a database file, and of connections to it.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};

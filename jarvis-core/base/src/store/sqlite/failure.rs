@@ -1,4 +1,4 @@
-//! What SQLite's result codes mean to a person.
+//! Conversion of SQLite's result codes to errors.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
-//! The reader threads: started when there is something to read, as many as are allowed.
+//! Reader threads: started on demand, up to a limit.
 //!
-//! Short reads that wait together share one snapshot, which is taken after the last of them came:
-//! each sees what was committed before it was asked, and a look-up costs no transaction of its own.
+//! Short reads that wait at the same time share one snapshot, taken after the last of them arrived.
+//! Each sees everything that was committed before it was requested, and none needs a transaction
+//! of its own.
 
 use std::collections::VecDeque;
 use std::fmt;

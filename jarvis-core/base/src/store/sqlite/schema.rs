@@ -1,4 +1,4 @@
-//! Migrations: each component of a file has a version of its own.
+//! Migrations: each component of a file has its own version.
 
 use rusqlite::{OptionalExtension, Transaction, params};
 

@@ -1,4 +1,4 @@
-//! The writer thread: takes what waits, commits it together, then answers.
+//! Writer thread: commits all waiting writes together, then answers them.
 
 use std::cell::Cell;
 use std::fmt;
