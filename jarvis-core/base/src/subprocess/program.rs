@@ -135,13 +135,13 @@ impl Program {
         let hint = match error.raw_os_error() {
             Some(libc::EAGAIN) => return Error::new(
                 ErrorKind::Exhausted,
-                "the program can't be started: no process or thread is left (see ulimit -u, pids.max)",
+                "failed to start the program: no process or thread is left (see ulimit -u, pids.max)",
             )
             .with_context("program", self.name())
             .with_source(error),
-            Some(libc::ENOEXEC) => "it is no executable format; does a script lack its #! line?",
-            Some(libc::EACCES | libc::EPERM) => "permission denied; is it executable, and may we become that user?",
-            _ => "the program can't be started",
+            Some(libc::ENOEXEC) => "its format is not executable; does a script lack its #! line?",
+            Some(libc::EACCES | libc::EPERM) => "permission denied; check that it is executable and that JARVIS may switch to that user",
+            _ => "failed to start the program",
         };
         let reason = error.to_string();
         let kind = Error::from(error).kind();

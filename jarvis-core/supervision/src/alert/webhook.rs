@@ -116,9 +116,9 @@ fn read_headers(given: &BTreeMap<String, Secret<String>>) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let key = HeaderName::try_from(name.as_str())
-            .map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
+            .map_err(|_| invalid(format!("{name:?} is not a valid header name")))?;
         let mut value = HeaderValue::try_from(value.expose().as_str())
-            .map_err(|_| invalid(format!("the header {name:?} has a value that can't be sent")))?;
+            .map_err(|_| invalid(format!("the header {name:?} has an invalid value")))?;
         value.set_sensitive(true);
         headers.insert(key, value);
     }
@@ -176,7 +176,8 @@ impl WebhookSink {
             Words::Preset(preset) => {
                 let document = preset::document(*preset, &self.topic, alert)?;
                 serde_json::to_vec(&document).map_err(|error| {
-                    Error::new(ErrorKind::Internal, "an alert has no JSON form").with_source(error)
+                    Error::new(ErrorKind::Internal, "failed to serialize an alert as JSON")
+                        .with_source(error)
                 })
             }
         }

@@ -67,7 +67,7 @@ impl PostgresProbe {
             Error::new(
                 ErrorKind::ConfigInvalid,
                 format!(
-                    "{:?} is no URL of a PostgreSQL server; write \"postgres://user:password@host:5432/database\"",
+                    "{:?} is not a PostgreSQL URL; write \"postgres://user:password@host:5432/database\"",
                     redact_url(&config.url)
                 ),
             )
@@ -142,7 +142,7 @@ impl PostgresProbe {
             b'N' if self.mode == SslMode::Prefer => Ok((socket, None)),
             b'N' => Err(ProbeError::failed(
                 FailureKind::Tls,
-                format!("{} does not speak TLS, and sslmode asks for it", self.endpoint),
+                format!("{} does not support TLS, but sslmode requires it", self.endpoint),
             )),
             // The server could not even start a process for this connection.
             b'E' => Err(ProbeError::failed(
@@ -173,7 +173,7 @@ fn endpoint(server: &tokio_postgres::Config) -> Result<Endpoint> {
     match server.get_hosts() {
         [] => Err(wrong("no host")),
         [ServerHost::Tcp(host)] => {
-            let host = Host::parse(host).ok_or_else(|| wrong("a host that is none"))?;
+            let host = Host::parse(host).ok_or_else(|| wrong("an invalid host"))?;
             Ok(Endpoint::Tcp(host, port))
         }
         [ServerHost::Unix(folder)] => {

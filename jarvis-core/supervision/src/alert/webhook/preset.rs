@@ -14,7 +14,8 @@ use base::{Error, ErrorKind, Result};
 pub(super) fn document(preset: Preset, topic: &str, alert: &Alert) -> Result<Value> {
     Ok(match preset {
         Preset::Json => serde_json::to_value(alert).map_err(|error| {
-            Error::new(ErrorKind::Internal, "an alert has no JSON form").with_source(error)
+            Error::new(ErrorKind::Internal, "failed to serialize an alert as JSON")
+                .with_source(error)
         })?,
         Preset::Slack => slack(alert),
         Preset::Discord => discord(alert),

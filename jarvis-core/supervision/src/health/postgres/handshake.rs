@@ -78,6 +78,7 @@ fn refused(body: &[u8]) -> Option<Observation> {
 }
 
 pub(super) fn no_postgres(endpoint: &Endpoint) -> ProbeError {
-    let message = format!("{endpoint} is no PostgreSQL: its answer is not the protocol");
+    let message =
+        format!("{endpoint} is not a PostgreSQL server: its answer does not follow the protocol");
     ProbeError::failed(FailureKind::Protocol, message)
 }

@@ -178,7 +178,7 @@ impl Session {
     fn wrong_role(&self, answers: &Answers) -> Option<String> {
         let wanted = self.role?;
         match answers.role {
-            None => Some(format!("does not tell its role, expected {}", wanted.as_str())),
+            None => Some(format!("does not report its role, expected {}", wanted.as_str())),
             Some((role, _)) if role != wanted => Some(format!(
                 "is a {}, expected a {}; was there a failover?",
                 role.as_str(),

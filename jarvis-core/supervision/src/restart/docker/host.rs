@@ -218,7 +218,7 @@ fn parse(url: &str) -> Result<Endpoint> {
         Error::new(
             ErrorKind::ConfigInvalid,
             format!(
-                "{:?} is no Docker host: {what}; write \"unix:///path/docker.sock\" or \"tcp://host:2376\"",
+                "{:?} is not a valid Docker host: {what}; write \"unix:///path/docker.sock\" or \"tcp://host:2376\"",
                 redact_url(url)
             ),
         )
