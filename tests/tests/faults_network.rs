@@ -82,7 +82,7 @@ async fn fault_02_a_connection_without_a_byte_is_a_timeout() {
     let silent = Target::silent().await;
     let observation = get(&silent.url("/"), SHORT).await;
     fails(&observation, FailureKind::Timeout, true);
-    assert!(observation.message.contains("connected, no answer"), "{}", observation.message);
+    assert!(observation.message.contains("connected, but no answer"), "{}", observation.message);
     assert!(observation.phases.connect.is_some() && observation.phases.first_byte.is_none());
     assert!(observation.latency >= SHORT && observation.latency < LONG);
     let config = TcpConfig::new(silent.address().to_string()).with_expect("hello");
@@ -94,7 +94,7 @@ async fn fault_03_a_slow_loris_runs_into_the_total_timeout() {
     let slow = Target::trickling("HTTP/1.1 200 OK\r\nx-slow: ", "a").await;
     let observation = get(&slow.url("/"), SHORT).await;
     fails(&observation, FailureKind::Timeout, true);
-    assert!(observation.message.contains("began and did not end"), "{}", observation.message);
+    assert!(observation.message.contains("started but did not finish"), "{}", observation.message);
     assert!(observation.phases.first_byte.is_some());
     let fast = Target::endless("HTTP/1.1 200 OK\r\nx-long: ", &[b'a'; 16_384]).await;
     fails(&get(&fast.url("/"), LONG).await, FailureKind::Protocol, true);

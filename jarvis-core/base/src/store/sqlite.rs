@@ -247,7 +247,10 @@ impl Sqlite {
     fn gone(&self) -> Error {
         Error::new(
             ErrorKind::Internal,
-            format!("the thread of {} ended; open it again", self.shared.path.display()),
+            format!(
+                "the worker thread of {} has ended; open the file again",
+                self.shared.path.display()
+            ),
         )
         .with_retry(crate::Retry::Indeterminate)
     }

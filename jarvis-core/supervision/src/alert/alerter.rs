@@ -137,7 +137,7 @@ impl Alerter {
             if targets.insert(name.clone(), Target { sink, timeout }).is_some() {
                 return Err(Error::new(
                     ErrorKind::ConfigInvalid,
-                    format!("two alert sinks are called {name:?}"),
+                    format!("two alert sinks have the name {name:?}; rename one"),
                 ));
             }
             matchers.insert(name, matcher);

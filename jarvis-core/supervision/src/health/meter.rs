@@ -40,10 +40,10 @@ fn late(meter: &Meter, target: &str) -> Result<Observation> {
         Stage::Dns => (FailureKind::Dns, "the name did not resolve"),
         Stage::Connect => (FailureKind::Timeout, "no connection"),
         Stage::Tls => (FailureKind::Timeout, "the TLS handshake did not finish"),
-        Stage::Answer => (FailureKind::Timeout, "connected, no answer"),
+        Stage::Answer => (FailureKind::Timeout, "connected, but no answer"),
         #[cfg(feature = "http")]
-        Stage::Stream => (FailureKind::Timeout, "the stream stalled after its first token, no end"),
-        Stage::Rest => (FailureKind::Timeout, "the answer began and did not end"),
+        Stage::Stream => (FailureKind::Timeout, "the stream stalled after its first token"),
+        Stage::Rest => (FailureKind::Timeout, "the answer started but did not finish"),
     };
     Ok(Observation::fail(kind, format!("{target}: {what} within {within}")))
 }

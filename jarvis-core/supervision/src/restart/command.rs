@@ -215,7 +215,7 @@ impl Commands {
     ) -> Result<Receipt> {
         let before = self.life().await?;
         let untouched = match (what, &before) {
-            (What::Start, Life::Named(_)) => Some("it runs already"),
+            (What::Start, Life::Named(_)) => Some("it is already running"),
             (What::Stop, Life::None) => Some("it does not run"),
             _ => None,
         };
@@ -269,9 +269,12 @@ impl Commands {
         }
         let line = finished.first_line().unwrap_or_default();
         InstanceId::new(&line).map(Life::Named).map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "identity ended well and named no life")
-                .with_context("program", program.name())
-                .with_source(error)
+            Error::new(
+                ErrorKind::Unavailable,
+                "the identity command succeeded but printed no instance",
+            )
+            .with_context("program", program.name())
+            .with_source(error)
         })
     }
 

@@ -117,7 +117,7 @@ impl ServiceRestarter for ProcessRestarter {
     }
 
     async fn roll_back(&self, _request: ActionRequest, _to: VersionId) -> Result<Receipt> {
-        Err(Error::new(ErrorKind::Unsupported, "an owned process has no versions to go back to")
+        Err(Error::new(ErrorKind::Unsupported, "an owned process has no versions to roll back to")
             .with_operation(OPERATION))
     }
 

@@ -235,7 +235,7 @@ impl ServiceRestarter for SystemdRestarter {
     }
 
     async fn roll_back(&self, _request: ActionRequest, _to: VersionId) -> Result<Receipt> {
-        Err(Error::new(ErrorKind::Unsupported, "a systemd unit has no versions to go back to")
+        Err(Error::new(ErrorKind::Unsupported, "a systemd unit has no versions to roll back to")
             .with_operation(OPERATION))
     }
 

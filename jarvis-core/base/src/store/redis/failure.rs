@@ -116,7 +116,7 @@ pub(super) fn unreachable(server: &dyn Display, error: &RedisError) -> Error {
             (ErrorKind::InvalidInput, "; choose an existing database")
         }
         text if text.contains("max number of clients") => {
-            (ErrorKind::Exhausted, "; raise its maxclients")
+            (ErrorKind::Exhausted, "; raise maxclients")
         }
         _ if error.kind() == redis::ErrorKind::RESP3NotSupported => {
             (ErrorKind::Unsupported, "; Redis 7.0 or newer is needed")

@@ -121,7 +121,10 @@ impl Writer {
         self.jobs.send(Box::new(call)).map_err(|_| {
             Error::new(
                 ErrorKind::Internal,
-                format!("the thread of {} ended; open it again", self.path.display()),
+                format!(
+                    "the worker thread of {} has ended; open the file again",
+                    self.path.display()
+                ),
             )
         })
     }

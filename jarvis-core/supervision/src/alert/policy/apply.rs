@@ -301,7 +301,7 @@ impl Policy {
 
     /// A sink does not deliver: the others are told.
     pub(in crate::alert) fn sink_fails(&mut self, sink: &str, why: &str, now: Now) -> Vec<Message> {
-        let text = format!("alerts through {sink:?} don't arrive: {why}");
+        let text = format!("alerts through {sink:?} are not delivered: {why}");
         let messages = self.standing(&format!("sink-{sink}"), Some(&text), now);
         if let Some(record) = self.records.get_mut(&format!("operator/sink-{sink}")) {
             record.except = Some(sink.to_owned());

@@ -43,7 +43,7 @@ impl Machine {
         let hold = self.maintenance_gate(service, now).or_else(|| {
             suspected.map(|reason| Hold {
                 gate: Gate::SelfSuspicion,
-                reason: format!("we suspect ourselves: {reason}"),
+                reason: format!("JARVIS suspects its own network or machine: {reason}"),
                 until: None,
             })
         });

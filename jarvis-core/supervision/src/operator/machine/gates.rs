@@ -181,7 +181,7 @@ impl Machine {
             if wanted.heals() && !service.exited() && back.is_some_and(|back| back < grace) {
                 let left = grace - back.unwrap_or_default();
                 let reason = format!(
-                    "{on} has just come back; it gets {} to follow",
+                    "{on} has just recovered; its dependents get {} to follow",
                     format_duration(grace)
                 );
                 return hold_for(Gate::Dependency, reason, now, left);
@@ -205,12 +205,12 @@ impl Machine {
         if let Some(woke) = &self.woke {
             let left = AFTER_SUSPEND.saturating_sub(woke.age(now));
             if !left.is_zero() {
-                let reason = "the machine has just woken up; checks are made anew first";
+                let reason = "the machine has just woken up; fresh checks run first";
                 return hold_for(Gate::SelfSuspicion, reason, now, left);
             }
         }
         let reason = self.suspicion.reason().filter(|_| service.suspects_self())?;
-        hold(Gate::SelfSuspicion, format!("we suspect ourselves: {reason}"))
+        hold(Gate::SelfSuspicion, format!("JARVIS suspects its own network or machine: {reason}"))
     }
 
     fn concurrency_gate(&self, service: &Service, wanted: &Wanted) -> Option<Hold> {

@@ -303,7 +303,7 @@ impl Machine {
             evidence: evidence.to_owned(),
         });
         if proved {
-            let reason = "the life that was verified ended within the stabilisation time";
+            let reason = "the verified instance ended within the stabilisation time";
             self.attempt_failed(id, reason, true, now);
         }
     }

@@ -74,7 +74,10 @@ impl Machine {
 
     /// It left the configuration, and nothing of it is under way any more.
     pub(super) fn forget(&mut self, id: &ServiceId, now: &Stamp) {
-        self.refuse_manual(id, Some(Error::new(ErrorKind::NotFound, "it left the configuration")));
+        self.refuse_manual(
+            id,
+            Some(Error::new(ErrorKind::NotFound, "it was removed from the configuration")),
+        );
         self.close_incident(id, now);
         self.services.remove(id);
         self.deleted.push(id.clone());

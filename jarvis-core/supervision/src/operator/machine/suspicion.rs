@@ -53,7 +53,7 @@ impl Machine {
             {
                 self.suspicion.suspected = None;
                 self.suspicion.ignore_before = Some(now.clone());
-                let reason = "our own canary is healthy: what fails now, fails by itself";
+                let reason = "JARVIS's own canary is healthy, so the services themselves fail";
                 self.events
                     .push(Event::SelfSuspected { suspected: false, reason: reason.to_owned() });
             }

@@ -303,7 +303,7 @@ struct Order {
 fn closed(shared: &Shared, order: &Order) -> Option<(Gate, String)> {
     let clock = &shared.parts.clock;
     if !shared.leading.holds(order.token, clock.boottime()) {
-        return Some((Gate::Lease, "the lease ran out in between".to_owned()));
+        return Some((Gate::Lease, "the lease expired in the meantime".to_owned()));
     }
     if order.finishing {
         return None;
@@ -312,7 +312,7 @@ fn closed(shared: &Shared, order: &Order) -> Option<(Gate, String)> {
         return Some((Gate::KillSwitch, format!("the kill switch is on: {reason}")));
     }
     let late = shared.now().saturating_since(order.issued) >= STALE;
-    late.then(|| (Gate::Lease, "the intent took too long to get to disk".to_owned()))
+    late.then(|| (Gate::Lease, "writing the intent to disk took too long".to_owned()))
 }
 
 fn act(shared: &Arc<Shared>, order: Order) {

@@ -136,7 +136,7 @@ async fn keep(shared: &Arc<Shared>, grant: &Grant, until: Duration) {
     let answer = bounded(shared, shared.parts.lease.renew(grant, ttl)).await;
     let reason = match answer {
         Some(Ok(true)) => return shared.leading.renewed(grant.token, before + ttl),
-        Some(Ok(false)) => "another operator took it, or it ran out".to_owned(),
+        Some(Ok(false)) => "another operator took it, or it expired".to_owned(),
         _ if shared.parts.clock.boottime() < until => return,
         Some(Err(error)) => format!("it could not be renewed: {}", error.message()),
         None => "it could not be renewed: its store does not answer".to_owned(),
