@@ -103,7 +103,7 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
         ),
         (
             "[service.a]\ntemplate = \"x\"\n",
-            &["inline:2: service.a.template: \"x\" is no template; none exists here"],
+            &["inline:2: service.a.template: unknown template \"x\"; there are none"],
         ),
     ];
     for (text, expected) in table {

@@ -172,9 +172,9 @@ mod tests {
         for (text, hint) in [
             (
                 "[store]\nsession = \"redsi://h\"\n",
-                "inline:2: store.session: \"redsi\" is no session store",
+                "inline:2: store.session: unknown session store \"redsi\"",
             ),
-            ("[store]\ncache = \"sqlite:\"\n", "inline:2: store.cache: \"sqlite\" is no cache"),
+            ("[store]\ncache = \"sqlite:\"\n", "inline:2: store.cache: unknown cache \"sqlite\""),
             ("[store]\nbus = \"here\"\n", "inline:2: store.bus: a URL is expected"),
             ("[store]\nsesion = \"memory:\"\n", "did you mean \"session\"?"),
             ("[session]\nttl = \"0s\"\n", "inline:2: session.ttl: ttl must"),
