@@ -1,7 +1,7 @@
 //! The part `operator`: what a person asks of the loop.
 
 use jarvis_core::jarvis::EventsQuery;
-use jarvis_core::operator::Command;
+use jarvis_core::operator::{Action, Command};
 use jarvis_core::vocabulary::ServiceId;
 use jarvis_core::{Jarvis, Result};
 use serde_json::{Value, json};
@@ -20,28 +20,27 @@ pub(crate) async fn call(
     let by = options.get("by").map_or(Ok("parity"), text)?.to_owned();
     let reason = options.get("reason").map_or(Ok(""), text)?.to_owned();
     let wait = options.get("wait").and_then(Value::as_bool).unwrap_or(true);
-    let acted = match method {
+    let action = match method {
         "status" => return answer(attached.status().await?),
         "reload" => return answer(attached.reload().await?),
         "test_alert" => return answer(attached.alert_test(None).await?),
         "events" => return Ok(Ended::Stream(events(jarvis, options).await?)),
-        "pause" => attached.pause(&reason, duration(options, "lasting_ms")).await?,
-        "restart" => attached.act(Command::Restart { service: service()?, by }, wait).await?,
-        "stop" => attached.act(Command::Stop { service: service()?, by }, wait).await?,
-        "start" => attached.act(Command::Start { service: service()?, by }, wait).await?,
-        "reset" => attached.act(Command::Reset { service: service()?, by }, false).await?,
-        "resume" => attached.act(Command::Resume { by }, false).await?,
-        "maintain" => {
-            let services = read(&options["services"])?;
-            let duration = duration(options, "duration_ms").unwrap_or_default();
-            attached.act(Command::Maintain { services, duration, by, reason }, false).await?
-        }
-        "end_maintenance" => {
-            attached.act(Command::EndMaintenance { window: None, by }, false).await?
-        }
+        "pause" => Action::Pause { lasting: duration(options, "lasting_ms") },
+        "resume" => Action::Resume,
+        "restart" => Action::Restart { service: service()? },
+        "stop" => Action::Stop { service: service()? },
+        "start" => Action::Start { service: service()? },
+        "reset" => Action::Reset { service: service()? },
+        "maintain" => Action::Maintain {
+            services: read(&options["services"])?,
+            lasting: duration(options, "duration_ms").unwrap_or_default(),
+        },
+        "end_maintenance" => Action::EndMaintenance { window: None },
         other => return Err(no_method(other)),
     };
-    Ok(Ended::Answer(json!(acted)))
+    let waits = matches!(method, "restart" | "start" | "stop") && wait;
+    let command = Command::new(action, by).with_reason(reason);
+    Ok(Ended::Answer(json!(attached.act(command, waits).await?)))
 }
 
 /// As the bindings have it, a stream that fails when it is read.
