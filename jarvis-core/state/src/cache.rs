@@ -61,26 +61,27 @@ where
 ///
 /// # Contract
 /// - Keys have 1 to 512 bytes, tags 1 to 128, values up to the policy's size; anything else is
-///   `InvalidInput` or `TooLarge`, also when the cache is not strict. Only a *loaded* value over
-///   the size is given to its callers, is not stored, and counts as an error.
-/// - Two caches with different namespaces on one storage never see each other.
-/// - Not strict: a storage that can't be reached is a miss for reads, `false`, 0 or nothing done
-///   for writes, and is counted in [`CacheStats::errors`]. Strict: it is the error. Of many keys at
-///   once, what fails for some is done for the others.
-///   [`increment`](Cache::increment) and the invalidations are errors in both: what they promise
-///   can't be left out quietly.
-/// - An entry that was deleted or invalidated is never given again. One that ran out is given only
-///   as a stale answer of [`get_or_load`](Cache::get_or_load) that was asked for.
-/// - A load never overwrites what was written after it began, nor brings back what was deleted,
-///   invalidated or flushed after it began; its callers get what it loaded.
+///   `InvalidInput` or `TooLarge`, even if the cache is not strict. A *loaded* value over the size
+///   is returned to its callers, is not stored, and counts as an error.
+/// - Caches with different namespaces on one storage are independent.
+/// - When the storage is unreachable, a cache that is not strict misses on reads, returns `false`,
+///   0 or nothing for writes, and counts the failure in [`CacheStats::errors`]; a strict cache
+///   returns the error. In calls with many keys, a failure of some keys does not affect the others.
+///   [`increment`](Cache::increment) and the invalidations return errors in both modes, because
+///   skipping them would break their promise.
+/// - A deleted or invalidated entry is never returned again. An expired entry is returned only as a
+///   stale answer that the caller of [`get_or_load`](Cache::get_or_load) allowed.
+/// - A load never overwrites a value that was written after the load began, and never restores an
+///   entry that was deleted, invalidated or flushed after it began. Its callers still receive the
+///   loaded value.
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Cache: Debug + Send + Sync + 'static {
-    /// How far away the values are kept.
+    /// Where the values are stored: in memory or on a server.
     ///
     /// # Behavior
-    /// - Stays the same.
-    /// - With [`Locality::InMemory`] every call is complete on its first poll, and needs no
+    /// - The answer never changes.
+    /// - With [`Locality::InMemory`] every call completes on its first poll and needs no
     ///   runtime; only [`get_or_load`](Cache::get_or_load) may wait for a load, and
     ///   [`close`](Cache::close) for background work.
     fn locality(&self) -> Locality;
@@ -88,132 +89,131 @@ pub trait Cache: Debug + Send + Sync + 'static {
     /// The value of a key.
     ///
     /// # Behavior
-    /// - `None` when there is none, or it ran out.
+    /// - `None` if it does not exist or has expired.
     async fn get(&self, key: &str) -> Result<Option<CacheValue>>;
 
     /// [`get`](Cache::get) where nothing has to be waited for: no future is made, which is much of what
     /// a hit in memory costs.
     ///
     /// # Behavior
-    /// - What `get` would answer, and counted so; `None` where only that can tell, and nothing is
-    ///   counted then.
-    /// - A server is never asked: where there are copies of its values in memory, those are looked at.
+    /// - The same result and counters as `get`; `None`, without counting, if only `get` can answer.
+    /// - It never contacts a server; it may use copies of the server's values in memory.
     fn get_now(&self, key: &str) -> Option<Result<Option<CacheValue>>> {
         let _ = key;
         None
     }
 
-    /// Stores a value, and says whether it did.
+    /// Stores a value, and returns whether it was stored.
     ///
     /// # Behavior
     /// - Replaces value, lifetime and tags as a whole.
-    /// - `false`, and nothing changed, when its [`Condition`] does not hold.
-    /// - Without a lifetime of its own it lives for the policy's: 5 minutes.
+    /// - `false`, without any change, if its [`Condition`] does not hold.
+    /// - The default lifetime is the policy's: 5 minutes.
     /// - A zero lifetime is `InvalidInput`.
     /// - More than 4 tags are `InvalidInput`.
     async fn set(&self, key: &str, value: CacheValue, options: SetOptions) -> Result<bool>;
 
-    /// Removes keys, and says how many there were.
+    /// Removes keys, and returns how many of them existed.
     ///
     /// # Behavior
-    /// - Idempotent; one named twice counts once.
+    /// - Idempotent; a key that is given twice counts once.
     async fn delete(&self, keys: &[String]) -> Result<u64>;
 
-    /// Is there a value?
+    /// Returns whether a key has a value.
     ///
     /// # Behavior
-    /// - As [`get`](Cache::get), and is neither a hit nor a miss.
+    /// - As [`get`](Cache::get), but counts neither as a hit nor as a miss.
     async fn exists(&self, key: &str) -> Result<bool>;
 
-    /// [`get`](Cache::get) for many keys, answered in their order.
+    /// [`get`](Cache::get) for many keys; the results are in the order of the keys.
     ///
     /// # Behavior
-    /// - The same answers as one by one, in one trip to the storage, or one a node.
+    /// - One round trip to the storage, or one to each node of a cluster.
     async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<CacheValue>>>;
 
-    /// [`set`](Cache::set) for many entries with the same options; how many were stored.
+    /// [`set`](Cache::set) for many entries with the same options; returns how many were stored.
     ///
     /// # Behavior
-    /// - Each for itself: not atomic over keys.
+    /// - Each entry is stored separately: not atomic across keys.
     async fn set_many(&self, entries: Vec<Entry>, options: SetOptions) -> Result<u64>;
 
-    /// Adds to a number, and gives the sum.
+    /// Adds to a number, and returns the sum.
     ///
     /// # Behavior
     /// - Atomic: no addition is lost.
-    /// - A key that is not there starts from 0, and `lifetime` (else the policy's) begins then;
-    ///   later additions don't prolong it.
-    /// - A value that is no whole number, and a sum beyond 64 bits, are `InvalidInput`; nothing
+    /// - A missing key starts from 0 with the given `lifetime` (or the policy's); later additions
+    ///   do not extend it.
+    /// - A value that is not a whole number, and a sum beyond 64 bits, are `InvalidInput`; nothing
     ///   changes.
-    /// - The number can be read with [`get`](Cache::get), as decimal text.
+    /// - [`get`](Cache::get) returns the number as decimal text.
     async fn increment(&self, key: &str, by: i64, lifetime: Option<Lifetime>) -> Result<i64>;
 
-    /// Gives a key a new lifetime, from now.
+    /// Sets a new lifetime for a key, from now.
     ///
     /// # Behavior
-    /// - `false` when there is no value.
+    /// - `false` if the key has no value.
     async fn expire(&self, key: &str, lifetime: Lifetime) -> Result<bool>;
 
-    /// How long a key will still live.
+    /// The remaining lifetime of a key.
     ///
     /// # Behavior
-    /// - `None` when there is no value; [`Lifetime::Unlimited`] when it has no end.
+    /// - `None` if the key has no value; [`Lifetime::Unlimited`] if it never expires.
     async fn lifetime(&self, key: &str) -> Result<Option<Lifetime>>;
 
-    /// Makes every entry with this tag miss from now on.
+    /// Invalidates all entries with this tag.
     ///
     /// # Behavior
-    /// - In constant time, however many entries there are.
-    /// - What is stored with the tag afterwards is not touched. A value whose load began before
-    ///   is not stored as fresh.
+    /// - Takes constant time, independent of the number of entries.
+    /// - Entries that are stored with the tag afterwards are not affected. A value whose load began
+    ///   before is not stored as fresh.
     async fn invalidate_tag(&self, tag: &str) -> Result<()>;
 
-    /// Removes the keys that match a glob (`*`, `?`, `[a-z]`, `\` takes the next literally), and
-    /// says how many.
+    /// Removes the keys that match a glob (`*`, `?`, `[a-z]`; `\` escapes the next character), and
+    /// returns their number.
     ///
     /// # Behavior
-    /// - Looks at every key of the storage: O(keys). Never blocks it for others; tags are the
-    ///   fast way.
-    /// - Keys are matched within the namespace only, byte by byte: `?` is one byte. What people
-    ///   typed goes through [`escape_pattern`].
+    /// - Scans every key of the storage: O(keys), without blocking it for others. Tags are faster.
+    /// - Matches only keys of the namespace, byte by byte: `?` is one byte. Escape user input with
+    ///   [`escape_pattern`].
     /// - A class without an end, and a `\` at the end, are `InvalidInput`.
-    /// - Entries that ran out or were invalidated, but still take room, may be counted.
-    /// - What is written while it runs, also by a load that began before, may stay or go.
+    /// - Expired or invalidated entries that still occupy space may be counted.
+    /// - Entries that are written during the call, also by a load that began before, may or may not
+    ///   be removed.
     async fn invalidate_pattern(&self, pattern: &str) -> Result<u64>;
 
-    /// Makes every entry of the namespace miss.
+    /// Invalidates all entries of the namespace.
     ///
     /// # Behavior
-    /// - Other namespaces are not touched.
-    /// - What is written while it runs may stay or go.
+    /// - Other namespaces are not affected.
+    /// - Entries that are written during the call may or may not be removed.
     async fn flush(&self) -> Result<()>;
 
-    /// What this handle's process has seen since it was opened.
+    /// Counters of this process since the cache was opened.
     ///
     /// # Behavior
     /// - Every read is a hit, a miss or an error.
     async fn stats(&self) -> Result<CacheStats>;
 
-    /// The value of a key, loaded when there is none.
+    /// The value of a key; it is loaded if absent.
     ///
     /// # Behavior
-    /// - However many callers ask at once, in this process and in others on the same storage,
-    ///   one loads and the others get what it loaded.
-    /// - Callers of one process with the same key share the options and the loader of the first.
-    /// - Who asks after a deletion, an invalidation or a flush of this cache joins no load that began
-    ///   before it.
-    /// - A failed load is given to all who waited in this process, and nothing is stored. A caller
-    ///   that is dropped while it loads hands over to one who waits.
-    /// - Where another process loads, this one waits for it at most
-    ///   [`LoadOptions::wait`], then loads itself.
-    /// - With `stale`, a value that ran out no longer ago is given at once while one refresh
-    ///   runs in the background; and it is given when a load fails.
-    /// - Without a tokio runtime to refresh in, and after [`close`](Cache::close), the caller
-    ///   refreshes by itself, and gets the old value when that fails.
-    /// - With `early`, one caller refreshes in the background shortly before the value runs out,
-    ///   the sooner the longer a load takes, so that nobody has to wait (`XFetch`: Vattani,
-    ///   Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
-    /// - A storage that is down makes it a load, not an error, unless strict.
+    /// - Single flight: of all concurrent callers, in this process and in others on the same
+    ///   storage, one loads and the others receive its value.
+    /// - Concurrent callers of one process with the same key share the options and the loader of
+    ///   the first.
+    /// - A caller that starts after a deletion, an invalidation or a flush of this cache never joins
+    ///   a load that began before it.
+    /// - A load error goes to all waiting callers in this process, and nothing is stored. If a
+    ///   caller is dropped while it loads, a waiting caller takes over.
+    /// - If another process loads, this one waits up to [`LoadOptions::wait`], then loads itself.
+    /// - With `stale`, a value that expired within that time is returned at once while one refresh
+    ///   runs in the background; it is also returned if a load fails.
+    /// - Without a Tokio runtime for the refresh, and after [`close`](Cache::close), the caller
+    ///   itself refreshes, and receives the old value if that fails.
+    /// - With `early`, one caller refreshes in the background shortly before the value expires,
+    ///   earlier for slower loads, so that no caller waits (`XFetch`: Vattani, Chierichetti,
+    ///   Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+    /// - While the storage is down, the value is loaded; a strict cache returns the error.
     async fn get_or_load(
         &self,
         key: &str,
@@ -221,10 +221,10 @@ pub trait Cache: Debug + Send + Sync + 'static {
         load: Loader,
     ) -> Result<CacheValue>;
 
-    /// Lets background work end, for at most 5 seconds, and stops listening for invalidations.
+    /// Waits up to 5 seconds for background work to end, and stops listening for invalidations.
     ///
     /// # Behavior
-    /// - Idempotent. Reading and writing go on to work.
+    /// - Idempotent. Reads and writes continue to work.
     async fn close(&self) -> Result<()>;
 }
 

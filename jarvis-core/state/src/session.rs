@@ -58,84 +58,84 @@ pub type Change<'a> = &'a mut (dyn FnMut(&mut Session) -> Result<()> + Send);
 /// A store of sessions.
 ///
 /// # Contract
-/// - All processes that use the same storage with the same [`SessionPolicy`] see one truth; what
-///   is acknowledged is kept as well as the storage keeps anything (the backend's docs say how
-///   well that is).
-/// - A session that expired, was deleted or was cleared is gone for every method, whatever is
-///   still on disk. Expiry is by wall time: `expires_at` itself is past.
-/// - It fails closed: when the storage can't be reached every method is an error of the kind
-///   `Unavailable` or `Timeout` within the backend's deadline, never an empty answer.
+/// - All processes that use the same storage with the same [`SessionPolicy`] see the same sessions.
+///   An acknowledged write is as durable as the backend documents.
+/// - A session that expired, was deleted or was cleared does not exist for any method, even if it
+///   is still on disk. Expiry uses wall time; a session has expired at `expires_at` itself.
+/// - A store fails closed: when the storage is unreachable, every method returns an error of the
+///   kind `Unavailable` or `Timeout` within the backend's deadline, never an empty answer.
 /// - No error, log or `Debug` shows an id or session data.
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait SessionStore: Debug + Send + Sync + 'static {
-    /// How far away the sessions are kept.
+    /// Where the sessions are stored: in memory, in a file or on a server.
     ///
     /// # Behavior
-    /// - Stays the same.
-    /// - With [`Locality::InMemory`] every call is complete on its first poll, and needs no
-    ///   runtime; only [`turn`](SessionStore::turn) and [`update`](SessionStore::update) may wait
-    ///   for another's turn.
+    /// - The answer never changes.
+    /// - With [`Locality::InMemory`] every call completes on its first poll and needs no runtime;
+    ///   only [`turn`](SessionStore::turn) and [`update`](SessionStore::update) may wait for
+    ///   another turn to end.
     fn locality(&self) -> Locality;
 
-    /// Makes a session, with version 1.
+    /// Creates a session with version 1.
     ///
     /// # Behavior
-    /// - Without an id of its own it gets a fresh one that can't be guessed: 192 bits from the
-    ///   operating system.
-    /// - An id that is taken is `Conflict`, and what is there stays as it is.
-    /// - It lives for `ttl`, else for the policy's, but never longer than the absolute cap.
-    /// - A `ttl` under a millisecond or over ten years is `InvalidInput`, here and wherever one is
-    ///   given.
-    /// - Data over the policy's size is `TooLarge`; data that is no JSON object, or nested too
-    ///   deep, is `InvalidInput`. Nothing is stored then.
+    /// - If `new` has no id, the session gets a random one: 192 bits from the operating system.
+    /// - An id that exists is `Conflict`; the existing session is unchanged.
+    /// - The session lives for `ttl`, or for the policy's if absent, but never beyond the absolute
+    ///   cap.
+    /// - A `ttl` under a millisecond or over ten years is `InvalidInput`, in every method.
+    /// - Data over the policy's size is `TooLarge`. Data that is not a JSON object, or is nested
+    ///   too deep, is `InvalidInput`. In both cases nothing is stored.
     async fn create(&self, new: NewSession) -> Result<Session>;
 
     /// The session of this id.
     ///
     /// # Behavior
-    /// - `None` when there is none, or it expired: an unknown id never makes a session.
-    /// - What was saved last is what is loaded, byte for byte.
-    /// - Does not prolong it, unless the policy is `rolling`; then it does once a tenth of the
-    ///   time to live has passed since the last time, and never beyond the absolute cap.
+    /// - `None` if it does not exist or has expired. An unknown id never creates a session.
+    /// - The data is exactly, byte for byte, what was saved last.
+    /// - Loading does not extend the session, unless the policy is `rolling`. Then it extends the
+    ///   session once a tenth of the time to live has passed since the last extension, and never
+    ///   beyond the absolute cap.
     async fn load(&self, id: &SessionId) -> Result<Option<Session>>;
 
     /// [`load`](SessionStore::load) where nothing has to be waited for: no future is made, which is most
     /// of what a hit in memory costs.
     ///
     /// # Behavior
-    /// - What `load` would answer, with all that it does; `None` where only that can tell.
-    /// - A store that asks a file or a server answers `None` and asks nobody.
+    /// - The same result and effects as `load`; `None` if only `load` can answer.
+    /// - A store on a file or a server always returns `None`, without any I/O.
     fn load_now(&self, id: &SessionId) -> Option<Result<Option<Session>>> {
         let _ = id;
         None
     }
 
-    /// Stores a session if nobody changed it since it was loaded.
+    /// Stores a session if it was not changed since it was loaded.
     ///
     /// # Behavior
-    /// - Compare-and-swap on `version`: of any number of saves at once with the same version one
-    ///   is `Saved`, the others are `Conflict` with what is stored now.
-    /// - Version 0 creates: `Conflict` when the id is taken.
-    /// - `NotFound` when it expired or was deleted: a late save never brings a session back, and
-    ///   neither does a forced one.
+    /// - Compare-and-swap on `version`: of concurrent saves with the same version, one is `Saved`;
+    ///   the others are `Conflict` with the stored session.
+    /// - Version 0 creates the session, or is `Conflict` if the id exists.
+    /// - `NotFound` if it expired or was deleted. A late save never restores a session, not even a
+    ///   forced one.
     /// - A forced save ignores the version; the last writer wins.
-    /// - Prolongs it by its `ttl` from now, up to the absolute cap.
+    /// - A save extends the session to its `ttl` from now, up to the absolute cap.
     /// - Changing `user` moves it to that user's list.
-    /// - Repeated after a lost answer it is applied once. Where others have changed the session since,
-    ///   so that nobody knows, it is an error that is [`Indeterminate`](base::Retry::Indeterminate).
+    /// - A save that is repeated after a lost answer is applied once. If the session has changed in
+    ///   the meantime, so that the outcome is unknown, the error is
+    ///   [`Indeterminate`](base::Retry::Indeterminate).
     /// - Limits as in [`create`](SessionStore::create).
     async fn save(&self, save: Save) -> Result<SaveOutcome>;
 
-    /// Loads, changes and saves, again and again until nobody came in between.
+    /// Loads, changes and saves a session, and retries on conflicts.
     ///
     /// # Behavior
-    /// - `None` when there is no such session; `change` is not called then.
-    /// - Nothing is lost: of any number of updates at once, from any number of processes, each
-    ///   is applied to the result of another.
-    /// - Updates of one session by one process wait for each other instead of colliding.
-    /// - `Timeout` when `deadline` passes first; nothing of it is stored then.
-    /// - An error of `change` is given back, and nothing is saved.
+    /// - `None` if the session does not exist; `change` is not called then.
+    /// - No update is lost: concurrent updates from any number of processes are each applied to
+    ///   the result of another.
+    /// - Updates of one session within one process wait for each other instead of conflicting.
+    /// - `Timeout` if `deadline` passes first; this update is not stored then.
+    /// - An error of `change` is returned, and nothing is saved.
     async fn update<'a>(
         &self,
         id: &SessionId,
@@ -143,75 +143,76 @@ pub trait SessionStore: Debug + Send + Sync + 'static {
         change: Change<'a>,
     ) -> Result<Option<Session>>;
 
-    /// Waits for the turn to change a session, for an update in steps ([`SessionUpdate`]). It is
-    /// passed on when it is dropped.
+    /// Waits for the turn to change a session, for an update in steps ([`SessionUpdate`]). Dropping
+    /// the turn releases it.
     ///
     /// # Behavior
-    /// - Of the turns of one session one is held at a time within this process, first come, first
-    ///   served. [`update`](SessionStore::update) takes one too. Turns of different sessions don't
-    ///   wait for each other.
-    /// - `Timeout` when `deadline` passes first. The turn has what is left of it.
-    /// - Holds up no other method, and no other process. The session need not exist.
+    /// - Within this process one turn per session is held at a time, first come, first served.
+    ///   [`update`](SessionStore::update) takes one too. Turns of different sessions are
+    ///   independent.
+    /// - `Timeout` if `deadline` passes first. The turn keeps the rest of the deadline.
+    /// - A turn blocks no other method and no other process. The session need not exist.
     async fn turn(&self, id: &SessionId, deadline: Duration) -> Result<SessionTurn>;
 
     /// Removes a session: a logout.
     ///
     /// # Behavior
-    /// - `false` when there was none. Idempotent.
-    /// - Of any number at once one is told `true`; repeated after a lost answer it is still `true`.
-    /// - Takes it off its user's list.
+    /// - `false` if it did not exist. Idempotent.
+    /// - Of concurrent calls, one returns `true`. A call that is repeated after a lost answer still
+    ///   returns `true`.
+    /// - The session is removed from its user's list.
     async fn delete(&self, session: &SessionRef) -> Result<bool>;
 
-    /// Lets a session live for `ttl` (else its own) from now, and says until when.
+    /// Sets a session to expire `ttl` (or its own time to live) from now, and returns that time.
     ///
     /// # Behavior
-    /// - `None` when there is none.
-    /// - Never beyond the absolute cap; may shorten.
-    /// - Keeps the version: a save that is under way is not disturbed.
+    /// - `None` if it does not exist.
+    /// - Never beyond the absolute cap; the lifetime may become shorter.
+    /// - The version stays the same, so that concurrent saves do not conflict.
     async fn extend(&self, session: &SessionRef, ttl: Option<Duration>)
     -> Result<Option<WallTime>>;
 
-    /// [`load`](SessionStore::load) and [`extend`](SessionStore::extend) in one: what a web framework
-    /// asks for at the begin of a request. A server is waited for once, as a rule.
+    /// [`load`](SessionStore::load) and [`extend`](SessionStore::extend) in one call, for the start of
+    /// a web request. It usually takes one round trip to a server.
     ///
     /// # Behavior
-    /// - `None` when there is none.
-    /// - What was saved last, with the `expires_at` that it has now: the same that `extend` would have
-    ///   told.
+    /// - `None` if it does not exist.
+    /// - The session as it was saved last, with the new `expires_at`, as `extend` returns it.
     async fn load_and_extend(
         &self,
         id: &SessionId,
         ttl: Option<Duration>,
     ) -> Result<Option<Session>>;
 
-    /// Moves a session to a fresh id, for a login or any other change of rights, and gives it to
-    /// `user` where one is named.
+    /// Moves a session to a new id, for a login or any other change of rights, and assigns it to
+    /// `user` if given.
     ///
     /// # Behavior
-    /// - `None` when there is none.
-    /// - The old id is gone when it returns; at no time are both gone.
-    /// - Data, user, meta and creation time move along, and so the absolute cap; the version
-    ///   goes on.
-    /// - Of two at once, one gets `None`.
+    /// - `None` if it does not exist.
+    /// - The old id is invalid when this returns. At least one of the two ids is valid at any time.
+    /// - Data, user, metadata and creation time (and so the absolute cap) stay; the version
+    ///   increases.
+    /// - Of two concurrent calls, one returns `None`.
     ///
     /// # Errors
-    /// With [`Retry::Indeterminate`](base::Retry::Indeterminate) it may have moved all the same, to
-    /// an id that nobody knows.
+    /// With [`Retry::Indeterminate`](base::Retry::Indeterminate) the session may have moved to an id
+    /// that is not known.
     async fn regenerate(&self, id: &SessionId, user: Option<UserId>) -> Result<Option<Session>>;
 
     /// The sessions of a user, oldest first.
     ///
     /// # Behavior
-    /// - Exactly those that live, each with the handle that [`delete`](SessionStore::delete),
-    ///   [`extend`](SessionStore::extend) and [`clear`](SessionStore::clear) take.
-    /// - The id itself is in it only when the policy does not hash ids.
+    /// - Exactly those that have not expired, each with the handle for
+    ///   [`delete`](SessionStore::delete), [`extend`](SessionStore::extend) and
+    ///   [`clear`](SessionStore::clear).
+    /// - The id itself is included only if the policy does not hash ids.
     async fn list(&self, user: &UserId) -> Result<Vec<SessionSummary>>;
 
-    /// Removes the sessions of a user, all or all but one, and says how many.
+    /// Removes all sessions of a user, or all but one, and returns their number.
     ///
     /// # Behavior
-    /// - A session that is created while it runs may stay.
-    /// - `except` stays whole; one that is not the user's protects nothing.
+    /// - A session that is created during the call may remain.
+    /// - `except` is unchanged; a session of another user has no effect.
     async fn clear<'a>(&self, user: &UserId, except: Option<&'a SessionRef>) -> Result<u64>;
 
     /// How many sessions live, of a user or of all.

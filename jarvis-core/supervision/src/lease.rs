@@ -47,38 +47,38 @@ impl Grant {
     }
 }
 
-/// Exclusive permission to act, for a while.
+/// Exclusive permission to act for a limited time.
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Lease: Debug + Send + Sync + 'static {
-    /// Asks for the lease for `ttl` from now.
+    /// Acquires the lease for `ttl` from now.
     ///
     /// # Behavior
-    /// - At most one holder at any time: `None` when somebody else holds it.
-    /// - A token is higher than every token before it, also after a release, an expiry or a
+    /// - There is at most one holder at any time: `None` if another holder has it.
+    /// - Each token is higher than all tokens before it, even after a release, an expiry or a
     ///   restart of the store.
-    /// - The holder that asks again gets its own grant, with the same token, for `ttl` from now.
-    /// - A lease that ran out can be taken by anybody; one whose holder's process has ended for
-    ///   certain, where the backend can prove that, too.
+    /// - A holder that acquires it again receives the same grant and token, for `ttl` from now.
+    /// - Any holder can acquire a lease that has expired, or whose holder's process has ended, if
+    ///   the backend can prove that.
     async fn acquire(&self, holder: &HolderId, ttl: Duration) -> Result<Option<Grant>>;
 
-    /// Keeps the lease for `ttl` from now.
+    /// Renews the lease for `ttl` from now.
     ///
     /// # Behavior
-    /// - `false` when it ran out or somebody else holds it, even if it is free again: a holder
-    ///   that lost it must [`acquire`](Lease::acquire) anew and so gets a new token.
+    /// - `false` if it expired or another holder has it, even if it is free again. A holder that
+    ///   lost it must [`acquire`](Lease::acquire) it again, with a new token.
     async fn renew(&self, grant: &Grant, ttl: Duration) -> Result<bool>;
 
-    /// Gives the lease back.
+    /// Releases the lease.
     ///
     /// # Behavior
-    /// - Idempotent; a grant that is no longer in force changes nothing.
+    /// - Idempotent; an expired grant changes nothing.
     async fn release(&self, grant: &Grant) -> Result<()>;
 
-    /// Who holds it now.
+    /// The current grant.
     ///
     /// # Behavior
-    /// - `None` when nobody does, or when it ran out.
+    /// - `None` if there is none, or if it expired.
     async fn current(&self) -> Result<Option<Grant>>;
 }
 
@@ -92,7 +92,7 @@ pub struct Limit {
     pub window: Duration,
 }
 
-/// What an operator wants to count before it acts.
+/// A request to count an attempt before an operator acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -100,7 +100,7 @@ pub struct Attempt {
     pub service: ServiceId,
     /// The idempotency key.
     pub intent: IntentId,
-    /// Whose lease it is under.
+    /// The token of the operator's lease.
     pub token: FencingToken,
     /// The service's limits; all of them hold.
     pub limits: Vec<Limit>,
@@ -157,26 +157,26 @@ pub struct Usage {
     pub used: u32,
 }
 
-/// Counts attempts for everybody who may act on the same services.
+/// Restart budget: counts the attempts of all operators that act on the same services.
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait RestartLedger: Debug + Send + Sync + 'static {
-    /// Counts an attempt, if every limit allows it.
+    /// Counts an attempt if every limit allows it.
     ///
     /// # Behavior
-    /// - Atomic: of any number of callers at once, no more are granted than a limit allows.
-    /// - Sliding: in no interval as long as a window lie more than its `max` attempts.
-    /// - Counted when granted, whatever becomes of the action.
-    /// - The same intent again is `Granted` again and counted once.
+    /// - Atomic: concurrent callers are never granted more attempts than a limit allows.
+    /// - Sliding: no interval as long as a window contains more than its `max` attempts.
+    /// - A granted attempt counts, whether or not the action succeeds.
+    /// - A repeated intent is `Granted` again and counted once.
     /// - A token lower than the highest one seen is `Forbidden`, and nothing is counted.
-    /// - Durable before it returns, where the backend is durable; a wall clock that jumps gives
-    ///   nothing back.
+    /// - The count is durable before this returns, if the backend is durable. Jumps of the wall
+    ///   clock do not free any budget.
     async fn reserve(&self, attempt: Attempt) -> Result<Reservation>;
 
-    /// How much of these limits is used by the service, without counting anything.
+    /// The service's usage of these limits; counts nothing.
     ///
     /// # Behavior
-    /// - An unknown service has used nothing.
+    /// - The usage of an unknown service is zero.
     async fn usage(&self, service: &ServiceId, limits: &[Limit]) -> Result<Vec<Usage>>;
 
     /// Forgets the attempts of a service. They still count for the global limits.
@@ -188,6 +188,6 @@ pub trait RestartLedger: Debug + Send + Sync + 'static {
     /// Moves the attempts of a service to its new name.
     ///
     /// # Behavior
-    /// - What the new name has already is kept: the attempts add up.
+    /// - Attempts that the new name already has are kept; the attempts add up.
     async fn rename(&self, from: &ServiceId, to: &ServiceId) -> Result<()>;
 }
