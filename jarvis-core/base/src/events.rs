@@ -63,110 +63,110 @@ pub use topic::{MAX_TOPIC, Topic, TopicName, TopicPattern};
 use crate::Result;
 use crate::vocabulary::Locality;
 
-/// What waits to be carried to the other instances on a shared bus: JARVIS's own events, which don't
-/// wait for the server themselves.
+/// The queue of JARVIS's own events that are not yet sent to the other instances on a shared bus.
+/// Publishing them does not wait for the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backlog {
-    /// How many wait.
+    /// The number of queued events.
     pub events: usize,
     /// Their size, in bytes of JSON.
     pub bytes: usize,
-    /// How many were dropped since the bus was made, because too many waited.
+    /// The number of events dropped since the bus was created, because the queue was full.
     pub dropped: u64,
 }
 
 /// One subscriber's end. Dropping it unsubscribes.
 #[async_trait]
 pub trait Subscription: Debug + Send + 'static {
-    /// The next event, or `None` when the bus is gone or the subscriber was closed.
+    /// The next event, or `None` after the bus was dropped or the subscriber was closed.
     ///
     /// # Behavior
     /// - Events of one topic and one publisher arrive in the order they were published.
-    /// - Messages arrive at all subscribers of all instances in one order, that of their
-    ///   [`stream`](Envelope::stream) positions, each once.
-    /// - What was dropped for slowness is told as [`Delivery::Missed`] before the next event, and
-    ///   with [`Overflow::Close`] what waits is still delivered, then [`Delivery::TooSlow`].
-    /// - What was lost between instances is told as [`Delivery::Missed`] where it can be counted,
-    ///   else as [`Delivery::Gap`].
-    /// - After the last event of a bus that is gone comes `None`.
-    /// - Cancel-safe: a dropped call loses nothing.
+    /// - All subscribers of all instances receive messages in the same order, that of their
+    ///   [`stream`](Envelope::stream) positions, each message once.
+    /// - If events were dropped because the subscriber is slow, [`Delivery::Missed`] precedes the
+    ///   next event. With [`Overflow::Close`] the waiting events are still delivered, then
+    ///   [`Delivery::TooSlow`].
+    /// - Events that were lost between instances are reported as [`Delivery::Missed`] if their
+    ///   number is known, else as [`Delivery::Gap`].
+    /// - The remaining events of a dropped bus are delivered before `None`.
+    /// - Cancel-safe: dropping the future loses no event.
     async fn next(&mut self) -> Option<Delivery>;
 }
 
-/// Carries events to whoever subscribed, in this process and, where the backend is shared, in
-/// others.
+/// Delivers events to subscribers in this process and, with a shared backend, in other processes.
 #[async_trait]
 pub trait EventBus: Debug + Send + Sync + 'static {
-    /// Names this bus in this process.
+    /// The name of this bus in this process.
     ///
     /// # Behavior
-    /// - Stays the same; of two instances on a shared bus each has its own.
-    /// - Is in every envelope that is published through it.
+    /// - The name never changes, and is unique among the instances on a shared bus.
+    /// - Every envelope that is published through this bus contains it.
     fn instance(&self) -> &str;
 
-    /// How far away the bus is.
+    /// Where the bus is: in memory or on a server.
     ///
     /// # Behavior
-    /// - Stays the same.
-    /// - With [`Locality::InMemory`] every call is complete on its first poll, and needs no
+    /// - The answer never changes.
+    /// - With [`Locality::InMemory`] every call completes on its first poll and needs no
     ///   runtime; only [`Subscription::next`] waits for an event.
     fn locality(&self) -> Locality;
 
-    /// Publishes an event and gives back its envelope.
+    /// Publishes an event and returns its envelope.
     ///
-    /// JARVIS's own events ([`Topic::ALL`]) are with the subscribers of this process when it
-    /// answers; a shared bus carries them to the others as soon as it can. A [`Message`] has its
-    /// place in the order of all instances when it answers.
+    /// When this returns, JARVIS's own events ([`Topic::ALL`]) have reached the subscribers of this
+    /// process, and a shared bus sends them to the other instances as soon as it can. A
+    /// [`Message`] has its position in the order of all instances when this returns.
     ///
     /// # Behavior
-    /// - Never waits for a subscriber; without one it is still `Ok`.
-    /// - Sequences of one instance grow by one.
-    /// - A subscriber receives what was published after [`subscribe`](EventBus::subscribe)
-    ///   returned, and nothing from before.
-    /// - JARVIS's own events are `Ok` whatever the state of a server, and are never lost in their
+    /// - It never waits for a subscriber, and returns `Ok` even if there is none.
+    /// - The sequence numbers of one instance increase by one.
+    /// - A subscriber receives the events published after [`subscribe`](EventBus::subscribe)
+    ///   returned, and none from before.
+    /// - JARVIS's own events are `Ok` in every state of the server, and are never lost in their
     ///   own process.
-    /// - `Ok` for a message means that it has its [`stream`](Envelope::stream) position, one
-    ///   more than the one before it.
-    /// - A message takes its place when its future is first polled: those that are published without
-    ///   waiting for each other keep that order.
+    /// - `Ok` for a message means that it has its [`stream`](Envelope::stream) position, which is
+    ///   one higher than the previous one.
+    /// - The order of messages is that of the first polls of their futures: messages that are
+    ///   published concurrently keep that order.
     ///
     /// # Errors
     /// Only for messages, on a shared bus: `Unavailable` or `Timeout` by the bus's deadline. With
     /// [`Retry::Indeterminate`](crate::Retry::Indeterminate) the message may have been published
-    /// all the same.
+    /// nevertheless.
     async fn publish(&self, event: Event) -> Result<Arc<Envelope>>;
 
-    /// Waits until JARVIS's own events that were published before are with the other instances'
-    /// server. A program calls it before it ends.
+    /// Waits until the server has received all of JARVIS's own events that were published before.
+    /// Call it before a program ends.
     ///
     /// # Behavior
-    /// - `Ok` at once where nothing waits.
+    /// - `Ok` at once if the queue is empty.
     ///
     /// # Errors
-    /// On a shared bus `Unavailable` or `Timeout` when the server does not take them by the bus's
-    /// deadline; it goes on trying.
+    /// On a shared bus `Unavailable` or `Timeout` if the server does not receive them by the bus's
+    /// deadline; the bus continues to send them.
     async fn flush(&self) -> Result<()>;
 
-    /// What waits to be carried to the other instances.
+    /// The events that wait to be sent to the other instances.
     ///
     /// # Behavior
-    /// - Asks no server.
-    /// - Nothing once [`flush`](EventBus::flush) was `Ok`, and always where there are no others.
+    /// - It does not contact a server.
+    /// - Empty after [`flush`](EventBus::flush) returned `Ok`, and always on a bus within one process.
     fn backlog(&self) -> Backlog;
 
     /// Subscribes.
     ///
     /// # Behavior
-    /// - Every subscriber gets every event that its filter matches: by topic, by pattern, by
+    /// - Every subscriber receives every event that its filter matches: by topic, by pattern, by
     ///   origin.
-    /// - At most [`Filter::buffer`] events wait for it; beyond that the oldest are dropped and
-    ///   counted, or it is closed, as its [`Overflow`] says.
-    /// - Dropping the subscription harms nobody else.
+    /// - At most [`Filter::buffer`] events wait for it. Beyond that the oldest are dropped and
+    ///   counted, or the subscriber is closed, depending on its [`Overflow`].
+    /// - Dropping the subscription does not affect other subscribers.
     /// - With [`Origin::Here`] and JARVIS's own topics ([`Filter::own`]) it needs no server.
     ///
     /// # Errors
-    /// On a shared bus `Unavailable` or `Timeout` when the server can't be asked where its stream
-    /// stands.
+    /// On a shared bus `Unavailable` or `Timeout` if the server does not report the current position
+    /// of its stream.
     async fn subscribe(&self, filter: Filter) -> Result<Box<dyn Subscription>>;
 }

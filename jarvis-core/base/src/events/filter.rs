@@ -29,23 +29,23 @@ pub enum Origin {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The oldest events are dropped, and it is told how many: [`Delivery::Missed`].
+    /// The oldest events are dropped; the subscriber receives their number as [`Delivery::Missed`].
     #[default]
     DropOldest,
-    /// It gets what waits, then [`Delivery::TooSlow`], and then nothing more. For those who would
-    /// rather begin anew than go on with a hole.
+    /// The subscriber receives the waiting events, then [`Delivery::TooSlow`], and then `None`. For
+    /// subscribers that prefer a restart to a gap.
     Close,
 }
 
-/// Which events a subscriber wants, and how they wait for it. All conditions hold together.
+/// The events that a subscriber receives, and their buffer. All conditions must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {
-    /// Only topics that one of these matches; empty means all.
+    /// Only topics that match one of these; empty means all.
     pub topics: Vec<TopicPattern>,
-    /// Only of these instances.
+    /// Only events of these instances.
     pub origin: Origin,
-    /// When it is too slow.
+    /// The behaviour when the subscriber is too slow.
     pub overflow: Overflow,
     /// How many events may wait for it: 1 to [`MAX_SUBSCRIBER_BUFFER`].
     pub buffer: usize,
@@ -69,8 +69,7 @@ impl Filter {
         Self::default()
     }
 
-    /// What this process's own JARVIS says: its own topics, and not what other instances or the
-    /// application say.
+    /// JARVIS's own events of this process, without those of other instances and of the application.
     #[must_use]
     pub fn own() -> Self {
         let topics = Topic::ALL.iter().cloned().map(TopicPattern::from).collect();

@@ -2,16 +2,16 @@
 //!
 //! [`Redis`] is the handle that every Redis backend of this crate builds on:
 //!
-//! - **Opening connects nothing.** The first call does.
-//! - **Few connections, many callers.** Calls are pipelined over one or two connections. Those that
-//!   are made at about the same time go out in one write, and their answers are given out together.
-//! - **An answer or an error within the deadline** (1 s by default). A lost connection is repeated
-//!   once where that can do no harm; a write whose answer is lost is `Retry::Indeterminate`.
-//! - **A server that is down is refused at once.** The first call notices a lost connection; calls that
-//!   got no answer for as long as the handle's deadline notice a server that hangs (those of
-//!   [`Redis::with_deadline`] that wait for less, together). From then on calls fail without waiting
-//!   while one background task tries to connect, until it succeeds. [`Redis::changes`] tells both.
-//! - **It follows.** A Sentinel's failover, a Cluster's moved slots and lost nodes.
+//! - **Lazy connection.** Opening a handle does not connect; the first call does.
+//! - **Few connections, many callers.** Calls are pipelined over one or two connections. Calls that
+//!   start at about the same time are sent in one write, and their answers are returned together.
+//! - **An answer or an error within the deadline** (1 s by default). After a lost connection a call is
+//!   repeated once if that is safe; a write whose answer is lost is `Retry::Indeterminate`.
+//! - **Calls to a server that is down fail at once.** The first call detects a lost connection. A
+//!   server that hangs is detected by calls that got no answer for as long as the handle's deadline
+//!   (calls of [`Redis::with_deadline`] that wait for less count together). From then on calls fail
+//!   without waiting, while one background task reconnects. [`Redis::changes`] reports both changes.
+//! - **Failover.** The client follows a Sentinel's failover, and a Cluster's moved slots and lost nodes.
 //!
 //! # URLs
 //!
@@ -26,23 +26,22 @@
 //! `rediss+cluster://` and `rediss+sentinel://` speak TLS to every node. In a user or password,
 //! `@ : / % ?` are written as `%40` and so on. No error, log line or `Debug` shows a password.
 //!
-//! Redis 7.0 or newer (or a server that speaks RESP3 and knows its commands, such as Valkey) is
-//! needed.
+//! Requires Redis 7.0 or newer, or a compatible server with RESP3, such as Valkey.
 //!
 //! # What a failover loses
 //!
-//! Redis replicates after it has answered. A write that was acknowledged by a master just before it
-//! died may be unknown to the replica that takes over, and then it is as if it had never been made:
-//! the version that it gave is given again, what it deleted is back. `min-replicas-to-write 1` in
-//! its configuration keeps a master that is cut off from acknowledging more of them. `WAIT` is not
-//! sent: it would hold up everybody on the connection, and makes such losses rarer, not impossible.
-//! What is acknowledged after the failover is the new master's.
+//! Redis replicates asynchronously. If a master fails just after it acknowledged a write, the promoted
+//! replica may not have that write. The write is then lost: its version number is used again, and
+//! keys that it deleted exist again. `min-replicas-to-write 1` in the server's configuration stops a
+//! partitioned master from acknowledging more such writes. The client does not send `WAIT`: it would
+//! delay all callers of the connection, and makes such losses rarer, not impossible. Writes that are
+//! acknowledged after the failover are stored by the new master.
 //!
-//! A master without persistence must not be started again by itself: when that is faster than the
-//! Sentinels notice, it is empty, and its replicas become so too. A node of a Cluster that comes
-//! back without having been replaced has what its disk has (`appendfsync always`: all that it had
-//! acknowledged). Until then all slots are refused, not only its own, unless the cluster is
-//! configured with `cluster-require-full-coverage no`.
+//! A master without persistence must not restart automatically: if it restarts before the Sentinels
+//! notice, it is empty, and its replicas are emptied too. A Cluster node that restarts without having
+//! been replaced has the data on its disk (with `appendfsync always`: all acknowledged writes). Until
+//! it is back, the cluster refuses all slots, not only those of the node, unless it is configured with
+//! `cluster-require-full-coverage no`.
 
 mod address;
 mod board;

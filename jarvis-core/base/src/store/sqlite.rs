@@ -2,20 +2,20 @@
 //!
 //! [`Sqlite`] is the handle that every SQLite backend of this crate builds on:
 //!
-//! - **Acknowledged means on disk.** The journal is a write-ahead log with `synchronous = FULL`; a
-//!   write is answered after the commit that holds it was synced.
-//! - **Group commit.** One writer thread a process and file takes all writes that wait and commits
-//!   them together, so that callers that arrive together share one sync. Each write runs in its own
-//!   savepoint: one that fails, or panics, is undone alone.
+//! - **Acknowledged writes are on disk.** The journal is a write-ahead log with `synchronous = FULL`; a
+//!   write is answered after its commit was synced.
+//! - **Group commit.** One writer thread for each process and file commits all waiting writes together,
+//!   so that concurrent callers share one sync. Each write runs in its own savepoint: a write that
+//!   fails or panics is rolled back alone.
 //! - **Many processes.** A write takes the file's write lock at once (`BEGIN IMMEDIATE`) and waits
-//!   for it until a deadline, which ends in `Unavailable`.
-//! - **Reading never waits for writing.** A few reader threads see the last commit, each read in a
-//!   snapshot of its own.
-//! - **Nothing is lost silently.** A file that was emptied, is damaged, or has a newer schema is
-//!   refused with `Corrupt` and what to do about it.
+//!   for it until a deadline, then fails with `Unavailable`.
+//! - **Reads never wait for writes.** A few reader threads see the last commit, each read in a
+//!   snapshot.
+//! - **No silent loss.** A file that was emptied, is damaged, or has a newer schema is
+//!   refused with `Corrupt`; the message says what to do.
 //!
-//! Nothing here needs an async runtime: the threads are plain threads, and the futures complete
-//! under any executor.
+//! This module needs no async runtime: it uses plain threads, and its futures complete under any
+//! executor.
 
 mod create;
 mod failure;

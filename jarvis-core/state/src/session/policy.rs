@@ -16,34 +16,35 @@ pub const LONGEST_TTL: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// What JSON readers of this crate accept; `max_depth` can't be more.
 const DEEPEST: u32 = 127;
 
-/// What holds for all sessions of a store. Stores that share storage must share it.
+/// Settings of all sessions of a store. Stores that share storage must use the same policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct SessionPolicy {
-    /// How long a session lives after its creation, a save, or an extension. 1 h.
+    /// How long a session lives after its creation, a save, or an extension. Default: 1 h.
     #[serde(with = "units::duration")]
     pub ttl: Duration,
-    /// How long it lives at most, however often it is prolonged. Default: no limit.
+    /// The longest lifetime of a session, including extensions. Default: no limit.
     #[serde(with = "units::optional_duration")]
     pub absolute_ttl: Option<Duration>,
-    /// Does reading prolong it? No.
+    /// Whether loading a session extends it. Default: no.
     pub rolling: bool,
-    /// Do only hashes of ids reach storage? Yes; off for frameworks that must list ids.
+    /// Whether storage receives only hashes of ids. Default: yes. Turn it off for frameworks that
+    /// must list ids.
     pub hash_ids: bool,
-    /// Data over this is told in the log. 64 KiB.
+    /// Larger data is reported in the log. Default: 64 KiB.
     #[serde(with = "units::bytes")]
     pub warn_bytes: u64,
-    /// Data over this is refused. 1 MiB.
+    /// Larger data is refused. Default: 1 MiB.
     #[serde(with = "units::bytes")]
     pub max_bytes: u64,
-    /// Data nested deeper is refused. 64, and 127 at most.
+    /// Data that is nested deeper is refused. Default: 64; at most 127.
     pub max_depth: u32,
-    /// What keys begin with on a Redis. `jarvis`.
+    /// The prefix of all keys in Redis. Default: `jarvis`.
     pub prefix: KeyPrefix,
     /// Keys that encrypt data at rest (XChaCha20-Poly1305), 32 bytes each as base64 or hex. The
-    /// first encrypts, all decrypt, so that a key is changed by putting a new one in front. None
-    /// unless told: data is stored as it is. User ids and times stay readable either way.
+    /// first key encrypts and all keys decrypt, so a key is rotated by adding a new one in front.
+    /// Default: none, data is not encrypted. User ids and times are never encrypted.
     pub encryption_keys: Vec<Secret<String>>,
 }
 
