@@ -20,10 +20,14 @@ mod source;
 mod stores;
 
 #[cfg(test)]
+mod path_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use serde::Deserialize;
 
 pub use init::{Container, ai_dawg, from_containers};
 pub use problem::{Origin, Problem, Report, Weight};
@@ -37,6 +41,7 @@ pub use stores::{StoreSettings, StoreUrl};
 
 use base::Result;
 use base::events::BusPolicy;
+use base::vocabulary::ConfigPath;
 use state::cache::CachePolicy;
 use state::session::SessionPolicy;
 use supervision::operator::{Allow, Limits, MaintenanceWindow};
@@ -86,6 +91,12 @@ pub struct Config {
     warnings: Report,
 }
 
+/// What [`Config::state_dir`] looks for in `[jarvis]`.
+#[derive(Deserialize)]
+struct StateDir {
+    state_dir: ConfigPath,
+}
+
 /// What is read first.
 enum Beginning {
     Inline,
@@ -122,7 +133,8 @@ impl Config {
         config.ok_or_else(|| report.into_error())
     }
 
-    /// Reads a configuration from text. Relative paths stay as they are.
+    /// Reads a configuration from text. Relative paths in it are relative to `/`;
+    /// [`Source::with_directory`] names another folder.
     ///
     /// # Errors
     /// As [`Config::load`].
@@ -169,7 +181,8 @@ impl Config {
         if wrong.any(|problem| problem.key == "jarvis.state_dir") {
             return None;
         }
-        section.text("state_dir").map(|path| section.resolve("state_dir", path))
+        let found = section.read::<StateDir>().ok()?;
+        Some(found.state_dir.into_path_buf())
     }
 
     /// The files that it was read from; none for the built-in map.

@@ -34,7 +34,7 @@ fn written(folder: &tempfile::TempDir, identity: &Identity) -> PathBuf {
 
 fn sink(url: String, ca_file: Option<PathBuf>) -> WebhookSink {
     let mut config = WebhookConfig::new(url);
-    config.ca_file = ca_file;
+    config.ca_file = ca_file.map(Into::into);
     WebhookSink::new(config, clock()).unwrap()
 }
 
@@ -81,7 +81,7 @@ async fn the_heartbeat_beats_over_tls_too() {
     let identity = Identity::signed("localhost", 30);
     let receiver = HttpReceiver::start_tls(Answer::status(200), &identity).await;
     let mut config = HeartbeatConfig::new(receiver.tls_url("/ping"), Duration::from_secs(1));
-    config.ca_file = Some(written(&folder, &identity));
+    config.ca_file = Some(written(&folder, &identity).into());
     let heartbeat = Heartbeat::new(&config, clock()).unwrap();
     heartbeat.round_done();
     let clock = clock();
@@ -101,7 +101,7 @@ fn a_file_that_is_no_authority_is_refused_when_it_is_read() {
             std::fs::write(&path, text).unwrap();
         }
         let mut config = WebhookConfig::new("https://localhost/");
-        config.ca_file = Some(path.clone());
+        config.ca_file = Some(path.clone().into());
         let error = WebhookSink::new(config, clock()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConfigInvalid, "{text:?}");
         assert!(error.message().contains("ca_file"), "{error}");

@@ -1,9 +1,10 @@
-//! The words that every room uses: identifiers, verdicts, states, gates. Plain serde types.
+//! The words that every room uses: identifiers, verdicts, states, gates, paths. Plain serde types.
 
 mod action;
 mod health;
 mod ids;
 mod locality;
+mod path;
 
 pub use action::{ActionKind, ActionOutcome, Gate, Hold, Lifecycle, Mode, Trigger};
 pub use health::{Cause, FailureKind, Platform, ServiceState, Severity, Verdict};
@@ -12,3 +13,4 @@ pub use ids::{
     UserId, VersionId,
 };
 pub use locality::Locality;
+pub use path::ConfigPath;

@@ -1,9 +1,13 @@
 //! Reads [`Node`]s into serde types, so that an error knows the place and the path of its value.
 
+use std::path::{Path, PathBuf};
+
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Unexpected, Visitor};
 
 use super::node::{Entry, Node, Table, Text, Value, join};
 use super::problem::Origin;
+use super::stores::StoreUrl;
+use base::vocabulary::ConfigPath;
 
 /// Why a value could not be decoded; the callers add the place and the keys on the way up.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +91,42 @@ impl de::Error for DecodeError {
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
+/// Reads a node. The folders are those of the files, in the order in which they were read.
 #[derive(Clone, Copy)]
-pub(crate) struct NodeDeserializer<'a>(pub(crate) &'a Node);
+pub(crate) struct NodeDeserializer<'a>(pub(crate) &'a Node, pub(crate) &'a [PathBuf]);
 
 impl<'a> NodeDeserializer<'a> {
     /// A string of an environment variable stands for any scalar; elsewhere types are strict.
     fn loose(&self) -> Option<&'a Text> {
         self.0.as_text().filter(|_| self.0.origin.line().is_none())
+    }
+
+    /// A path, relative to the folder of the file that the value is written in.
+    fn resolved(&self, path: &str) -> Result<String> {
+        let (order, _) = self.0.origin.position();
+        let folder = usize::try_from(order).ok().and_then(|order| self.1.get(order));
+        let Some(folder) = folder.filter(|_| Path::new(path).is_relative()) else {
+            return Ok(path.to_owned());
+        };
+        folder.join(path).into_os_string().into_string().map_err(|_| {
+            let folder = folder.display();
+            let message = format!("the folder {folder} is not UTF-8; write an absolute path");
+            de::Error::custom(message)
+        })
+    }
+
+    /// The text of a type that holds a path: [`ConfigPath`] and [`StoreUrl`].
+    fn path_in(&self, type_name: &str) -> Option<Result<String>> {
+        let text = &self.0.as_text()?.value;
+        match type_name {
+            ConfigPath::NAME => Some(self.resolved(text)),
+            StoreUrl::NAME => {
+                let path = text.strip_prefix(StoreUrl::FILE).filter(|path| !path.is_empty())?;
+                let resolved = self.resolved(path);
+                Some(resolved.map(|path| format!("{}{path}", StoreUrl::FILE)))
+            }
+            _ => None,
+        }
     }
 
     fn parsed<T: std::str::FromStr>(&self) -> Option<T> {
@@ -121,8 +154,10 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
             Value::Integer(number) => visitor.visit_i64(*number),
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Bool(truth) => visitor.visit_bool(*truth),
-            Value::Array(items) => visitor.visit_seq(Items { items: items.iter(), index: 0 }),
-            Value::Table(table) => visitor.visit_map(Entries::new(table)),
+            Value::Array(items) => {
+                visitor.visit_seq(Items { items: items.iter(), index: 0, folders: self.1 })
+            }
+            Value::Table(table) => visitor.visit_map(Entries::new(table, self.1)),
         };
         result.map_err(|error| error.at(&self.0.origin))
     }
@@ -133,10 +168,17 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value> {
-        visitor.visit_newtype_struct(self)
+        let result = match self.path_in(name) {
+            Some(path) => path.and_then(|path| {
+                let path: de::value::StringDeserializer<DecodeError> = path.into_deserializer();
+                visitor.visit_newtype_struct(path)
+            }),
+            None => return visitor.visit_newtype_struct(self),
+        };
+        result.map_err(|error| error.at(&self.0.origin))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -147,9 +189,8 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
     ) -> Result<V::Value> {
         let result = match &self.0.value {
             Value::Text(text) => visitor.visit_enum(text.value.as_str().into_deserializer()),
-            Value::Table(table) => {
-                visitor.visit_enum(de::value::MapAccessDeserializer::new(Entries::new(table)))
-            }
+            Value::Table(table) => visitor
+                .visit_enum(de::value::MapAccessDeserializer::new(Entries::new(table, self.1))),
             _ => return self.deserialize_any(visitor),
         };
         result.map_err(|error| error.at(&self.0.origin))
@@ -188,6 +229,7 @@ impl<'de> de::Deserializer<'de> for NodeDeserializer<'de> {
 struct Items<'a> {
     items: std::slice::Iter<'a, Node>,
     index: usize,
+    folders: &'a [PathBuf],
 }
 
 impl<'de> de::SeqAccess<'de> for Items<'de> {
@@ -197,7 +239,7 @@ impl<'de> de::SeqAccess<'de> for Items<'de> {
         let Some(node) = self.items.next() else { return Ok(None) };
         let index = self.index;
         self.index += 1;
-        seed.deserialize(NodeDeserializer(node))
+        seed.deserialize(NodeDeserializer(node, self.folders))
             .map(Some)
             .map_err(|error| error.at(&node.origin).under(Key::Index(index)))
     }
@@ -206,11 +248,12 @@ impl<'de> de::SeqAccess<'de> for Items<'de> {
 struct Entries<'a> {
     entries: std::collections::btree_map::Iter<'a, String, Entry>,
     current: Option<(&'a str, &'a Entry)>,
+    folders: &'a [PathBuf],
 }
 
 impl<'a> Entries<'a> {
-    fn new(table: &'a Table) -> Self {
-        Self { entries: table.iter(), current: None }
+    fn new(table: &'a Table, folders: &'a [PathBuf]) -> Self {
+        Self { entries: table.iter(), current: None, folders }
     }
 }
 
@@ -229,9 +272,9 @@ impl<'de> de::MapAccess<'de> for Entries<'de> {
         let Some((key, entry)) = self.current.take() else {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
-        seed.deserialize(NodeDeserializer(&entry.node)).map_err(|error: DecodeError| {
-            error.at(&entry.node.origin).under(Key::Name(key.to_owned()))
-        })
+        seed.deserialize(NodeDeserializer(&entry.node, self.folders)).map_err(
+            |error: DecodeError| error.at(&entry.node.origin).under(Key::Name(key.to_owned())),
+        )
     }
 }
 

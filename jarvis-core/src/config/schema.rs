@@ -12,9 +12,8 @@ use super::node::{Entry, Value, join};
 use super::problem::{Problem, Report};
 use super::section::Section;
 use super::source::Source;
-use super::stores::StoreSettings;
 use base::units;
-use base::vocabulary::{CheckName, Mode, ServiceId};
+use base::vocabulary::{CheckName, ConfigPath, Mode, ServiceId};
 use supervision::operator::MaintenanceWindow;
 
 /// `[jarvis]`.
@@ -35,8 +34,8 @@ pub struct JarvisSettings {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct JarvisKeys {
-    state_dir: Option<PathBuf>,
-    kill_switch: Option<PathBuf>,
+    state_dir: Option<ConfigPath>,
+    kill_switch: Option<ConfigPath>,
     mode: Mode,
     http: Option<SocketAddr>,
 }
@@ -177,7 +176,7 @@ pub(crate) fn read(source: &Source, composed: Composed, report: &mut Report) -> 
     let mut config = Config::empty(composed, jarvis);
     config.limits = reader.table(root.get("limits"), "limits").unwrap_or_default();
     config.allow = reader.table(root.get("allow"), "allow").unwrap_or_default();
-    config.store = reader.stores(root.get("store"));
+    config.store = reader.table(root.get("store"), "store").unwrap_or_default();
     config.bus = reader.table(root.get("bus"), "bus").unwrap_or_default();
     config.session = reader.table(root.get("session"), "session").unwrap_or_default();
     config.cache = reader.table(root.get("cache"), "cache").unwrap_or_default();
@@ -224,13 +223,6 @@ impl Reader<'_> {
         self.read(&section)
     }
 
-    fn stores(&mut self, entry: Option<&Entry>) -> StoreSettings {
-        let section = entry.and_then(|entry| self.section(entry, "store"));
-        let read = section.map(|section| StoreSettings::read(&section));
-        read.and_then(|read| read.map_err(|report| self.report.extend(report)).ok())
-            .unwrap_or_default()
-    }
-
     fn read<T: serde::de::DeserializeOwned>(&mut self, section: &Section) -> Option<T> {
         section.read().map_err(|report| self.report.extend(report)).ok()
     }
@@ -253,27 +245,17 @@ impl Reader<'_> {
     fn jarvis(&mut self, source: &Source, entry: Option<&Entry>) -> JarvisSettings {
         let section = entry.and_then(|entry| self.section(entry, "jarvis"));
         let mut keys = JarvisKeys::default();
-        let mut written = None;
         if let Some(mut section) = section {
             section.knows(super::CHECK_KEYS);
             if let Value::Table(table) = &mut section.node_mut().value {
                 table.retain(|key, _| !super::CHECK_KEYS.contains(&key.as_str()));
             }
             keys = self.read(&section).unwrap_or_default();
-            written = Some(section);
         }
-        let resolve = |key: &str, path: PathBuf| match &written {
-            Some(section) => section.resolve(key, path),
-            None => path,
-        };
-        let state_dir = match keys.state_dir {
-            Some(path) => resolve("state_dir", path),
-            None => default_state_dir(source),
-        };
-        let kill_switch = match keys.kill_switch {
-            Some(path) => resolve("kill_switch", path),
-            None => state_dir.join("STOP"),
-        };
+        let state_dir =
+            keys.state_dir.map_or_else(|| default_state_dir(source), ConfigPath::into_path_buf);
+        let kill_switch =
+            keys.kill_switch.map_or_else(|| state_dir.join("STOP"), ConfigPath::into_path_buf);
         JarvisSettings { state_dir, kill_switch, mode: keys.mode, http: keys.http }
     }
 

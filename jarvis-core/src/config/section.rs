@@ -1,7 +1,7 @@
 //! [`Section`]: one table of a configuration, handed to the factory that understands it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -65,14 +65,6 @@ impl Section {
         &self.node.origin
     }
 
-    /// The path that stands under `key`, relative to the file that it was written in.
-    #[must_use]
-    pub fn resolve(&self, key: &str, path: impl AsRef<Path>) -> PathBuf {
-        let (order, _) = self.origin_of(key).position();
-        let folder = usize::try_from(order).ok().and_then(|order| self.folders.get(order));
-        folder.map_or_else(|| path.as_ref().to_owned(), |folder| folder.join(path.as_ref()))
-    }
-
     /// The keys that are there.
     #[must_use]
     pub fn keys(&self) -> Vec<&str> {
@@ -93,7 +85,8 @@ impl Section {
         here.or_else(taken).unwrap_or(&self.node.origin)
     }
 
-    /// Reads the whole table.
+    /// Reads the whole table. A [`ConfigPath`](base::vocabulary::ConfigPath) in it is relative to the
+    /// file that it is written in.
     ///
     /// # Errors
     /// `ConfigInvalid` with a [`Report`] of everything that does not fit as its source.
@@ -206,7 +199,7 @@ impl Section {
         let mut removed: Vec<Vec<String>> = Vec::new();
         let mut node = self.node.clone();
         loop {
-            let error = match T::deserialize(NodeDeserializer(&node)) {
+            let error = match T::deserialize(NodeDeserializer(&node, &self.folders)) {
                 Ok(value) if report.problems.is_empty() => return Ok(value),
                 Ok(_) => return Err(report),
                 Err(error) => error,

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::problem::Report;
-use super::section::Section;
 use base::secret::redact_url;
 
 /// `[store]`: backends by URL.
@@ -35,22 +33,17 @@ impl Default for StoreSettings {
 }
 
 /// The URL of a backend. There may be a password in it, so that neither `Debug` nor `Display`
-/// shows it whole.
+/// shows it whole. The path of a `sqlite:` URL is relative to the file that it is written in.
+// The name of the type is what the configuration's deserialiser recognises: see `NAME`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
 pub struct StoreUrl(String);
 
-impl StoreSettings {
-    pub(super) fn read(section: &Section) -> Result<Self, Report> {
-        let mut settings: Self = section.read()?;
-        settings.bus.resolve(section, "bus");
-        settings.session.resolve(section, "session");
-        settings.cache.resolve(section, "cache");
-        Ok(settings)
-    }
-}
-
 impl StoreUrl {
+    /// The name under which serde presents this type to a deserialiser.
+    pub(super) const NAME: &'static str = "StoreUrl";
+    /// What begins the URL of a file.
+    pub(super) const FILE: &'static str = "sqlite:";
+
     /// All of it. Every call is a place to look at in a review.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -66,15 +59,8 @@ impl StoreUrl {
     /// The file of a `sqlite:` URL; `None` for any other.
     #[must_use]
     pub fn sqlite_file(&self, state_dir: &Path) -> Option<PathBuf> {
-        let path = self.0.strip_prefix("sqlite:")?;
+        let path = self.0.strip_prefix(Self::FILE)?;
         Some(state_dir.join(if path.is_empty() { "jarvis.db" } else { path }))
-    }
-
-    /// Makes the path of a `sqlite:` URL relative to the file that it was written in.
-    fn resolve(&mut self, section: &Section, key: &str) {
-        if let Some(path) = self.0.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
-            self.0 = format!("sqlite:{}", section.resolve(key, path).display());
-        }
     }
 }
 

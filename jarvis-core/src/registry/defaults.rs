@@ -117,9 +117,7 @@ fn probes(registry: &mut Registry) {
     registry.probe("tcp", |section, _| Ok(Arc::new(tcp::TcpProbe::new(&section.parse()?)?)));
     registry.probe("dns", |section, _| Ok(Arc::new(dns::DnsProbe::new(&section.parse()?)?)));
     registry.probe("command", |section, _| {
-        let mut config: command::CommandConfig = section.parse()?;
-        config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
-        Ok(Arc::new(command::CommandProbe::new(config)?) as Arc<dyn HealthProbe>)
+        Ok(Arc::new(command::CommandProbe::new(section.parse()?)?) as Arc<dyn HealthProbe>)
     });
     #[cfg(feature = "http")]
     registry.probe("http", |section, _| {
@@ -143,19 +141,14 @@ fn probes(registry: &mut Registry) {
     });
     #[cfg(feature = "process")]
     registry.probe("process", |section, _| {
-        use supervision::health::process::{ProcessConfig, ProcessProbe};
-        let mut config: ProcessConfig = section.parse()?;
-        config.pidfile = config.pidfile.map(|path| section.resolve("pidfile", path));
-        Ok(Arc::new(ProcessProbe::new(config)?) as Arc<dyn HealthProbe>)
+        Ok(Arc::new(supervision::health::process::ProcessProbe::new(section.parse()?)?))
     });
 }
 
 fn restarters(registry: &mut Registry) {
     use supervision::restart::{command, systemd};
     registry.restarter("command", |section, context| {
-        let mut config: command::CommandConfig = section.parse()?;
-        config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
-        let clock = context.clock.clone();
+        let (config, clock) = (section.parse()?, context.clock.clone());
         let restarter = command::CommandRestarter::new(config, service(context)?, clock)?;
         Ok(Arc::new(restarter) as Arc<dyn ServiceRestarter>)
     });
@@ -165,11 +158,10 @@ fn restarters(registry: &mut Registry) {
     });
     #[cfg(feature = "process")]
     registry.restarter("process", |section, context| {
-        use supervision::restart::process::{ProcessConfig, ProcessRestarter};
-        let mut config: ProcessConfig = section.parse()?;
-        config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
-        let (clock, state_dir) = (context.clock.clone(), &context.state_dir);
-        let restarter = ProcessRestarter::new(config, service(context)?, state_dir, clock)?;
+        use supervision::restart::process::ProcessRestarter;
+        let (config, clock) = (section.parse()?, context.clock.clone());
+        let (service, state_dir) = (service(context)?, &context.state_dir);
+        let restarter = ProcessRestarter::new(config, service, state_dir, clock)?;
         Ok(Arc::new(restarter) as Arc<dyn ServiceRestarter>)
     });
     #[cfg(feature = "docker")]
@@ -188,20 +180,16 @@ fn docker(registry: &mut Registry) {
 }
 
 fn sinks(registry: &mut Registry) {
-    use supervision::alert::{AlertSink, CommandConfig, CommandSink, LogConfig, LogSink};
+    use supervision::alert::{AlertSink, CommandSink, LogConfig, LogSink};
     registry.sink("log", |section, _| Ok(Arc::new(LogSink::new(section.parse::<LogConfig>()?)?)));
     registry.sink("command", |section, context| {
-        let mut config: CommandConfig = section.parse()?;
-        config.cwd = config.cwd.map(|path| section.resolve("cwd", path));
-        let sink = CommandSink::new(config, context.clock.clone())?;
+        let sink = CommandSink::new(section.parse()?, context.clock.clone())?;
         Ok(Arc::new(sink) as Arc<dyn AlertSink>)
     });
     #[cfg(feature = "http")]
     registry.sink("webhook", |section, context| {
         let clock = context.clock.clone();
-        let mut config: supervision::alert::WebhookConfig = section.parse()?;
-        config.ca_file = config.ca_file.map(|path| section.resolve("ca_file", path));
-        Ok(Arc::new(supervision::alert::WebhookSink::new(config, clock)?))
+        Ok(Arc::new(supervision::alert::WebhookSink::new(section.parse()?, clock)?))
     });
 }
 

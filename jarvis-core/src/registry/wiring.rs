@@ -373,9 +373,7 @@ struct RollbackKeys {
 /// The dead-man ping of a configuration.
 #[cfg(feature = "http")]
 fn heartbeat(section: &Section, clock: &SharedClock) -> Result<Heartbeat> {
-    let mut config: supervision::alert::HeartbeatConfig = section.parse()?;
-    config.ca_file = config.ca_file.map(|path| section.resolve("ca_file", path));
-    Heartbeat::new(&config, clock.clone())
+    Heartbeat::new(&section.parse()?, clock.clone())
 }
 
 /// The machine that a check talks to.

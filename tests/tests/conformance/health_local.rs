@@ -70,7 +70,7 @@ impl ProbeEnv for Scripts {
         };
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
         let mut config = CommandConfig::new(argv);
-        config.cwd = Some(self.0.path().to_owned());
+        config.cwd = Some(self.0.path().into());
         config.env.insert("CHECK_TOKEN".to_owned(), Secret::new(SECRET.to_owned()));
         Ok(Some(Arc::new(CommandProbe::new(config)?)))
     }

@@ -52,7 +52,7 @@ async fn a_clean_end_is_given_its_time_and_sigterm_is_sent_once() {
     let mut config = script_config(
         "trap 'echo term >> terms; sleep 0.3; exit 7' TERM; echo up > up; while :; do sleep 0.01; done",
     );
-    config.cwd = Some(stage.folder.path().to_owned());
+    config.cwd = Some(stage.folder.path().into());
     config.stop_timeout = LONG;
     let restarter = stage.restarter(config);
     restart(&restarter, "a").await;
@@ -107,7 +107,7 @@ async fn stranger_born_after(tick: u64) -> std::process::Child {
 async fn fault_21_what_put_itself_into_the_background_is_stopped_and_told() {
     let stage = Stage::new();
     let mut config = script_config("setsid sh -c 'echo $$ > daemon; exec sleep 600' & exit 0");
-    config.cwd = Some(stage.folder.path().to_owned());
+    config.cwd = Some(stage.folder.path().into());
     let restarter = stage.restarter(config);
     restart(&restarter, "a").await;
     let daemon = until("the daemon", || {
@@ -186,7 +186,7 @@ async fn what_cannot_be_started_is_missing_and_what_runs_stays() {
         ("/bin/sleep", Some(stage.path("gone")), ErrorKind::NotFound),
     ] {
         let mut config = ProcessConfig::new(vec![argv.to_owned()]);
-        config.cwd = cwd;
+        config.cwd = cwd.map(Into::into);
         let broken = stage.restarter(config);
         let error = broken.restart(request("b", LONG)).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
@@ -225,7 +225,7 @@ async fn a_dropped_caller_does_not_leave_the_service_stopped() {
     let stage = Stage::new();
     let mut config =
         script_config("trap 'sleep 0.2; exit 0' TERM; echo up >> up; while :; do sleep 0.01; done");
-    config.cwd = Some(stage.folder.path().to_owned());
+    config.cwd = Some(stage.folder.path().into());
     config.stop_timeout = LONG;
     let restarter = stage.restarter(config);
     let lives = || std::fs::read_to_string(stage.path("up")).unwrap_or_default().lines().count();

@@ -1,7 +1,6 @@
 //! [`CommandSink`]: a program of the user's.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +10,7 @@ use super::{Alert, AlertSink};
 use base::clock::{Clock, SharedClock};
 use base::subprocess::{Leftovers, Program, run};
 use base::text::one_line;
+use base::vocabulary::ConfigPath;
 use base::{Error, ErrorKind, Result, Retry, Secret};
 
 /// The longest a program may take; the route's `timeout` is usually shorter.
@@ -25,7 +25,7 @@ pub struct CommandConfig {
     pub command: Vec<String>,
     /// Where it runs.
     #[serde(default)]
-    pub cwd: Option<PathBuf>,
+    pub cwd: Option<ConfigPath>,
     /// More of its environment.
     #[serde(default)]
     pub env: BTreeMap<String, Secret<String>>,
@@ -58,7 +58,7 @@ impl CommandSink {
     /// `ConfigInvalid` for an empty command or a NUL byte.
     pub fn new(config: CommandConfig, clock: SharedClock) -> Result<Self> {
         let mut program = Program::new("command", &config.command)?;
-        program.cwd = config.cwd;
+        program.cwd = config.cwd.map(ConfigPath::into_path_buf);
         program.env = config.env;
         Ok(Self { program, clock })
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::sync::watch;
 
 use base::clock::{ClockExt, Monotonic, SharedClock};
 use base::net::client::{call_error, check_answer, client, parse_url, shown};
+use base::vocabulary::ConfigPath;
 use base::{Error, ErrorKind, Result, Secret, units};
 
 /// How long one ping may take.
@@ -30,7 +30,7 @@ pub struct HeartbeatConfig {
     pub every: Duration,
     /// The certificates (PEM) to trust, instead of the machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfigPath>,
 }
 
 const fn minute() -> Duration {
@@ -59,7 +59,7 @@ pub struct Heartbeat {
     url: Url,
     secrets: Vec<String>,
     every: Duration,
-    ca_file: Option<PathBuf>,
+    ca_file: Option<ConfigPath>,
     rounds: watch::Sender<u64>,
     counts: Arc<Counts>,
 }

@@ -5,7 +5,6 @@ mod template;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
@@ -17,6 +16,7 @@ use sha2::Sha256;
 use super::{Alert, AlertSink};
 use base::clock::SharedClock;
 use base::net::client::{call_error, check_answer, client, parse_url, shown};
+use base::vocabulary::ConfigPath;
 use base::{Error, ErrorKind, Result, Secret};
 use template::Template;
 
@@ -62,7 +62,7 @@ pub struct WebhookConfig {
     pub hmac_secret: Option<Secret<String>>,
     /// The certificates (PEM) to trust, instead of the machine's.
     #[serde(default)]
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfigPath>,
 }
 
 impl WebhookConfig {

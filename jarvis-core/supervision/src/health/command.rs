@@ -1,14 +1,13 @@
 //! [`CommandProbe`]: asks a program by its exit code.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{HealthProbe, Observation, ProbeContext};
 use base::subprocess::{Finished, Leftovers, Program, run};
-use base::vocabulary::FailureKind;
+use base::vocabulary::{ConfigPath, FailureKind};
 use base::{ErrorKind, Result, Secret};
 
 /// What exit codes mean.
@@ -34,7 +33,7 @@ pub struct CommandConfig {
     pub exit_codes: ExitCodes,
     /// The working directory. The one of JARVIS by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<PathBuf>,
+    pub cwd: Option<ConfigPath>,
     /// Added to the environment of JARVIS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Secret<String>>,
@@ -72,7 +71,7 @@ impl CommandProbe {
     /// `ConfigInvalid` for an empty command.
     pub fn new(config: CommandConfig) -> Result<Self> {
         let mut program = Program::new("command", &config.command)?;
-        program.cwd = config.cwd;
+        program.cwd = config.cwd.map(ConfigPath::into_path_buf);
         program.env = config.env;
         Ok(Self { program, exit_codes: config.exit_codes })
     }

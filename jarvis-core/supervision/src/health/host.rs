@@ -94,8 +94,8 @@ impl HostProbe {
         let config = config.or_defaults();
         for disk in config.disk {
             let levels = Levels::new(&disk.levels())?;
-            gauges.push(Gauge { what: What::Disk(disk.path.clone()), levels });
-            gauges.push(Gauge { what: What::Inodes(disk.path), levels });
+            gauges.push(Gauge { what: What::Disk(disk.path.to_path_buf()), levels });
+            gauges.push(Gauge { what: What::Inodes(disk.path.into_path_buf()), levels });
         }
         let others = [
             (What::Memory, config.memory),

@@ -12,7 +12,7 @@ use base::clock::{Clock, Monotonic, SharedClock};
 use base::subprocess::procfs::{Identity, PROC, Stat, command_line, processes, ticks_per_second};
 use base::sync::Mutex;
 use base::units;
-use base::vocabulary::FailureKind;
+use base::vocabulary::{ConfigPath, FailureKind};
 use base::{Error, ErrorKind, Result};
 
 const OPERATION: &str = "health.process";
@@ -27,7 +27,7 @@ const PIDFILE_SLACK: Duration = Duration::from_secs(5);
 pub struct ProcessConfig {
     /// A file that holds its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pidfile: Option<PathBuf>,
+    pub pidfile: Option<ConfigPath>,
     /// Its name as the kernel has it (`comm`, at most 15 bytes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -63,7 +63,7 @@ mod optional_bytes {
 impl ProcessConfig {
     /// The process whose number is in this file.
     #[must_use]
-    pub fn pidfile(path: impl Into<PathBuf>) -> Self {
+    pub fn pidfile(path: impl Into<ConfigPath>) -> Self {
         Self { pidfile: Some(path.into()), ..Self::default() }
     }
 
@@ -112,7 +112,7 @@ impl ProcessProbe {
     pub fn new(config: ProcessConfig) -> Result<Self> {
         let invalid = |text: String| Error::new(ErrorKind::ConfigInvalid, text);
         let target = match (config.pidfile, config.name, config.matches) {
-            (Some(path), None, None) => Target::Pidfile(path),
+            (Some(path), None, None) => Target::Pidfile(path.into_path_buf()),
             (None, Some(name), None) => Target::Name(name),
             (None, None, Some(pattern)) => {
                 Regex::new(&pattern).map(Target::Pattern).map_err(|error| {

@@ -1,6 +1,5 @@
 //! `tls = { … }` of a probe, and what a certificate's end means for its verdict.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use base::Result;
 use base::net::address::Endpoint;
 use base::net::tls::{TlsClient, TlsPolicy, Validity};
 use base::units;
-use base::vocabulary::{FailureKind, Verdict};
+use base::vocabulary::{ConfigPath, FailureKind, Verdict};
 
 /// `tls = { … }` of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +24,7 @@ pub struct TlsOptions {
     pub fail_before: Duration,
     /// The certificates (PEM) to trust, instead of the machine's. Default: the machine's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<ConfigPath>,
     /// Trust any certificate. Its end is still looked at, and then only degrades. Default false.
     pub insecure: bool,
     /// The name that the certificate must have. Default: the host of the target.
@@ -48,7 +47,7 @@ impl Default for TlsOptions {
 impl TlsOptions {
     /// Trusts the certificates in this file instead of the machine's.
     #[must_use]
-    pub fn with_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+    pub fn with_ca_file(mut self, path: impl Into<ConfigPath>) -> Self {
         self.ca_file = Some(path.into());
         self
     }
@@ -70,7 +69,7 @@ impl TlsOptions {
     /// Reads `ca_file`; touches no network.
     pub(crate) fn client(&self, endpoint: &Endpoint) -> Result<TlsClient> {
         let policy = TlsPolicy {
-            ca_file: self.ca_file.clone(),
+            ca_file: self.ca_file.clone().map(ConfigPath::into_path_buf),
             insecure: self.insecure,
             server_name: self.server_name.clone(),
             warn_before: self.warn_before,

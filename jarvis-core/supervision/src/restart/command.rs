@@ -1,7 +1,6 @@
 //! [`CommandRestarter`]: a service that somebody else's command brings back.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::{ActionRequest, Exit, InstanceEvents, Receipt, RunState, Running, Ser
 use base::clock::{Monotonic, SharedClock};
 use base::subprocess::{Finished, Leftovers, Program, run};
 use base::units;
-use base::vocabulary::{InstanceId, ServiceId, VersionId};
+use base::vocabulary::{ConfigPath, InstanceId, ServiceId, VersionId};
 use base::{Error, ErrorKind, Result, Retry, Secret};
 
 const OPERATION: &str = "restart.command";
@@ -49,7 +48,7 @@ pub struct CommandConfig {
     pub rollback: Option<Vec<String>>,
     /// The working directory. The one of JARVIS by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<PathBuf>,
+    pub cwd: Option<ConfigPath>,
     /// Added to the environment of JARVIS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Secret<String>>,
@@ -119,6 +118,7 @@ impl CommandRestarter {
             mut env,
             ask_timeout,
         } = config;
+        let cwd = cwd.map(ConfigPath::into_path_buf);
         env.insert("JARVIS_SERVICE".to_owned(), Secret::new(service.to_string()));
         let program = |key: &str, argv: &[String]| -> Result<Program> {
             let program = Program::new(key, argv)?;

@@ -1,10 +1,9 @@
 //! What a host check measures, and where it gets worried.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use base::units;
+use base::vocabulary::ConfigPath;
 
 /// Two levels with a way back, in percent: worse at `degraded` and at `down`, better again below
 /// `clear`, and from down to degraded as far below `down` as `clear` is below `degraded`.
@@ -55,7 +54,7 @@ impl Default for LevelsConfig {
 #[non_exhaustive]
 pub struct DiskConfig {
     /// Any path on it.
-    pub path: PathBuf,
+    pub path: ConfigPath,
     /// Degraded from here on.
     #[serde(default = "degraded", with = "units::percent")]
     pub degraded: f64,
@@ -70,7 +69,7 @@ pub struct DiskConfig {
 impl DiskConfig {
     /// The disk that this path is on, with the usual levels.
     #[must_use]
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub fn new(path: impl Into<ConfigPath>) -> Self {
         Self { path: path.into(), degraded: degraded(), down: down(), clear: clear() }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use base::secret::redact_url;
+use base::vocabulary::ConfigPath;
 use base::{Error, ErrorKind, Result};
 
 /// The certificates to speak TLS with a Docker Engine, as PEM files.
@@ -19,20 +20,21 @@ use base::{Error, ErrorKind, Result};
 pub struct DockerTls {
     /// Who signs the engine's certificate; without it the system's roots do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<PathBuf>,
+    pub ca: Option<ConfigPath>,
     /// Our certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cert: Option<PathBuf>,
+    pub cert: Option<ConfigPath>,
     /// Its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<PathBuf>,
+    pub key: Option<ConfigPath>,
 }
 
 impl DockerTls {
     /// `ca.pem`, `cert.pem` and `key.pem` of a folder, those that exist.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
-        let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
+        let file =
+            |name: &str| Some(ConfigPath::from(folder.join(name))).filter(|path| path.exists());
         Self { ca: file("ca.pem"), cert: file("cert.pem"), key: file("key.pem") }
     }
 }

@@ -1,12 +1,12 @@
 //! How an owned process is configured.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::restart::Leaving;
+use base::vocabulary::ConfigPath;
 use base::{Secret, units};
 
 /// What becomes of the process when JARVIS leaves.
@@ -31,7 +31,7 @@ pub struct ProcessConfig {
     pub command: Vec<String>,
     /// The working directory. The one of JARVIS by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<PathBuf>,
+    pub cwd: Option<ConfigPath>,
     /// Added to the environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Secret<String>>,

@@ -17,7 +17,7 @@ use base::clock::{ClockExt, SharedClock};
 use base::subprocess::procfs::{Identity, PROC, Stat};
 use base::subprocess::{Pidfd, Program, account};
 use base::sync::{Mutex, MutexGuard};
-use base::vocabulary::{FencingToken, IntentId, ServiceId};
+use base::vocabulary::{ConfigPath, FencingToken, IntentId, ServiceId};
 use base::{Error, ErrorKind, Result, Retry, Secret};
 
 /// The most bytes of the last log lines.
@@ -108,7 +108,7 @@ impl Core {
     ) -> Result<Self> {
         let traces = Traces::new(state_dir, service.as_str())?;
         let mut program = Program::new("command", &config.command)?;
-        program.cwd.clone_from(&config.cwd);
+        program.cwd = config.cwd.clone().map(ConfigPath::into_path_buf);
         program.env_clear = config.env_clear;
         program.account = config.user.as_deref().map(account).transpose()?;
         program.env.clone_from(&config.env);
