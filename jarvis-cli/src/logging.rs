@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
+use jarvis_core::secret::mask;
 use jarvis_core::sync::{Mutex, MutexGuard};
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -33,17 +34,18 @@ impl LogOutput {
     }
 }
 
-/// One record on its way. The formatter writes it whole, in one call.
+/// One record on its way, without known secrets. The formatter writes it whole, in one call.
 #[derive(Debug)]
 pub(crate) struct Record(LogOutput);
 
 impl Write for Record {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let display = self.0.lock().clone();
-        let line = String::from_utf8_lossy(bytes);
+        let record = String::from_utf8_lossy(bytes);
+        let line = mask(&record);
         match display {
             Some(display) if display.send(line.trim_end().to_owned()).is_ok() => Ok(bytes.len()),
-            _ => io::stderr().lock().write_all(bytes).map(|()| bytes.len()),
+            _ => io::stderr().lock().write_all(line.as_bytes()).map(|()| bytes.len()),
         }
     }
 

@@ -7,6 +7,7 @@
 //! every error with file, line, key and the nearest valid name.
 
 mod check;
+mod component;
 mod compose;
 mod de;
 mod init;
@@ -21,6 +22,8 @@ mod stores;
 
 #[cfg(test)]
 mod path_tests;
+#[cfg(test)]
+mod secret_tests;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +44,7 @@ pub use stores::{StoreSettings, StoreUrl};
 
 use base::Result;
 use base::events::BusPolicy;
+use base::secret::KnownSecrets;
 use base::vocabulary::ConfigPath;
 use state::cache::CachePolicy;
 use state::session::SessionPolicy;
@@ -88,6 +92,7 @@ pub struct Config {
     built_in: bool,
     root: Table,
     folders: Arc<[PathBuf]>,
+    secrets: KnownSecrets,
     warnings: Report,
 }
 
@@ -203,6 +208,13 @@ impl Config {
         self.built_in
     }
 
+    /// Keeps the secrets that interpolation put in masked, as long as a clone of it lives. Whoever
+    /// uses what was made from a configuration longer than the configuration itself holds one.
+    #[must_use]
+    pub fn secrets(&self) -> KnownSecrets {
+        self.secrets.clone()
+    }
+
     /// What somebody should look at.
     #[must_use]
     pub fn warnings(&self) -> &Report {
@@ -261,6 +273,7 @@ impl Config {
             built_in: false,
             root: composed.root,
             folders: composed.folders,
+            secrets: composed.secrets,
             warnings: Report::default(),
         }
     }

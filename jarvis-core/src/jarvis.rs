@@ -46,6 +46,7 @@ use crate::registry::{Registry, Wiring};
 use base::Result;
 use base::clock::SharedClock;
 use base::events::EventBus;
+use base::secret::KnownSecrets;
 use base::sync::{Mutex, MutexGuard};
 use builder::Extras;
 use state::cache::Cache;
@@ -63,6 +64,9 @@ pub const DEFAULT_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
 /// How long [`Jarvis::run`] takes at most from the moment that it is told to end.
 pub const END_WITHIN: Duration = Duration::from_secs(28);
+
+/// Of how many configurations, one after another, the secrets stay masked.
+const REMEMBERED_SECRETS: usize = 16;
 
 /// The handle. Clones share everything.
 #[derive(Debug, Clone)]
@@ -101,6 +105,8 @@ struct Inner {
 struct Current {
     config: Arc<Config>,
     wiring: Arc<Wiring>,
+    /// Of this configuration and of the ones before it, whose probes and actions may still end.
+    secrets: Vec<KnownSecrets>,
 }
 
 impl Jarvis {

@@ -16,6 +16,7 @@
 
 mod defaults;
 mod examine;
+mod facts;
 mod observed;
 #[cfg(feature = "redis")]
 mod redis;
@@ -30,10 +31,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use examine::examine;
+pub use facts::{Facts, Made};
 pub use observed::RestarterProbe;
 pub use stores::StoreLocalities;
 #[cfg(feature = "redis")]
 pub(crate) use stores::is_redis;
+pub(crate) use wiring::Described;
 pub use wiring::Wiring;
 
 use crate::config::Section;
@@ -60,13 +63,15 @@ pub struct FactoryContext {
     pub name: String,
     /// The service that it is for, where it is for one.
     pub service: Option<ServiceId>,
+    /// The `[host.X]` that the service runs on, where that is another machine.
+    pub host: Option<Section>,
 }
 
 impl FactoryContext {
     /// A context that is for no service.
     #[must_use]
     pub fn new(clock: SharedClock, state_dir: impl Into<PathBuf>) -> Self {
-        Self { clock, state_dir: state_dir.into(), name: String::new(), service: None }
+        Self { clock, state_dir: state_dir.into(), name: String::new(), service: None, host: None }
     }
 
     /// Says for which service.
@@ -76,12 +81,19 @@ impl FactoryContext {
         self.service = Some(service);
         self
     }
+
+    /// Says on which other machine the service runs.
+    #[must_use]
+    pub fn with_host(mut self, host: Option<Section>) -> Self {
+        self.host = host;
+        self
+    }
 }
 
 /// Permission to act, and the count of attempts: the two halves of one backend.
 pub type Leadership = (Arc<dyn Lease>, Arc<dyn RestartLedger>);
 
-type Factory<T> = Arc<dyn Fn(&Section, &FactoryContext) -> Result<T> + Send + Sync>;
+type Factory<T> = Arc<dyn Fn(&Section, &FactoryContext) -> Result<Made<T>> + Send + Sync>;
 type ByUrlAnd<S, T> = Arc<dyn Fn(&str, &S, &FactoryContext) -> Result<T> + Send + Sync>;
 
 /// The kinds of backends that a configuration may name. Making one connects nothing.
@@ -98,6 +110,12 @@ pub struct Registry {
     in_memory: BTreeSet<String>,
     #[cfg(feature = "redis")]
     redis: redis::RedisHandles,
+}
+
+fn made<T, M: Into<Made<T>>>(
+    factory: impl Fn(&Section, &FactoryContext) -> Result<M> + Send + Sync + 'static,
+) -> Factory<T> {
+    Arc::new(move |section, context| factory(section, context).map(Into::into))
 }
 
 impl fmt::Debug for Registry {
@@ -129,42 +147,44 @@ impl Registry {
         registry
     }
 
-    /// Adds (or replaces) the probe of `type = "kind"`.
-    pub fn probe<F>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
+    /// Adds (or replaces) the probe of `type = "kind"`. The factory returns it alone, as an `Arc`, or
+    /// as [`Made`] with what is known about it.
+    pub fn probe<F, M>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
     where
-        F: Fn(&Section, &FactoryContext) -> Result<Arc<dyn HealthProbe>> + Send + Sync + 'static,
+        F: Fn(&Section, &FactoryContext) -> Result<M> + Send + Sync + 'static,
+        M: Into<Made<Arc<dyn HealthProbe>>>,
     {
-        self.probes.insert(kind.into(), Arc::new(factory));
+        self.probes.insert(kind.into(), made(factory));
         self
     }
 
     /// Adds (or replaces) the restarter of `via = "kind"`.
-    pub fn restarter<F>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
+    pub fn restarter<F, M>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
     where
-        F: Fn(&Section, &FactoryContext) -> Result<Arc<dyn ServiceRestarter>>
-            + Send
-            + Sync
-            + 'static,
+        F: Fn(&Section, &FactoryContext) -> Result<M> + Send + Sync + 'static,
+        M: Into<Made<Arc<dyn ServiceRestarter>>>,
     {
-        self.restarters.insert(kind.into(), Arc::new(factory));
+        self.restarters.insert(kind.into(), made(factory));
         self
     }
 
     /// Adds (or replaces) the sink of `[alert.X] type = "kind"`.
-    pub fn sink<F>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
+    pub fn sink<F, M>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
     where
-        F: Fn(&Section, &FactoryContext) -> Result<Arc<dyn AlertSink>> + Send + Sync + 'static,
+        F: Fn(&Section, &FactoryContext) -> Result<M> + Send + Sync + 'static,
+        M: Into<Made<Arc<dyn AlertSink>>>,
     {
-        self.sinks.insert(kind.into(), Arc::new(factory));
+        self.sinks.insert(kind.into(), made(factory));
         self
     }
 
     /// Adds (or replaces) the lease and ledger of `[lease] type = "kind"`.
-    pub fn lease<F>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
+    pub fn lease<F, M>(&mut self, kind: impl Into<String>, factory: F) -> &mut Self
     where
-        F: Fn(&Section, &FactoryContext) -> Result<Leadership> + Send + Sync + 'static,
+        F: Fn(&Section, &FactoryContext) -> Result<M> + Send + Sync + 'static,
+        M: Into<Made<Leadership>>,
     {
-        self.leases.insert(kind.into(), Arc::new(factory));
+        self.leases.insert(kind.into(), made(factory));
         self
     }
 

@@ -28,6 +28,8 @@ mod names;
 mod planned;
 #[path = "cli/reload.rs"]
 mod reload;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[path = "cli/served.rs"]
 mod served;
 #[path = "cli/sessions.rs"]

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret::{mask, mask_owned};
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -210,6 +212,7 @@ pub struct Error(Box<Inner>);
 
 impl Error {
     /// An error of this kind. The message says what happened and what to do, without a final stop.
+    /// Known secrets in it are masked.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let retry = match kind {
@@ -220,7 +223,7 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             retry,
-            message: message.into(),
+            message: mask_owned(message.into()),
             operation: None,
             context: Vec::new(),
             source: None,
@@ -242,14 +245,15 @@ impl Error {
         self
     }
 
-    /// Adds a fact, such as the service or the path. Secrets have no place here.
+    /// Adds a fact, such as the service or the path. Known secrets in it are masked.
     #[must_use]
     pub fn with_context(
         mut self,
         key: impl Into<Cow<'static, str>>,
         value: impl fmt::Display,
     ) -> Self {
-        self.0.context.push((key.into(), value.to_string()));
+        let value = mask_owned(Cow::Owned(value.to_string())).into_owned();
+        self.0.context.push((key.into(), value));
         self
     }
 
@@ -380,7 +384,7 @@ impl fmt::Debug for Inner {
         }
         let mut source = self.source();
         while let Some(cause) = source {
-            write!(f, "\n  caused by: {cause}")?;
+            write!(f, "\n  caused by: {}", mask(&cause.to_string()))?;
             source = cause.source();
         }
         Ok(())

@@ -1,7 +1,11 @@
-//! [`Secret`]: a value that is never printed and never serialised.
+//! [`Secret`]: a value that is never printed and never serialised; and [`mask`], which takes known
+//! secrets out of texts.
+
+mod known;
 
 use std::fmt;
 
+pub use known::{KnownSecrets, SHORTEST, mask, mask_json, mask_owned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is shown instead of a secret.

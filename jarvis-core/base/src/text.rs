@@ -1,7 +1,15 @@
 //! Text from elsewhere, made fit for a message: bounded, on one line, without control characters.
 
-/// At most `most` bytes, cut between characters. What was cut is marked with `…`.
+pub mod percent;
+
+use crate::secret::mask;
+
+/// How far beyond its end an excerpt is read for the rest of a secret.
+const LONGEST_SECRET: usize = 4 * 1024;
+
+/// At most `most` bytes without known secrets, cut between characters. What was cut is marked with `…`.
 pub fn bounded(text: &str, most: usize) -> String {
+    let text = &*mask(text);
     if text.len() <= most {
         return text.to_owned();
     }
@@ -14,18 +22,22 @@ pub fn bounded(text: &str, most: usize) -> String {
 
 /// At most `most` bytes on one line: control characters become blanks.
 pub fn one_line(text: &str, most: usize) -> String {
-    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let flat: String = mask(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     bounded(&flat, most)
 }
 
 /// The first `most` of these bytes as a person may read them.
 pub fn excerpt(bytes: &[u8], most: usize) -> String {
-    let shown = &bytes[..bytes.len().min(most)];
-    let mut text: String = String::from_utf8_lossy(shown)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if bytes.len() > most {
+    // Masked before it is cut, so that no part of a secret is left at the end.
+    let beginning = String::from_utf8_lossy(&bytes[..bytes.len().min(most + LONGEST_SECRET)]);
+    let mut text: String =
+        mask(&beginning).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.len() > most {
+        let mut end = most;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
         text.push('…');
     }
     text

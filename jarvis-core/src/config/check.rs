@@ -5,6 +5,7 @@
 use globset::Glob;
 
 use super::Config;
+use super::component::{is_ambiguous, redact_pairs, url_secrets};
 use super::node::{Node, Value, join};
 use super::problem::{Problem, Report};
 use super::schema::ServiceSettings;
@@ -159,14 +160,15 @@ pub(crate) fn names_a_secret(key: &str) -> bool {
     SECRET_WORDS.iter().any(|word| key.contains(word))
 }
 
-/// Does the text hold a password in a URL?
+/// Does the text hold a password, in a URL or in a connection string?
 pub(crate) fn holds_a_password(text: &str) -> bool {
-    text.split_once("://").is_some_and(|(_, rest)| {
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        authority.rsplit_once('@').is_some_and(|(user, _)| {
-            user.split_once(':').is_some_and(|(_, password)| !password.is_empty())
-        })
-    })
+    let in_pairs = || redact_pairs(text).is_some_and(|shown| shown != text);
+    in_pairs() || !url_secrets(text).is_empty()
+}
+
+/// Does a key of this name hold a URL that JARVIS itself reads?
+fn holds_url(key: &str) -> bool {
+    key.ends_with("url") || ["bus", "session", "cache", "host", "docker"].contains(&key)
 }
 
 fn plain_secrets(node: &Node, path: &str, key: &str, report: &mut Report) {
@@ -175,6 +177,10 @@ fn plain_secrets(node: &Node, path: &str, key: &str, report: &mut Report) {
             // What the environment set stands in no file: it has no line.
             let written = node.origin.line().is_some() && !text.value.is_empty();
             let plain = written && !text.is_interpolated();
+            if holds_url(key) && is_ambiguous(&text.value) {
+                let message = "the user or the password of this URL holds an unencoded @, /, ? or #; write it as ${env:NAME} or ${file:PATH}, which are encoded, or encode it: %40 for @, %2F for /, %3F for ?, %23 for #";
+                return report.push(Problem::error(&node.origin, path, message));
+            }
             if plain && (names_a_secret(key) || holds_a_password(&text.value)) {
                 let message = "a secret stands here in plain text; use ${env:NAME} or ${file:PATH}";
                 report.push(Problem::warning(&node.origin, path, message));

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::interpolate::Scope;
+use super::interpolate::{Scope, plain_secrets};
 use super::node::{Entry, Node, Table, Text, Value, join, recover};
 use super::problem::{Origin, Problem, Report};
 use super::source::{Located, Setting, Source};
+use base::secret::KnownSecrets;
 
 /// How many files one configuration may have, and how deep includes and folders may go.
 const MAX_FILES: usize = 1_000;
@@ -24,6 +25,8 @@ pub(crate) struct Composed {
     pub(crate) root: Table,
     pub(crate) files: Vec<PathBuf>,
     pub(crate) folders: Arc<[PathBuf]>,
+    /// What interpolation put in and nobody may see.
+    pub(crate) secrets: KnownSecrets,
     pub(crate) report: Report,
     /// Is there a file that could not be read, or not as a whole?
     pub(crate) incomplete: bool,
@@ -79,8 +82,8 @@ fn read(source: &Source, start: &Start<'_>, salvage: bool) -> Composed {
     let Reader { files, mut root, mut report, incomplete, .. } = reader;
     override_values(source, &mut root, &mut report);
     expand_services(&mut root, &mut report);
-    interpolate(source, &folders, &mut root, &mut report);
-    Composed { root, files, folders, report, incomplete }
+    let secrets = interpolate(source, &folders, &mut root, &mut report);
+    Composed { root, files, folders, secrets, report, incomplete }
 }
 
 /// What is read first.
@@ -291,8 +294,6 @@ fn expand_services(root: &mut Table, report: &mut Report) {
     let defaults = root.get("defaults").and_then(|entry| entry.node.as_table()).cloned();
     let defaults = defaults.unwrap_or_default();
     let jarvis = root.get("jarvis").and_then(|entry| entry.node.as_table()).cloned();
-    let hosts = root.get("host").and_then(|entry| entry.node.as_table()).cloned();
-    let hosts = hosts.unwrap_or_default();
     let services = root.get_mut("service").and_then(|entry| entry.node.as_table_mut());
     for (name, service) in services.into_iter().flatten() {
         let path = join("service", name);
@@ -303,7 +304,6 @@ fn expand_services(root: &mut Table, report: &mut Report) {
                 fill_each(&mut target.node, own);
             }
         }
-        apply_host(table, &hosts);
         if let (Some(jarvis), Some(checks)) = (&jarvis, table.get_mut("check")) {
             let base = jarvis.iter().filter(|(key, _)| super::CHECK_KEYS.contains(&key.as_str()));
             fill_each(&mut checks.node, &base.map(|(k, v)| (k.clone(), v.clone())).collect());
@@ -341,26 +341,6 @@ fn apply_template(service: &mut Table, templates: &Table, path: &str, report: &m
     fill(service, template);
 }
 
-/// A service on another machine is restarted through that machine's engine.
-fn apply_host(service: &mut Table, hosts: &Table) {
-    let host = service.get("host").and_then(|entry| entry.node.as_text());
-    let Some(host) = host.and_then(|name| hosts.get(&name.written)?.node.as_table()) else {
-        return;
-    };
-    let restart = service.get_mut("restart").and_then(|entry| entry.node.as_table_mut());
-    let Some(restart) = restart.filter(|restart| {
-        let via = restart.get("via").and_then(|entry| entry.node.as_text());
-        via.is_some_and(|via| via.written == "docker")
-    }) else {
-        return;
-    };
-    for (theirs, own) in [("docker", "host"), ("tls", "tls")] {
-        if let (Some(entry), false) = (host.get(theirs), restart.contains_key(own)) {
-            restart.insert(own.to_owned(), entry.clone());
-        }
-    }
-}
-
 /// Puts in what is missing, table by table.
 fn fill(table: &mut Table, from: &Table) {
     for (key, entry) in from {
@@ -392,23 +372,32 @@ fn fill_each(node: &mut Node, from: &Table) {
 }
 
 /// Fills in `${…}` everywhere but in templates and defaults, which were copied to where they are
-/// used.
-fn interpolate(source: &Source, folders: &[PathBuf], root: &mut Table, report: &mut Report) {
+/// used. The secrets that this puts in are masked from then on.
+fn interpolate(
+    source: &Source,
+    folders: &[PathBuf],
+    root: &mut Table,
+    report: &mut Report,
+) -> KnownSecrets {
+    let mut secrets = Vec::new();
     for (key, entry) in root {
         match (key.as_str(), entry.node.as_table_mut()) {
             ("template" | "defaults", _) => {}
             ("service", Some(services)) => {
                 for (name, service) in services {
-                    let scope = Scope::new(source, folders, Some(name), variables(&service.node));
-                    expand(&scope, &mut service.node, &join("service", name), report);
+                    let variables = variables(&service.node);
+                    let scope = Scope { source, folders, service: Some(name), variables };
+                    let path = join("service", name);
+                    expand(&scope, &mut service.node, &path, report, &mut secrets);
                 }
             }
             _ => {
-                let scope = Scope::new(source, folders, None, BTreeMap::new());
-                expand(&scope, &mut entry.node, key, report);
+                let scope = Scope { source, folders, service: None, variables: BTreeMap::new() };
+                expand(&scope, &mut entry.node, key, report, &mut secrets);
             }
         }
     }
+    KnownSecrets::new(&secrets)
 }
 
 /// `[service.X.vars]`: strings and numbers that a template may name.
@@ -428,14 +417,28 @@ fn variables(service: &Node) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn expand(scope: &Scope<'_>, node: &mut Node, path: &str, report: &mut Report) {
-    node.for_each_text(path, &mut |path, origin, text: &mut Text| {
-        match scope.expand(&text.written, origin.position().0) {
-            Ok(value) => text.value = value,
-            Err(message) => report.push(Problem::error(origin, path, message)),
+fn expand(
+    scope: &Scope<'_>,
+    node: &mut Node,
+    path: &str,
+    report: &mut Report,
+    secrets: &mut Vec<String>,
+) {
+    node.for_each_text(path, &mut |path, origin, text: &mut Text| match scope.expand(
+        &text.written,
+        path,
+        origin.position().0,
+    ) {
+        Ok(expanded) => {
+            if expanded.value == text.written && origin.line().is_some() {
+                secrets.extend(plain_secrets(path, &text.written));
+            }
+            text.value = expanded.value;
+            secrets.extend(expanded.secrets);
+            for doubt in expanded.doubts {
+                report.push(Problem::warning(origin, path, doubt));
+            }
         }
-        for doubt in scope.doubts.take() {
-            report.push(Problem::warning(origin, path, doubt));
-        }
+        Err(message) => report.push(Problem::error(origin, path, message)),
     });
 }

@@ -1,6 +1,5 @@
 //! `${env:NAME}`, `${file:PATH}`, `${var:NAME}` and `${service}` inside strings.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
@@ -9,7 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::check::names_a_secret;
+use super::component::{Component, Piece, components, encode, scheme, url_secrets};
 use super::source::Source;
+use base::secret::SHORTEST;
+use base::units;
 
 /// A secret's file over this size is a mistake.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -22,47 +25,93 @@ pub(crate) struct Scope<'a> {
     pub(crate) service: Option<&'a str>,
     /// `[service.X.vars]`.
     pub(crate) variables: BTreeMap<String, String>,
-    /// What somebody should look at, gathered by [`expand`](Self::expand).
-    pub(crate) doubts: RefCell<Vec<String>>,
 }
 
-impl<'a> Scope<'a> {
-    pub(crate) fn new(
-        source: &'a Source,
-        folders: &'a [PathBuf],
-        service: Option<&'a str>,
-        variables: BTreeMap<String, String>,
-    ) -> Self {
-        Self { source, folders, service, variables, doubts: RefCell::default() }
+/// A string with everything filled in.
+#[derive(Debug, Default)]
+pub(crate) struct Expanded {
+    pub(crate) value: String,
+    /// What must not be shown.
+    pub(crate) secrets: Vec<String>,
+    /// What somebody should look at.
+    pub(crate) doubts: Vec<String>,
+}
+
+impl Scope<'_> {
+    /// The string that stands under this path with everything filled in, or what is wrong with it.
+    /// `$${` stands for `${`.
+    ///
+    /// In a URL what `${env:…}` and `${file:…}` stand for is one value: it is percent-encoded into
+    /// the component that it stands in.
+    pub(crate) fn expand(&self, text: &str, path: &str, order: u32) -> Result<Expanded, String> {
+        let mut expanded = Expanded::default();
+        let pieces = self.pieces(text, order, &mut expanded.doubts)?;
+        let key = key_of(path);
+        let mut components = components(&pieces, key.ends_with("url")).into_iter();
+        for piece in &pieces {
+            let Piece::Value { name, value } = piece else {
+                expanded.value.push_str(piece.text());
+                continue;
+            };
+            let component = components.next().unwrap_or(Component::Text);
+            let encoded = encode(component, value).map_err(|why| format!("${{{name}}}: {why}"))?;
+            expanded.value.push_str(&encoded);
+            let place = Place { path, key, name, component };
+            let secrets = secrets_in(&place, value);
+            if secrets.iter().any(|secret| secret.len() < SHORTEST) && place.is_surely_secret() {
+                expanded.doubts.push(format!(
+                    "the value of ${{{name}}} is shorter than {SHORTEST} characters, so it can't be masked where a message or an answer repeats it; use a longer secret"
+                ));
+            }
+            expanded.secrets.extend(secrets);
+        }
+        Ok(expanded)
     }
 
-    /// The string with everything filled in, or what is wrong with it. `$${` stands for `${`.
-    pub(crate) fn expand(&self, text: &str, order: u32) -> Result<String, String> {
-        let mut expanded = String::new();
+    fn pieces(
+        &self,
+        text: &str,
+        order: u32,
+        doubts: &mut Vec<String>,
+    ) -> Result<Vec<Piece>, String> {
+        let mut pieces = Vec::new();
+        let mut plain = String::new();
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             let (before, inside) = (&rest[..at], &rest[at + 2..]);
             if let Some(before) = before.strip_suffix('$') {
-                expanded.push_str(before);
-                expanded.push_str("${");
+                plain.push_str(before);
+                plain.push_str("${");
                 rest = inside;
                 continue;
             }
-            expanded.push_str(before);
+            plain.push_str(before);
             let Some((name, after)) = inside.split_once('}') else {
                 return Err(format!("{text:?} has \"${{\" without \"}}\""));
             };
-            expanded.push_str(&self.value(name, order)?);
+            match self.value(name, order, doubts)? {
+                Piece::Plain(text) => plain.push_str(&text),
+                value @ Piece::Value { .. } => {
+                    if !plain.is_empty() {
+                        pieces.push(Piece::Plain(std::mem::take(&mut plain)));
+                    }
+                    pieces.push(value);
+                }
+            }
             rest = after;
         }
-        expanded.push_str(rest);
-        Ok(expanded)
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            pieces.push(Piece::Plain(plain));
+        }
+        Ok(pieces)
     }
 
-    fn value(&self, name: &str, order: u32) -> Result<String, String> {
+    fn value(&self, name: &str, order: u32, doubts: &mut Vec<String>) -> Result<Piece, String> {
+        let value = |value| Piece::Value { name: name.to_owned(), value };
         match name.split_once(':') {
             Some(("env", variable)) => {
-                self.source.variable(variable).map(str::to_owned).ok_or_else(|| {
+                self.source.variable(variable).map(|text| value(text.to_owned())).ok_or_else(|| {
                     format!("the environment variable {variable:?} is not set (or empty)")
                 })
             }
@@ -70,27 +119,135 @@ impl<'a> Scope<'a> {
                 let folder = usize::try_from(order).ok().and_then(|order| self.folders.get(order));
                 let path = folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path));
                 let (secret, doubt) = read_secret(&path, self.source.is_privileged())?;
-                self.doubts.borrow_mut().extend(doubt);
-                Ok(secret)
+                doubts.extend(doubt);
+                Ok(value(secret))
             }
-            Some(("var", variable)) => self.variables.get(variable).cloned().ok_or_else(|| {
-                let names: Vec<&str> = self.variables.keys().map(String::as_str).collect();
-                match names.as_slice() {
-                    [] => format!("${{var:{variable}}} is used, and this service has no `vars`"),
-                    names => format!(
-                        "${{var:{variable}}} is not in `vars`, which has: {}",
-                        names.join(", ")
-                    ),
-                }
-            }),
-            None if name == "service" => self.service.map(str::to_owned).ok_or_else(|| {
-                "${service} stands for a service's name, inside of a service only".to_owned()
-            }),
+            Some(("var", variable)) => {
+                self.variables.get(variable).cloned().map(Piece::Plain).ok_or_else(|| {
+                    let names: Vec<&str> = self.variables.keys().map(String::as_str).collect();
+                    match names.as_slice() {
+                        [] => {
+                            format!("${{var:{variable}}} is used, and this service has no `vars`")
+                        }
+                        names => format!(
+                            "${{var:{variable}}} is not in `vars`, which has: {}",
+                            names.join(", ")
+                        ),
+                    }
+                })
+            }
+            None if name == "service" => {
+                self.service.map(|name| Piece::Plain(name.to_owned())).ok_or_else(|| {
+                    "${service} stands for a service's name, inside of a service only".to_owned()
+                })
+            }
             _ => Err(format!(
                 "${{{name}}} is unknown; use ${{env:NAME}}, ${{file:PATH}}, ${{var:NAME}} or ${{service}}, and $${{ for these two characters themselves"
             )),
         }
     }
+}
+
+/// `url` of `service.a.check[0].url`, `keys` of `session.keys[0]`.
+fn key_of(path: &str) -> &str {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    last.split('[').next().unwrap_or_default()
+}
+
+/// Where a value was put in.
+struct Place<'a> {
+    path: &'a str,
+    key: &'a str,
+    name: &'a str,
+    component: Component,
+}
+
+/// The tables in which the environment sets switches, sizes and places, and no secrets.
+const WITHOUT_SECRETS: &[&str] = &["jarvis", "limits", "allow", "bus", "cache", "maintenance"];
+
+impl Place<'_> {
+    fn is_file(&self) -> bool {
+        self.name.starts_with("file:")
+    }
+
+    fn table(&self) -> &str {
+        self.path.split('.').next().unwrap_or_default()
+    }
+
+    /// A URL there is a secret as a whole.
+    fn is_of_a_receiver(&self) -> bool {
+        ["alert", "heartbeat"].contains(&self.table())
+    }
+
+    /// Is it a secret whatever its value is?
+    fn is_surely_secret(&self) -> bool {
+        self.is_file()
+            || names_a_secret(self.key)
+            || matches!(self.component, Component::Password { .. })
+    }
+
+    /// May the value be shown? The environment also says where things are and how they are set.
+    fn is_harmless(&self, value: &str) -> bool {
+        if matches!(self.component, Component::Host | Component::User) && !self.is_file() {
+            return true;
+        }
+        if self.is_surely_secret() {
+            return false;
+        }
+        let is_url = scheme(value).is_some() && !self.is_of_a_receiver();
+        WITHOUT_SECRETS.contains(&self.table())
+            || names_a_place(value)
+            || (is_url && url_secrets(value).is_empty())
+    }
+}
+
+/// An address, a duration or an existing path.
+fn names_a_place(value: &str) -> bool {
+    let host = value
+        .strip_suffix(|last: char| last.is_ascii_digit())
+        .map_or(value, |_| value.rsplit_once(':').map_or(value, |(host, _)| host));
+    value.parse::<std::net::IpAddr>().is_ok()
+        || value.parse::<std::net::SocketAddr>().is_ok()
+        || host == "localhost"
+        || units::parse_duration(value).is_ok()
+        || (value.starts_with('/') && Path::new(value).exists())
+}
+
+/// The secrets that stand in a text as it was written. A word in lower case is left: masking it
+/// would destroy texts, as with the password `postgres`.
+pub(super) fn plain_secrets(path: &str, text: &str) -> Vec<String> {
+    let key = key_of(path);
+    let mut secrets = url_secrets(text);
+    if names_a_secret(key) {
+        secrets.push(text.to_owned());
+    }
+    secrets.retain(|secret| !secret.bytes().all(|byte| byte.is_ascii_lowercase()));
+    secrets
+}
+
+/// What of a value must not be shown.
+fn secrets_in(place: &Place<'_>, value: &str) -> Vec<String> {
+    if place.is_harmless(value) {
+        return Vec::new();
+    }
+    let mut secrets = vec![value.to_owned()];
+    let parts = match (place.component, scheme(value)) {
+        (Component::Url | Component::Text, Some((_, start))) => {
+            let mut parts = url_secrets(value);
+            // With most receivers the path says who may write.
+            if place.is_of_a_receiver() {
+                parts.extend(value[start..].find('/').map(|at| value[start + at..].to_owned()));
+            }
+            parts
+        }
+        // `user:password`: the password alone is one too.
+        (Component::Password { whole: true }, _) => {
+            value.split_once(':').into_iter().map(|(_, password)| password.to_owned()).collect()
+        }
+        _ => Vec::new(),
+    };
+    secrets.extend(parts.into_iter().filter(|part| part.len() >= SHORTEST));
+    secrets
 }
 
 /// The secret, and what somebody should look at.

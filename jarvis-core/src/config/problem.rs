@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use base::names::{self, Unknown};
+use base::secret::mask;
 use base::{Error, ErrorKind};
 
 /// Where a value was written: a file with its line, an environment variable, or nowhere (built in).
@@ -93,7 +94,7 @@ impl Problem {
             file: origin.file().to_owned(),
             line: origin.line(),
             key: key.into(),
-            message: message.into(),
+            message: mask(&message.into()).into_owned(),
             did_you_mean: None,
         }
     }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::de::{DecodeError, Key, NodeDeserializer, keys_of};
 use super::node::{Entry, Node, Table, join};
 use super::problem::{Origin, Problem, Report};
-use base::secret::REDACTED;
+use base::secret::{REDACTED, SHORTEST};
 use base::{Error, Result};
 
 /// One table with the place where each of its keys was written.
@@ -141,14 +141,6 @@ impl Section {
         Some(self.table().get(key)?.node.as_text()?.value.clone())
     }
 
-    /// The strings of a list under a key, as they are used.
-    pub(crate) fn words(&self, key: &str) -> Option<Vec<String>> {
-        let super::node::Value::Array(items) = &self.table().get(key)?.node.value else {
-            return None;
-        };
-        Some(items.iter().filter_map(|item| Some(item.as_text()?.value.clone())).collect())
-    }
-
     /// All of it as it was written, without what interpolation put in.
     pub(crate) fn written(&self) -> serde_json::Value {
         self.node.written()
@@ -242,7 +234,7 @@ impl Section {
     fn scrub(&self, text: &str) -> String {
         let mut secrets = Vec::new();
         self.node.secrets(&mut secrets);
-        secrets.retain(|secret| !secret.is_empty());
+        secrets.retain(|secret| secret.len() >= SHORTEST);
         // The longest first, so that a secret inside another leaves no rest of it.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.iter().fold(text.to_owned(), |text, secret| {

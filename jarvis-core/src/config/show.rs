@@ -5,8 +5,9 @@ use serde_json::Value as Json;
 
 use super::Config;
 use super::check::names_a_secret;
+use super::component::redact_pairs;
 use super::node::{Node, Value, join};
-use base::secret::{REDACTED, redact_url};
+use base::secret::{REDACTED, mask_json, redact_url};
 
 /// One value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,6 +30,11 @@ impl Config {
         let used = |key: &str| key != "template" && key != "defaults";
         for (key, entry) in root.table().iter().filter(|(key, _)| used(key)) {
             walk(&entry.node, key, key, &mut shown);
+        }
+        for Shown { value, .. } in &mut shown {
+            if let Some(masked) = mask_json(value, |_| false) {
+                *value = masked;
+            }
         }
         shown
     }
@@ -61,17 +67,47 @@ fn walk(node: &Node, path: &str, key: &str, shown: &mut Vec<Shown>) {
         }
         _ => shown.push(Shown {
             key: path.to_owned(),
-            value: redacted(node, key),
+            value: redacted(node, path, key),
             origin: node.origin.to_string(),
         }),
     }
 }
 
-fn redacted(node: &Node, key: &str) -> Json {
+fn redacted(node: &Node, path: &str, key: &str) -> Json {
     match &node.value {
         Value::Text(text) if !text.is_interpolated() && names_a_secret(key) => REDACTED.into(),
-        Value::Text(text) if text.written.contains("://") => redact_url(&text.written).into(),
-        Value::Array(items) => items.iter().map(|item| redacted(item, key)).collect(),
+        Value::Text(text) => match redact_pairs(&text.written) {
+            Some(shown) => shown.into(),
+            None if text.written.contains("://") => shown_url(&text.written, path).into(),
+            None => node.written(),
+        },
+        Value::Array(items) => items.iter().map(|item| redacted(item, path, key)).collect(),
         _ => node.written(),
     }
+}
+
+/// A URL as it was written, without its secrets. Of the URL of a receiver, the path is one too.
+fn shown_url(url: &str, path: &str) -> String {
+    let table = path.split('.').next().unwrap_or_default();
+    if !["alert", "heartbeat"].contains(&table) {
+        return redact_url(url);
+    }
+    let begins = url.find("://").map_or(0, |at| at + "://".len());
+    match url[begins..].find(['/', '?', '#']) {
+        Some(at) if !is_placeholders(&url[begins + at..]) => {
+            format!("{}/{REDACTED}", redact_url(&url[..begins + at]))
+        }
+        _ => redact_url(url),
+    }
+}
+
+/// Is there nothing in it but slashes and `${…}`?
+fn is_placeholders(mut text: &str) -> bool {
+    while let Some((before, after)) = text.split_once("${") {
+        if !before.trim_matches('/').is_empty() {
+            return false;
+        }
+        text = after.split_once('}').map_or("", |(_, after)| after);
+    }
+    text.trim_matches('/').is_empty()
 }

@@ -296,12 +296,8 @@ impl Attached {
         let service = command.service().ok_or_else(no_loop)?;
         jarvis.known_here(service)?;
         let stops = matches!(command.action, Action::Stop { .. });
-        let config = jarvis.config();
-        let owned = config
-            .service(service.as_str())
-            .and_then(|settings| settings.restart.as_ref())
-            .is_some_and(|restart| restart.via == "process");
-        if owned {
+        let wiring = jarvis.current().wiring;
+        if wiring.restarter_facts(service).is_some_and(|facts| facts.needs_loop) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 format!(
@@ -309,7 +305,7 @@ impl Attached {
                 ),
             ));
         }
-        let mut settings = jarvis.current().wiring.settings.clone();
+        let mut settings = wiring.settings.clone();
         settings.commands_only = true;
         let operator = supervise::make_operator(jarvis, settings).await?;
         let mut events = EventStream::of_bus(jarvis.bus().subscribe(Filter::own()).await?);

@@ -7,10 +7,11 @@ use tokio::sync::{OnceCell, watch};
 
 use super::{Current, Inner, Jarvis};
 use crate::config::{Config, Source};
-use crate::registry::{Registry, Wiring};
+use crate::registry::{Described, Registry, Wiring};
 use base::Result;
 use base::clock::{Clock, SharedClock, SystemClock};
 use base::events::EventBus;
+use base::secret::KnownSecrets;
 use base::sync::Mutex;
 use base::vocabulary::{Locality, Mode};
 use state::cache::Cache;
@@ -28,6 +29,10 @@ pub(super) struct Extras {
     pub(super) sessions: Option<Arc<dyn SessionStore>>,
     pub(super) cache: Option<Arc<dyn Cache>>,
     pub(super) strict_cache: bool,
+    /// Of the configuration that the services and sinks above come from.
+    pub(super) secrets: KnownSecrets,
+    /// What is known of what was made of it.
+    pub(super) made: Vec<Described>,
 }
 
 /// Puts a [`Jarvis`] together. Nothing is opened or connected before it is used.
@@ -141,7 +146,8 @@ impl JarvisBuilder {
         let private_bus = is_configured && bus.locality() == Locality::InMemory;
         let health = Aggregator::new(Arc::clone(&clock), Arc::clone(&bus));
         health.apply(wiring.services.clone())?;
-        let current = Current { config: Arc::new(config), wiring: Arc::new(wiring) };
+        let secrets = vec![config.secrets()];
+        let current = Current { config: Arc::new(config), wiring: Arc::new(wiring), secrets };
         Ok(Jarvis {
             inner: Arc::new(Inner {
                 clock,
@@ -173,6 +179,8 @@ impl Extras {
     fn add(&mut self, registry: &Registry, config: &Config, clock: &SharedClock) -> Result<()> {
         let (wiring, report) = registry.wire(config, clock);
         let wiring = wiring.ok_or_else(|| report.into_error())?;
+        self.secrets = wiring.secrets;
+        self.made.extend(wiring.made);
         self.services.extend(wiring.services.into_iter().zip(wiring.managed));
         self.sinks.extend(wiring.sinks);
         Ok(())
@@ -193,6 +201,7 @@ impl Extras {
             wiring.managed.push(managed.clone());
         }
         wiring.sinks.extend(self.sinks.iter().cloned());
+        wiring.made.extend(self.made.iter().cloned());
         wiring.settings.mode = self.mode.unwrap_or(wiring.settings.mode);
         Ok(wiring)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Current, Jarvis};
+use super::{Current, Jarvis, REMEMBERED_SECRETS};
 use crate::config::Config;
 use base::events::Event;
 use base::vocabulary::ServiceId;
@@ -67,8 +67,17 @@ impl Jarvis {
             operator.reconfigure(wiring.managed.clone(), wiring.settings.clone())?;
         }
         let changes = differences(&old.config, &config);
-        let next = Current { config: Arc::new(config), wiring: Arc::new(wiring) };
-        let before = std::mem::replace(&mut *self.lock(), next);
+        let mut next = Current {
+            secrets: vec![config.secrets()],
+            config: Arc::new(config),
+            wiring: Arc::new(wiring),
+        };
+        let before = {
+            let mut current = self.lock();
+            let earlier = current.secrets.iter().take(REMEMBERED_SECRETS - 1).cloned();
+            next.secrets.extend(earlier);
+            std::mem::replace(&mut *current, next)
+        };
         // It may be another reload's, and its probes and sinks go with it: not under the lock.
         drop(before);
         inner.reloads.send_modify(|count| *count = count.wrapping_add(1));

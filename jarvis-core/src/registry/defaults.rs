@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{FactoryContext, Registry};
+use super::{FactoryContext, Facts, Made, Registry};
+#[cfg(feature = "docker")]
+use crate::config::Section;
 #[cfg(feature = "sqlite")]
 use crate::config::StoreUrl;
 use base::events::{EventBus, MemoryBus};
 use base::vocabulary::ServiceId;
 use base::{Error, ErrorKind, Result};
-use supervision::health::HealthProbe;
 use supervision::lease::{MemoryLease, MemoryLedger};
-use supervision::restart::ServiceRestarter;
 
 pub(super) fn register(registry: &mut Registry) {
     probes(registry);
@@ -19,8 +19,7 @@ pub(super) fn register(registry: &mut Registry) {
     registry.lease("memory", |section, context| {
         section.parse::<Nothing>()?;
         let lease = Arc::new(MemoryLease::new(context.clock.clone()));
-        let ledger = Arc::new(MemoryLedger::new(context.clock.clone()));
-        Ok((lease, ledger))
+        Ok((lease, Arc::new(MemoryLedger::new(context.clock.clone()))))
     });
     #[cfg(feature = "sqlite")]
     registry.lease("file", |section, context| {
@@ -114,18 +113,28 @@ fn redis_buses(registry: &mut Registry) {
 
 fn probes(registry: &mut Registry) {
     use supervision::health::{command, dns, tcp};
-    registry.probe("tcp", |section, _| Ok(Arc::new(tcp::TcpProbe::new(&section.parse()?)?)));
+    registry.probe("tcp", |section, _| {
+        let config: tcp::TcpConfig = section.parse()?;
+        let facts = Facts::new().with_endpoint("address", &config.address);
+        Ok(Made::new(Arc::new(tcp::TcpProbe::new(&config)?), facts))
+    });
     registry.probe("dns", |section, _| Ok(Arc::new(dns::DnsProbe::new(&section.parse()?)?)));
     registry.probe("command", |section, _| {
-        Ok(Arc::new(command::CommandProbe::new(section.parse()?)?) as Arc<dyn HealthProbe>)
+        let config: command::CommandConfig = section.parse()?;
+        let facts = program(&config.command);
+        Ok(Made::new(Arc::new(command::CommandProbe::new(config)?), facts))
     });
     #[cfg(feature = "http")]
     registry.probe("http", |section, _| {
-        Ok(Arc::new(supervision::health::http::HttpProbe::new(&section.parse()?)?))
+        let config: supervision::health::http::HttpConfig = section.parse()?;
+        let facts = Facts::new().with_endpoint("url", &config.url);
+        Ok(Made::new(Arc::new(supervision::health::http::HttpProbe::new(&config)?), facts))
     });
     #[cfg(feature = "http")]
     registry.probe("model", |section, _| {
-        Ok(Arc::new(supervision::health::model::ModelProbe::new(&section.parse()?)?))
+        let config: supervision::health::model::ModelConfig = section.parse()?;
+        let facts = Facts::new().with_endpoint("base_url", &config.base_url);
+        Ok(Made::new(Arc::new(supervision::health::model::ModelProbe::new(&config)?), facts))
     });
     #[cfg(feature = "host")]
     registry.probe("host", |section, _| {
@@ -133,11 +142,15 @@ fn probes(registry: &mut Registry) {
     });
     #[cfg(feature = "redis")]
     registry.probe("redis", |section, _| {
-        Ok(Arc::new(supervision::health::redis::RedisProbe::new(&section.parse()?)?))
+        let config: supervision::health::redis::RedisConfig = section.parse()?;
+        let facts = Facts::new().with_endpoint("url", &config.url);
+        Ok(Made::new(Arc::new(supervision::health::redis::RedisProbe::new(&config)?), facts))
     });
     #[cfg(feature = "postgres")]
     registry.probe("postgres", |section, _| {
-        Ok(Arc::new(supervision::health::postgres::PostgresProbe::new(&section.parse()?)?))
+        let config: supervision::health::postgres::PostgresConfig = section.parse()?;
+        let facts = Facts::new().with_endpoint("url", &config.url);
+        Ok(Made::new(Arc::new(supervision::health::postgres::PostgresProbe::new(&config)?), facts))
     });
     #[cfg(feature = "process")]
     registry.probe("process", |section, _| {
@@ -148,21 +161,28 @@ fn probes(registry: &mut Registry) {
 fn restarters(registry: &mut Registry) {
     use supervision::restart::{command, systemd};
     registry.restarter("command", |section, context| {
-        let (config, clock) = (section.parse()?, context.clock.clone());
+        let config: command::CommandConfig = section.parse()?;
+        let facts = program(&config.command);
+        let clock = context.clock.clone();
         let restarter = command::CommandRestarter::new(config, service(context)?, clock)?;
-        Ok(Arc::new(restarter) as Arc<dyn ServiceRestarter>)
+        Ok(Made::new(Arc::new(restarter), facts))
     });
     registry.restarter("systemd", |section, context| {
         let clock = context.clock.clone();
-        Ok(Arc::new(systemd::SystemdRestarter::new(section.parse()?, clock)?))
+        let facts = Facts::new()
+            .with_advice("To leave restarts to JARVIS alone, write Restart=no in the unit");
+        let restarter = systemd::SystemdRestarter::new(section.parse()?, clock)?;
+        Ok(Made::new(Arc::new(restarter), facts))
     });
     #[cfg(feature = "process")]
     registry.restarter("process", |section, context| {
-        use supervision::restart::process::ProcessRestarter;
-        let (config, clock) = (section.parse()?, context.clock.clone());
-        let (service, state_dir) = (service(context)?, &context.state_dir);
+        use supervision::restart::process::{ProcessConfig, ProcessRestarter};
+        let config: ProcessConfig = section.parse()?;
+        let facts = program(&config.command).with_running_loop();
+        let (service, state_dir, clock) =
+            (service(context)?, &context.state_dir, context.clock.clone());
         let restarter = ProcessRestarter::new(config, service, state_dir, clock)?;
-        Ok(Arc::new(restarter) as Arc<dyn ServiceRestarter>)
+        Ok(Made::new(Arc::new(restarter), facts))
     });
     #[cfg(feature = "docker")]
     docker(registry);
@@ -175,22 +195,49 @@ fn docker(registry: &mut Registry) {
     let hosts = std::sync::OnceLock::new();
     registry.restarter("docker", move |section, context| {
         let hosts = hosts.get_or_init(|| DockerHosts::new(context.clock.clone()));
-        Ok(Arc::new(DockerRestarter::new(section.parse()?, hosts)?))
+        let facts = Facts::new().with_advice(
+            "To leave restarts to JARVIS alone, write restart: \"no\" in the compose file (docker update --restart=no NAME)",
+        );
+        let section = on_its_host(section, context);
+        Ok(Made::new(Arc::new(DockerRestarter::new(section.parse()?, hosts)?), facts))
     });
 }
 
+/// A service on another machine is restarted through that machine's engine, unless it names one.
+#[cfg(feature = "docker")]
+fn on_its_host(section: &Section, context: &FactoryContext) -> Section {
+    let mut section = section.clone();
+    for (theirs, own) in [("docker", "host"), ("tls", "tls")] {
+        if let Some(entry) = context.host.as_ref().and_then(|host| host.entry(theirs)) {
+            section.put(own, entry);
+        }
+    }
+    section
+}
+
 fn sinks(registry: &mut Registry) {
-    use supervision::alert::{AlertSink, CommandSink, LogConfig, LogSink};
+    use supervision::alert::{CommandConfig, CommandSink, LogConfig, LogSink};
     registry.sink("log", |section, _| Ok(Arc::new(LogSink::new(section.parse::<LogConfig>()?)?)));
     registry.sink("command", |section, context| {
-        let sink = CommandSink::new(section.parse()?, context.clock.clone())?;
-        Ok(Arc::new(sink) as Arc<dyn AlertSink>)
+        let config: CommandConfig = section.parse()?;
+        let facts = program(&config.command);
+        Ok(Made::new(Arc::new(CommandSink::new(config, context.clock.clone())?), facts))
     });
     #[cfg(feature = "http")]
     registry.sink("webhook", |section, context| {
-        let clock = context.clock.clone();
-        Ok(Arc::new(supervision::alert::WebhookSink::new(section.parse()?, clock)?))
+        use supervision::alert::{WebhookConfig, WebhookSink};
+        let config: WebhookConfig = section.parse()?;
+        let facts = Facts::new().with_endpoint("url", config.url.expose());
+        Ok(Made::new(Arc::new(WebhookSink::new(config, context.clock.clone())?), facts))
     });
+}
+
+/// What runs the program that stands first in `command`.
+fn program(command: &[String]) -> Facts {
+    match command.first() {
+        Some(program) => Facts::new().with_program("command", program),
+        None => Facts::new(),
+    }
 }
 
 /// For kinds without keys.

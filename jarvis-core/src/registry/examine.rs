@@ -10,7 +10,8 @@ use futures_util::stream::{self, StreamExt};
 use rustix::fs::Access;
 use tokio::net::TcpStream;
 
-use super::Wiring;
+use super::facts::{Endpoint, Facts, Named};
+use super::wiring::{Described, Part, Wiring};
 use crate::config::{Config, Problem, Report, Section, Weight};
 use crate::control::socket_path;
 use base::clock::{ClockExt, SharedClock};
@@ -30,30 +31,22 @@ const LONGEST_SOCKET: usize = 107;
 /// and that somebody should look at, such as a container that Docker restarts by itself too.
 pub async fn examine(config: &Config, wiring: &Wiring, clock: &SharedClock) -> Report {
     let mut findings = Vec::new();
-    let platforms = stream::iter(config.services.iter().filter_map(|service| {
-        let restart = service.restart.as_ref()?;
-        let managed = wiring.managed.iter().find(|managed| managed.id == service.id)?;
+    let platforms = stream::iter(wiring.made.iter().filter_map(|made| {
+        let Part::Restarter(service) = &made.part else { return None };
+        let managed = wiring.managed.iter().find(|managed| managed.id == *service)?;
         let restarter = Arc::clone(managed.restarter.as_ref()?);
-        Some(platform(clock, &restart.via, &restart.section, restarter))
+        Some(platform(clock, made, restarter))
     }));
     findings.extend(platforms.buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten());
-    let mut sections: Vec<&Section> = Vec::new();
-    for service in &config.services {
-        sections.extend(service.checks.iter().map(|check| &check.section));
-        sections.extend(service.restart.iter().map(|restart| &restart.section));
-    }
-    let checks = sections.len();
-    sections.extend(config.alerts.iter().map(|alert| &alert.section));
-    sections.extend(&config.heartbeat);
     let proxied = proxied();
-    let reached = sections.iter().enumerate().filter_map(|(index, section)| {
-        // A receiver behind a proxy need not be reachable from here.
-        let looked = index < checks || !proxied;
-        looked.then(|| reached(clock, section))
+    // A receiver behind a proxy need not be reachable from here.
+    let looked = wiring.made.iter().filter(|made| made.part != Part::Receiver || !proxied);
+    let endpoints = looked.flat_map(|made| {
+        made.facts.endpoints.iter().map(|endpoint| reached(clock, &made.section, endpoint))
     });
-    let reached = stream::iter(reached).buffered(AT_ONCE).collect::<Vec<_>>().await;
+    let reached = stream::iter(endpoints).buffered(AT_ONCE).collect::<Vec<_>>().await;
     findings.extend(reached.into_iter().flatten());
-    findings.extend(sections.iter().filter_map(|section| runnable(section)));
+    findings.extend(wiring.made.iter().filter_map(runnable));
     let mut report = Report::default();
     findings.into_iter().for_each(|problem| report.push(problem));
     state_dir(config, &mut report);
@@ -63,10 +56,10 @@ pub async fn examine(config: &Config, wiring: &Wiring, clock: &SharedClock) -> R
 /// What the platform says of what is to be restarted.
 async fn platform(
     clock: &SharedClock,
-    via: &str,
-    section: &Section,
+    made: &Described,
     restarter: Arc<dyn ServiceRestarter>,
 ) -> Option<Problem> {
+    let section = &made.section;
     let deadline = clock.monotonic() + PATIENCE;
     let running = match clock.until(deadline, restarter.observe()).await {
         None => return Some(section.problem("via", "its platform does not answer within 5s")),
@@ -79,58 +72,35 @@ async fn platform(
     }
     running.native_restart.then(|| {
         let policy = running.native_policy.as_deref().unwrap_or("its own policy");
-        warning(section, "via", &double_supervision(via, policy))
+        warning(section, "via", &double_supervision(&made.facts, policy))
     })
 }
 
 /// Two that restart the same thing: who goes first, and which line to change.
-fn double_supervision(via: &str, policy: &str) -> String {
-    let change = match via {
-        "docker" => {
-            "To leave restarts to JARVIS alone, write restart: \"no\" in the compose file (docker update --restart=no NAME)"
-        }
-        "systemd" => "To leave restarts to JARVIS alone, write Restart=no in the unit",
-        _ => "To leave restarts to JARVIS alone, turn its own restarts off",
-    };
+fn double_supervision(facts: &Facts, policy: &str) -> String {
+    let change = facts
+        .advice
+        .as_deref()
+        .unwrap_or("To leave restarts to JARVIS alone, turn its own restarts off");
     format!(
         "supervised twice: its platform restarts it by itself ({policy}), which no budget here counts. JARVIS waits native_grace for that before it acts. {change}; to leave exits to the platform, keep both"
     )
 }
 
-/// Does what the section's URL or address names accept a connection?
-async fn reached(clock: &SharedClock, section: &Section) -> Option<Problem> {
-    let key = ["url", "address", "base_url"].into_iter().find(|key| section.contains(key))?;
-    let (host, port) = endpoint(&section.text(key)?)?;
+/// Does this endpoint accept a connection?
+async fn reached(
+    clock: &SharedClock,
+    section: &Section,
+    endpoint: &Named<Endpoint>,
+) -> Option<Problem> {
+    let Endpoint { host, port } = &endpoint.what;
     let deadline = clock.monotonic() + PATIENCE;
-    let why = match clock.until(deadline, TcpStream::connect((host.as_str(), port))).await {
+    let why = match clock.until(deadline, TcpStream::connect((host.as_str(), *port))).await {
         Some(Ok(_)) => return None,
         Some(Err(error)) => error.to_string(),
         None => "no answer within 5s".to_owned(),
     };
-    Some(section.problem(key, &format!("{host} port {port} can't be reached: {why}")))
-}
-
-/// Host and port of a URL or of `host:port`; nothing for what is no TCP address.
-fn endpoint(text: &str) -> Option<(String, u16)> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let usual = match scheme.split('+').next().unwrap_or_default() {
-        "http" => Some(80),
-        "https" => Some(443),
-        "redis" | "rediss" => Some(6379),
-        "postgres" | "postgresql" => Some(5432),
-        _ => None,
-    };
-    let authority = rest.split(['/', '?', '#', ',']).next().unwrap_or_default();
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, port)) => (host, port.strip_prefix(':')),
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = port.map_or(usual, |port| port.parse().ok())?;
-    (!host.is_empty()).then(|| (host.to_owned(), port))
+    Some(section.problem(&endpoint.key, &format!("{host} port {port} can't be reached: {why}")))
 }
 
 /// As the HTTP client of the alerts reads it.
@@ -140,10 +110,9 @@ fn proxied() -> bool {
     names.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// Is there a program of the name that stands first in `command`, and may we run it?
-fn runnable(section: &Section) -> Option<Problem> {
-    let words: Vec<String> = section.words("command")?;
-    let program = words.first()?;
+/// Is there the program that is to be run, and may we run it?
+fn runnable(made: &Described) -> Option<Problem> {
+    let Named { key, what: program } = made.facts.program.as_ref()?;
     let found = if program.contains('/') {
         // A relative path is the process's business: it may run in another folder.
         if !Path::new(program).is_absolute() {
@@ -155,7 +124,7 @@ fn runnable(section: &Section) -> Option<Problem> {
         std::env::split_paths(&path).any(|folder| may(&folder.join(program), Access::EXEC_OK))
     };
     let message = format!("there is no program {program:?} that we may run");
-    (!found).then(|| section.problem("command", &message))
+    (!found).then(|| made.section.problem(key, &message))
 }
 
 fn may(path: &Path, access: Access) -> bool {
@@ -217,18 +186,6 @@ fn warning(section: &Section, key: &str, message: &str) -> Problem {
 mod tests {
     use super::*;
     use std::net::TcpListener;
-
-    #[test]
-    fn a_url_and_an_address_name_an_endpoint() {
-        let of = |text: &str| endpoint(text).map(|(host, port)| format!("{host} {port}"));
-        assert_eq!(of("https://user:pw@example.org/hook").as_deref(), Some("example.org 443"));
-        assert_eq!(of("http://[::1]:8080/x").as_deref(), Some("::1 8080"));
-        assert_eq!(of("127.0.0.1:5432").as_deref(), Some("127.0.0.1 5432"));
-        assert_eq!(of("redis+sentinel://a:1,b:2/m/0").as_deref(), Some("a 1"));
-        assert_eq!(of("rediss://cache").as_deref(), Some("cache 6379"));
-        assert_eq!(of("unix:///run/redis.sock"), None);
-        assert_eq!(of("host-without-port"), None);
-    }
 
     async fn findings(text: &str) -> Vec<String> {
         let clock: SharedClock = Arc::new(base::clock::SystemClock::new());

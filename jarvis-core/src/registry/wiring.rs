@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{FactoryContext, Leadership, Registry, RestarterProbe};
-use crate::config::{CheckSettings, Config, Problem, Report, Section, ServiceSettings};
+use super::{FactoryContext, Facts, Leadership, Made, Registry, RestarterProbe};
+use crate::config::{
+    CheckSettings, Config, HostSettings, Problem, Report, Section, ServiceSettings,
+};
 use base::clock::SharedClock;
+use base::secret::KnownSecrets;
 use base::units::{format_duration, parse_duration};
 use base::vocabulary::{CheckName, ServiceId};
 use base::{Error, Result};
@@ -38,16 +41,47 @@ pub struct Wiring {
     pub depends_on: BTreeMap<ServiceId, Vec<ServiceId>>,
     /// What is not about one service.
     pub settings: OperatorSettings,
+    /// What the factories said about what they made, with the tables that they made it of.
+    pub(crate) made: Vec<Described>,
+    /// Keeps the secrets of the configuration masked while what was made of it is used.
+    pub secrets: KnownSecrets,
     /// Tells somebody outside that JARVIS is there.
     #[cfg(feature = "http")]
     pub heartbeat: Option<Heartbeat>,
+}
+
+/// What a factory said about what it made.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    pub(crate) part: Part,
+    /// The table that it was made of.
+    pub(crate) section: Section,
+    pub(crate) facts: Facts,
+}
+
+/// What something was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part {
+    Check,
+    Restarter(ServiceId),
+    /// A sink, or the heartbeat.
+    Receiver,
+}
+
+impl Wiring {
+    /// What is known of the restarter of a service.
+    pub(crate) fn restarter_facts(&self, service: &ServiceId) -> Option<&Facts> {
+        let is_it = |made: &&Described| matches!(&made.part, Part::Restarter(id) if id == service);
+        self.made.iter().find(is_it).map(|made| &made.facts)
+    }
 }
 
 impl Registry {
     /// Makes everything that a configuration asks for, or says all that is wrong with it.
     #[must_use]
     pub fn wire(&self, config: &Config, clock: &SharedClock) -> (Option<Wiring>, Report) {
-        let mut wirer = Wirer { registry: self, config, clock, report: Report::default() };
+        let mut wirer =
+            Wirer { registry: self, config, clock, made: Vec::new(), report: Report::default() };
         let wiring = wirer.wire();
         let report = wirer.report;
         (if report.is_refused() { None } else { Some(wiring) }, report)
@@ -66,7 +100,7 @@ impl Registry {
             None => ("memory", Section::from_toml("")?),
         };
         let factory = find(&self.leases, kind, &section, "type", "lease").map_err(Error::from)?;
-        factory(&section, &context)
+        factory(&section, &context).map(|made| made.object)
     }
 }
 
@@ -90,6 +124,7 @@ struct Wirer<'a> {
     registry: &'a Registry,
     config: &'a Config,
     clock: &'a SharedClock,
+    made: Vec<Described>,
     report: Report,
 }
 
@@ -102,6 +137,8 @@ impl Wirer<'_> {
             sinks: self.sinks(),
             depends_on: BTreeMap::new(),
             settings: OperatorSettings::default(),
+            made: Vec::new(),
+            secrets: config.secrets(),
             #[cfg(feature = "http")]
             heartbeat: self.heartbeat(),
         };
@@ -124,6 +161,7 @@ impl Wirer<'_> {
         settings.suspicion = config.limits.suspicion();
         settings.maintenance.clone_from(&config.maintenance);
         settings.kill_switch = Some(config.jarvis.kill_switch.clone());
+        wiring.made = std::mem::take(&mut self.made);
         wiring
     }
 
@@ -145,9 +183,23 @@ impl Wirer<'_> {
         result.map_err(|report| self.report.extend(report)).ok()
     }
 
-    fn context(&self, service: &ServiceId) -> FactoryContext {
+    fn context(&self, service: &ServiceSettings) -> FactoryContext {
         FactoryContext::new(self.clock.clone(), &self.config.jarvis.state_dir)
-            .with_service(service.clone())
+            .with_service(service.id.clone())
+            .with_host(self.host(service).map(|host| host.section.clone()))
+    }
+
+    /// The other machine that the service runs on.
+    fn host(&self, service: &ServiceSettings) -> Option<&HostSettings> {
+        let name = service.host.as_ref()?;
+        self.config.hosts.iter().find(|host| host.name == *name)
+    }
+
+    /// Takes the object, and keeps what is known about it.
+    fn describe<T>(&mut self, part: Part, section: &Section, made: Made<T>) -> T {
+        let Made { object, facts } = made;
+        self.made.push(Described { part, section: section.clone(), facts });
+        object
     }
 
     fn service(&mut self, service: &ServiceSettings) -> (ServiceSpec, ManagedService) {
@@ -196,12 +248,14 @@ impl Wirer<'_> {
         }
         let factory = find(&self.registry.probes, &check.kind, &check.section, "type", "probe");
         let factory = self.take(factory)?;
-        let probe = factory(&section, &self.context(&service.id));
-        let probe = self.keep(&section, probe)?;
+        let made = factory(&section, &self.context(service));
+        let made = self.keep(&section, made)?;
+        let host = made.facts.host().map(str::to_owned);
+        let probe = self.describe(Part::Check, &check.section, made);
         let mut spec = CheckSpec::new(check.name.clone(), probe)
             .with_policy(policy?)
             .with_fingerprint(&format!("{} {}", check.kind, section.written()));
-        if let Some(host) = host_of(&section) {
+        if let Some(host) = host {
             spec = spec.with_host(host);
         }
         Some(spec)
@@ -237,9 +291,14 @@ impl Wirer<'_> {
         let factory =
             find(&self.registry.restarters, &settings.via, &settings.section, "via", "restarter");
         let factory = self.take(factory)?;
-        let restarter = factory(&section, &self.context(&service.id));
-        let restarter = self.keep(&section, restarter)?;
-        let target = format!("{}:{:016x}", settings.via, hash(&section.written().to_string()));
+        let made = factory(&section, &self.context(service));
+        let made = self.keep(&section, made)?;
+        let part = Part::Restarter(service.id.clone());
+        let restarter = self.describe(part, &settings.section, made);
+        // Another engine has other containers, also under the same names.
+        let host = self.host(service).map(|host| host.section.written().to_string());
+        let target = section.written().to_string() + &host.unwrap_or_default();
+        let target = format!("{}:{:016x}", settings.via, hash(&target));
         Some((restarter, policy?, target))
     }
 
@@ -297,8 +356,9 @@ impl Wirer<'_> {
             let mut context =
                 FactoryContext::new(self.clock.clone(), &self.config.jarvis.state_dir);
             context.name.clone_from(&alert.name);
-            let sink = factory(&section, &context);
-            if let (Some(sink), Some(route)) = (self.keep(&section, sink), route) {
+            let made = factory(&section, &context);
+            if let (Some(made), Some(route)) = (self.keep(&section, made), route) {
+                let sink = self.describe(Part::Receiver, &alert.section, made);
                 sinks.push(SinkEntry::new(alert.name.clone(), sink).with_route(route));
             }
         }
@@ -309,7 +369,9 @@ impl Wirer<'_> {
     fn heartbeat(&mut self) -> Option<Heartbeat> {
         let section = self.config.heartbeat.as_ref()?;
         let made = heartbeat(section, self.clock);
-        self.keep(section, made)
+        let (heartbeat, facts) = self.keep(section, made)?;
+        self.made.push(Described { part: Part::Receiver, section: section.clone(), facts });
+        Some(heartbeat)
     }
 
     #[cfg(not(feature = "http"))]
@@ -372,21 +434,10 @@ struct RollbackKeys {
 
 /// The dead-man ping of a configuration.
 #[cfg(feature = "http")]
-fn heartbeat(section: &Section, clock: &SharedClock) -> Result<Heartbeat> {
-    Heartbeat::new(&section.parse()?, clock.clone())
-}
-
-/// The machine that a check talks to.
-fn host_of(section: &Section) -> Option<String> {
-    let text = ["url", "address", "base_url"].iter().find_map(|key| section.text(key))?;
-    let authority = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
-    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    (!host.is_empty()).then(|| host.to_owned())
+fn heartbeat(section: &Section, clock: &SharedClock) -> Result<(Heartbeat, Facts)> {
+    let config: supervision::alert::HeartbeatConfig = section.parse()?;
+    let facts = Facts::new().with_endpoint("url", config.url.expose());
+    Ok((Heartbeat::new(&config, clock.clone())?, facts))
 }
 
 /// Changes when the checks of a service do. Made of what is written, so that no secret is in it.

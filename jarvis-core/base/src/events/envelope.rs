@@ -53,9 +53,10 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// An envelope around an event.
+    /// An envelope around an event. Known secrets in JARVIS's own events are masked.
     #[must_use]
     pub fn new(sequence: u64, instance: Arc<str>, at: WallTime, event: Event) -> Self {
+        let event = event.masked();
         Self { sequence, instance, at, topic: event.topic(), event, stream: None }
     }
 

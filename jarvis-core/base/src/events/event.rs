@@ -300,7 +300,23 @@ pub enum Event {
     Unknown(UnknownEvent),
 }
 
+/// Names, kinds and identifiers: what they are must stay readable.
+fn is_word(text: &str) -> bool {
+    text.len() <= 64
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 impl Event {
+    /// The event with known secrets masked. A message of the application stays as it is.
+    #[must_use]
+    pub fn masked(self) -> Self {
+        if !self.is_own() {
+            return self;
+        }
+        let masked = crate::secret::mask_json(&self, is_word);
+        masked.and_then(|event| serde_json::from_value(event).ok()).unwrap_or(self)
+    }
+
     /// What the event is about.
     #[must_use]
     pub fn topic(&self) -> Topic {

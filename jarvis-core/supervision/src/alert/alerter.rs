@@ -169,7 +169,7 @@ impl Alerter {
         if matches!(event, Event::LeaseAcquired { .. }) {
             return self.inner.activate().await;
         }
-        self.inner.apply(event);
+        self.inner.apply(&event.clone().masked());
         self.inner.persist().await
     }
 

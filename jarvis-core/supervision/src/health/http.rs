@@ -3,6 +3,7 @@
 
 mod config;
 pub(crate) mod judge;
+mod login;
 mod rule;
 
 use std::fmt::{self, Debug};
@@ -108,9 +109,10 @@ impl HttpProbe {
     /// `ConfigInvalid`: an URL, method, header, expression, JSON path or limit that is none, or a
     /// `ca_file` that can't be read.
     pub fn new(config: &HttpConfig) -> Result<Self> {
+        let config = login::as_header(config)?;
         let target = Target::parse(&config.url)?;
         Ok(Self {
-            plan: Plan::of(config, &target)?,
+            plan: Plan::of(&config, &target)?,
             kept: config.reuse.then(Box::default),
             resolver: None,
             target,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::health::{HealthProbe, Observation, ProbeContext};
 use base::clock::{ClockExt, SharedClock};
+use base::secret::{mask_json, mask_owned};
 use base::units;
 use base::vocabulary::FailureKind;
 
@@ -88,8 +89,14 @@ fn timed_out(timeout: Duration) -> Measured {
     Measured { observation, panicked: false, blocked: false }
 }
 
-/// Fills in what a probe left out.
+/// Fills in what a probe left out, and masks what it must not repeat.
 fn complete(mut observation: Observation, took: Duration) -> Observation {
+    observation.message = mask_owned(observation.message);
+    for (_, fact) in &mut observation.facts {
+        if let Some(masked) = mask_json(fact, |_| false) {
+            *fact = masked;
+        }
+    }
     if observation.latency.is_zero() {
         observation.latency = took;
     }

@@ -22,7 +22,8 @@ use base::{Error, ErrorKind, Result, Secret, units};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HttpConfig {
-    /// `http://…`, `https://…`, or `unix:/path/of.sock:/path/of/resource`.
+    /// `http://…`, `https://…`, or `unix:/path/of.sock:/path/of/resource`. A `user:password@` in it
+    /// is sent as basic authentication.
     #[serde(serialize_with = "serialize_redacted")]
     pub url: String,
     /// Default `GET`.
