@@ -88,14 +88,14 @@ impl Jarvis {
             source = source.with_store(store);
         }
         let state_dir = state_dir.map(|folder| folder.display().to_string());
-        for (name, value) in [
-            ("JARVIS_STORE__SESSION", sessions),
-            ("JARVIS_STORE__CACHE", cache),
-            ("JARVIS_STORE__BUS", bus),
-            ("JARVIS_JARVIS__STATE_DIR", state_dir.as_deref()),
+        for (key, value, argument) in [
+            ("store.session", sessions, "the argument sessions"),
+            ("store.cache", cache, "the argument cache"),
+            ("store.bus", bus, "the argument bus"),
+            ("jarvis.state_dir", state_dir.as_deref(), "the argument state_dir"),
         ] {
             if let Some(value) = value {
-                source = source.with_variable(name, value);
+                source = source.with_setting(key, value, argument);
             }
         }
         let recipe = Recipe {

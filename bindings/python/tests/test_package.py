@@ -62,3 +62,17 @@ def test_examples_run(name: str) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "restarted: life 2" in done.stdout or "loaded 1 time(s)" in done.stdout, done.stdout
+
+
+def test_a_store_of_its_own_overrides_the_common_one(tmp_path: Path) -> None:
+    down = "redis://127.0.0.1:1"
+    for name, ask in [
+        ("sessions", lambda j: j.sessions.create()),
+        ("cache", lambda j: j.cache.increment("n")),
+        ("bus", lambda j: j.events.publish("app")),
+    ]:
+        options: dict[str, Any] = {"store": "memory:", "state_dir": tmp_path, name: down}
+        with jarvis.sync.Jarvis.open({}, **options) as j:
+            assert j.state_dir == str(tmp_path)
+            with pytest.raises(jarvis.UnavailableError):
+                ask(j)
