@@ -128,7 +128,7 @@ async fn an_engine_is_reached_over_tls_with_our_certificate_only() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     let other = Certificates::new();
     let mut stranger = all.clone();
-    stranger.ca = Some(other.folder.path().join("ca.pem"));
+    stranger.ca = Some(other.folder.path().join("ca.pem").into());
     let error = with(stranger).observe().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
 
