@@ -14,6 +14,8 @@
 //! configuration says otherwise: with `JARVIS_STORE__SESSION=redis://127.0.0.1:6379` and
 //! `JARVIS_STORE__CACHE=redis://127.0.0.1:6379` any number of these services share both.
 
+#![expect(clippy::print_stderr, reason = "an example logs to the terminal")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -247,7 +247,6 @@ impl Bridge {
 mod tests {
     use super::*;
 
-    #[expect(clippy::panic, reason = "the test needs a panic")]
     fn panics() -> Outcome {
         panic!("as the test asked")
     }

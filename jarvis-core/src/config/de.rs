@@ -14,12 +14,19 @@ use base::vocabulary::ConfigPath;
 #[error("{message}")]
 pub(crate) struct DecodeError {
     pub(crate) message: String,
-    pub(crate) unknown: Option<(String, &'static [&'static str])>,
+    pub(crate) unknown: Option<Box<Unknown>>,
     pub(crate) missing: Option<&'static str>,
     /// The innermost place.
     pub(crate) origin: Option<Origin>,
     /// The keys on the way, innermost first.
     pub(crate) keys: Vec<Key>,
+}
+
+/// A name that is none of those that were expected.
+#[derive(Debug)]
+pub(crate) struct Unknown {
+    pub(crate) name: String,
+    pub(crate) expected: &'static [&'static str],
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -67,14 +74,14 @@ impl de::Error for DecodeError {
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let mut error = Self::new(String::new());
-        error.unknown = Some((variant.to_owned(), expected));
+        error.unknown = Some(Box::new(Unknown { name: variant.to_owned(), expected }));
         error.message = "variant".to_owned();
         error
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         let mut error = Self::new("key".to_owned());
-        error.unknown = Some((field.to_owned(), expected));
+        error.unknown = Some(Box::new(Unknown { name: field.to_owned(), expected }));
         error
     }
 

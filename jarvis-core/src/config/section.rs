@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::de::{DecodeError, Key, NodeDeserializer, keys_of};
+use super::de::{DecodeError, Key, NodeDeserializer, Unknown, keys_of};
 use super::node::{Entry, Node, Table, join};
 use super::problem::{Origin, Problem, Report};
 use base::secret::{REDACTED, SHORTEST};
@@ -215,16 +215,16 @@ impl Section {
     fn explain(&self, error: &DecodeError) -> Problem {
         let origin = error.origin.as_ref().unwrap_or(&self.node.origin);
         let path = error.path(&self.path);
-        match &error.unknown {
-            Some((written, known)) if error.message == "key" => {
-                let mut known = known.to_vec();
+        match error.unknown.as_deref() {
+            Some(Unknown { name, expected }) if error.message == "key" => {
+                let mut known = expected.to_vec();
                 if error.keys.len() == 1 {
                     known.extend(&self.siblings);
                 }
-                Problem::unknown(origin, path, "key", written, &known)
+                Problem::unknown(origin, path, "key", name, &known)
             }
-            Some((written, known)) => {
-                Problem::unknown(origin, path, "choice", &self.scrub(written), known)
+            Some(Unknown { name, expected }) => {
+                Problem::unknown(origin, path, "choice", &self.scrub(name), expected)
             }
             None => Problem::error(origin, path, self.scrub(&error.message)),
         }

@@ -311,7 +311,7 @@ impl Jarvis {
                 );
             }
             Err(error) => {
-                tracing::error!(%error, "failed to open the control socket, no commands are accepted")
+                tracing::error!(%error, "failed to open the control socket, no commands are accepted");
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jarvis_core::clock::WallTime;
+use jarvis_core::events::Message;
 use jarvis_core::vocabulary::{Platform, ServiceId, ServiceState};
 use jarvis_core::web::{
     CookieRules, HealthDocument, Liveness, RequestMeter, SessionCookie, WebAnswer, error_answer,
@@ -64,7 +65,7 @@ fn requests(service: &str, records: Vec<Record>, options: &Map<String, Value>) -
     let metrics = meter.metrics(None);
     let events = meter.take(moment("until")?);
     Ok(json!({
-        "events": events.iter().map(|event| event.payload()).collect::<Vec<_>>(),
+        "events": events.iter().map(Message::payload).collect::<Vec<_>>(),
         "snapshot": meter.snapshot(),
         "metrics": metrics.lines().collect::<Vec<_>>(),
     }))

@@ -191,7 +191,7 @@ fn mask_within(value: &mut serde_json::Value, keep: fn(&str) -> bool) {
             }
         }
         serde_json::Value::Array(items) => {
-            items.iter_mut().for_each(|item| mask_within(item, keep))
+            items.iter_mut().for_each(|item| mask_within(item, keep));
         }
         serde_json::Value::Object(entries) => {
             entries.values_mut().for_each(|value| mask_within(value, keep));

@@ -58,6 +58,12 @@ impl From<&Path> for ConfigPath {
     }
 }
 
+impl From<&PathBuf> for ConfigPath {
+    fn from(path: &PathBuf) -> Self {
+        Self(path.clone())
+    }
+}
+
 impl From<String> for ConfigPath {
     fn from(path: String) -> Self {
         Self(path.into())

@@ -77,7 +77,7 @@ pub enum Updated {
 /// ```
 #[derive(Debug)]
 pub struct SessionUpdate {
-    session: Session,
+    session: Box<Session>,
     turn: SessionTurn,
 }
 
@@ -93,7 +93,7 @@ impl SessionUpdate {
     ) -> Result<Option<Self>> {
         let turn = store.turn(id, deadline).await?;
         let loaded = turn.deadline.cut(store.load(id)).await??;
-        Ok(loaded.map(|session| Self { session, turn }))
+        Ok(loaded.map(|session| Self { session: Box::new(session), turn }))
     }
 
     /// The session as it is stored.
@@ -118,7 +118,7 @@ impl SessionUpdate {
         let changed = Session { id: session.id, version: session.version, ..changed };
         Ok(match store.save(Save::new(changed)).await? {
             SaveOutcome::Saved(stored) => Updated::Done(stored),
-            SaveOutcome::Conflict(current) => Updated::Again(Self { session: *current, turn }),
+            SaveOutcome::Conflict(current) => Updated::Again(Self { session: current, turn }),
             SaveOutcome::NotFound => Updated::Gone,
         })
     }

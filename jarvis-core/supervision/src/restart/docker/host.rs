@@ -379,7 +379,7 @@ mod tests {
         let folder = key.parent().unwrap().display().to_string();
         let home = home.with("DOCKER_TLS_VERIFY", "1").with("DOCKER_CERT_PATH", &folder);
         let tls = home.resolve(Some("tcp://h:2376")).unwrap().tls.unwrap();
-        assert_eq!(tls.key, Some(key));
+        assert_eq!(tls.key, Some(key.into()));
         assert!(home.resolve(Some("unix:///d.sock")).unwrap().tls.is_none());
     }
 }
