@@ -63,15 +63,15 @@ fn source(options: OpenOptions) -> Result<Source> {
     if let Some(store) = store {
         source = source.with_store(&store);
     }
-    for (name, value) in [
-        ("JARVIS_STORE__SESSION", sessions),
-        ("JARVIS_STORE__CACHE", cache),
-        ("JARVIS_STORE__BUS", bus),
-        ("JARVIS_JARVIS__STATE_DIR", state_dir),
-        ("JARVIS_JARVIS__MODE", mode),
+    for (key, value, option) in [
+        ("store.session", sessions, "the option sessions"),
+        ("store.cache", cache, "the option cache"),
+        ("store.bus", bus, "the option bus"),
+        ("jarvis.state_dir", state_dir, "the option stateDir"),
+        ("jarvis.mode", mode, "the option mode"),
     ] {
         if let Some(value) = value {
-            source = source.with_variable(name, value);
+            source = source.with_setting(key, value, option);
         }
     }
     if let Some(config) = config {

@@ -2,6 +2,7 @@
 
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { Jarvis, JarvisError } = require('..');
@@ -79,4 +80,24 @@ test('a wrong configuration is reported with all its mistakes', () => {
   assert.throws(() => Jarvis.open({ store: [null] }), { kind: 'invalid_input' });
   assert.throws(() => Jarvis.open(7), { kind: 'invalid_input' });
   assert.throws(() => Jarvis.open({}, { sessions: 7 }), { kind: 'invalid_input' });
+});
+
+test('a store of its own overrides the common one', async (t) => {
+  const down = 'redis://127.0.0.1:1';
+  for (const [name, ask] of [
+    ['sessions', (jarvis) => jarvis.sessions.create()],
+    ['cache', (jarvis) => jarvis.cache.increment('n')],
+    ['bus', (jarvis) => jarvis.events.publish('app')],
+  ]) {
+    const jarvis = Jarvis.open({}, { store: 'memory:', [name]: down, stateDir: os.tmpdir() });
+    t.after(() => jarvis.close());
+    await assert.rejects(ask(jarvis), { kind: 'unavailable' });
+    for (const other of ['sessions', 'cache', 'bus']) {
+      if (other === name) continue;
+      if (other === 'sessions') await jarvis.sessions.create();
+      if (other === 'cache') assert.equal(await jarvis.cache.increment('n'), 1);
+      if (other === 'bus') await jarvis.events.publish('app');
+    }
+  }
+  assert.throws(() => Jarvis.open({}, { mode: 'never' }), { kind: 'config_invalid' });
 });
