@@ -189,7 +189,7 @@ mod tests {
                 "inline:2: cache.prefix: \"{a}\" is not a valid key prefix",
             ),
             ("[bus]\nprefix = \"\"\n", "inline:2: bus.prefix: \"\" is not a valid key prefix"),
-            ("[bus]\nhistory = 0\n", "inline:2: bus.history: history has to be"),
+            ("[bus]\nhistory = 0\n", "inline:2: bus.history: history must be"),
             ("[bus]\ninstance = \"a\"\n", "bus.instance"),
         ] {
             let error = Jarvis::open(Source::empty().with_text(text)).unwrap_err();

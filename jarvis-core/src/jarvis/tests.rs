@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::*;
 use base::clock::{Clock, ClockExt, ManualClock, SystemClock, WallTime};
 use base::events::{Delivery, Event, Filter};
-use base::vocabulary::{ServiceId, VersionId};
+use base::vocabulary::{ServiceId, ServiceState, VersionId};
 use base::{Error, ErrorKind};
 use supervision::health::aggregator::{CheckSpec, ServiceSpec};
 use supervision::health::memory::MemoryProbe;
@@ -115,6 +115,29 @@ async fn a_running_loop_answers_on_its_socket_and_leaves_its_events() {
     let status = left.status().await.unwrap();
     assert!(matches!(status.source, AnswerSource::LastSeen { .. }), "{:?}", status.source);
     assert_eq!(status.health.unwrap().services[0].service.as_str(), "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_handle_watches_the_states_of_the_loop_that_runs() {
+    let world = World::new();
+    world.write(&world.check("a"));
+    let (jarvis, other) = (world.open(), world.open());
+    supervised(&jarvis, async {
+        let mut here = jarvis.watch(&[]).unwrap();
+        while here.next().await.unwrap().unwrap().state != ServiceState::Healthy {}
+        let mut there = other.watch(&[]).unwrap();
+        let first = there.next().await.unwrap().unwrap();
+        assert_eq!((first.service.as_str(), first.state), ("a", ServiceState::Healthy));
+        // A running loop watches what is added, and drops what is taken away.
+        world.write(&world.check("b"));
+        jarvis.reload().await.unwrap();
+        let mut told = Vec::new();
+        while !told.contains(&("a".to_owned(), false)) || !told.contains(&("b".to_owned(), true)) {
+            let change = there.next().await.unwrap().unwrap();
+            told.push((change.service.to_string(), change.watched));
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,3 +230,71 @@ async fn states(attached: &Attached) -> Result<Vec<StateChange>> {
     let health = attached.status().await?.health;
     Ok(health.into_iter().flat_map(|health| health.services).map(StateChange::from).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use base::vocabulary::{CheckName, FailureKind};
+
+    use super::*;
+    use crate::config::Source;
+
+    fn change(service: &str, state: ServiceState, kind: Option<FailureKind>) -> StateChange {
+        let cause = kind.map(|kind| Cause {
+            check: CheckName::new("tcp").unwrap(),
+            kind: Some(kind),
+            message: format!("{state} since a moment"),
+        });
+        let service = ServiceId::new(service).unwrap();
+        let at = WallTime::from_millis(0);
+        StateChange { service, state, cause, flapping: false, watched: true, at }
+    }
+
+    fn watch(services: &[&str]) -> HealthWatch {
+        let text = "[service.a.check]\ntype = \"tcp\"\naddress = \"127.0.0.1:1\"\n\
+                    [service.b.check]\ntype = \"tcp\"\naddress = \"127.0.0.1:1\"\n";
+        let jarvis = Jarvis::open(Source::empty().with_text(text)).unwrap();
+        let services: Vec<_> =
+            services.iter().map(|service| ServiceId::new(service).unwrap()).collect();
+        jarvis.watch(&services).unwrap()
+    }
+
+    fn told(watch: &mut HealthWatch) -> Vec<(String, ServiceState, bool)> {
+        let ready = watch.ready.drain(..);
+        ready.map(|it| (it.service.to_string(), it.state, it.watched)).collect()
+    }
+
+    #[tokio::test]
+    async fn only_news_of_the_wanted_services_is_told() {
+        use ServiceState::{Down, Healthy};
+        let mut watch = watch(&["a"]);
+        watch.note(change("a", Healthy, None));
+        watch.note(change("a", Healthy, None));
+        watch.note(change("b", Down, Some(FailureKind::Refused)));
+        watch.note(change("a", Down, Some(FailureKind::Refused)));
+        let mut again = change("a", Down, Some(FailureKind::Refused));
+        again.cause.as_mut().unwrap().message = "other words".to_owned();
+        watch.note(again);
+        watch.note(change("a", Down, Some(FailureKind::Timeout)));
+        let a = |state| ("a".to_owned(), state, true);
+        assert_eq!(told(&mut watch), [a(Healthy), a(Down), a(Down)]);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_the_loop_knows_no_more_is_told_once() {
+        use ServiceState::Healthy;
+        let mut watch = watch(&[]);
+        watch.note_all(vec![change("a", Healthy, None), change("b", Healthy, None)]);
+        told(&mut watch);
+        for _ in 0..2 {
+            watch.note_all(vec![change("a", Healthy, None)]);
+        }
+        assert_eq!(told(&mut watch), [("b".to_owned(), Healthy, false)]);
+    }
+
+    #[test]
+    fn an_unknown_service_can_not_be_watched() {
+        let jarvis = Jarvis::open(Source::empty().with_text("")).unwrap();
+        let error = jarvis.watch(&[ServiceId::new("db").unwrap()]).unwrap_err();
+        assert_eq!(error.kind(), base::ErrorKind::NotFound);
+    }
+}

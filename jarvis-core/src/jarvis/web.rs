@@ -137,7 +137,7 @@ fn cut_short() -> Error {
 mod tests {
     use base::clock::{Clock, ManualClock};
     use base::events::{Delivery, Filter};
-    use base::vocabulary::{CheckName, FailureKind, ServiceState};
+    use base::vocabulary::{CheckName, FailureKind};
     use futures_util::future::join_all;
     use supervision::health::aggregator::{CheckSpec, ServiceSpec};
     use supervision::health::memory::MemoryProbe;
@@ -231,17 +231,5 @@ mod tests {
         assert!(!jarvis.publish_requests(&meter).await.unwrap());
         let Some(Delivery::Event(envelope)) = events.next().await else { panic!("an event") };
         assert_eq!(envelope.event.topic().as_str(), "requests.coach");
-    }
-
-    #[tokio::test]
-    async fn a_watch_begins_with_what_is_known_and_tells_news_alone() {
-        let (probe, clock) = (MemoryProbe::passing(), ManualClock::new());
-        let jarvis = opened(&probe, &clock);
-        let unknown = jarvis.watch(&[ServiceId::new("bd").unwrap()]).unwrap_err();
-        assert_eq!(unknown.kind(), ErrorKind::NotFound);
-        let mut watch = jarvis.watch(&[]).unwrap();
-        let first = watch.next().await.unwrap().unwrap();
-        assert_eq!((first.service.as_str(), first.state), ("db", ServiceState::Unknown));
-        assert!(futures_util::FutureExt::now_or_never(watch.next()).is_none());
     }
 }

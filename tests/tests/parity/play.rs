@@ -8,8 +8,10 @@ use jarvis_core::clock::{Clock, ClockExt, SystemClock};
 use jarvis_core::config::Source;
 use jarvis_core::events::{Delivery, Subscription};
 use jarvis_core::jarvis::{EventStream, HealthWatch};
+use jarvis_core::operator::ServiceStatus;
 use jarvis_core::restart::Leaving;
 use jarvis_core::session::Session;
+use jarvis_core::vocabulary::Lifecycle;
 use jarvis_core::{Error, ErrorKind, Jarvis};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -119,7 +121,13 @@ pub(crate) async fn case(
     stage.jarvis.close().await.map_err(|error| format!("close: {error}"))
 }
 
-/// Waits until the loop has the lease and knows every service.
+/// Before its process was started, a service is steady and has no instance.
+fn is_settled(service: &ServiceStatus) -> bool {
+    let is_started = !service.restartable || service.instance.is_some();
+    is_started && service.lifecycle == Lifecycle::Steady
+}
+
+/// Waits until the loop has the lease, knows every service, and has nothing to do about any.
 async fn settled(jarvis: &Jarvis) -> Result<(), String> {
     let clock = SystemClock::new();
     let by = clock.monotonic() + Duration::from_secs(10);
@@ -127,8 +135,10 @@ async fn settled(jarvis: &Jarvis) -> Result<(), String> {
         loop {
             let status = jarvis.attach().await.status().await;
             if let Ok(status) = status
-                && status.operator.is_some_and(|operator| operator.lease.is_some())
                 && status.platform.unknown == 0
+                && let Some(operator) = status.operator
+                && operator.lease.is_some()
+                && operator.services.iter().all(is_settled)
             {
                 return;
             }

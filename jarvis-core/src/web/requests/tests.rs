@@ -28,7 +28,7 @@ fn an_event_has_what_came_since_the_last_one() {
     assert_eq!(events.len(), 1);
     let payload = events[0].payload();
     assert_eq!(payload["service"], "coach");
-    assert_eq!(payload["since"], "1970-01-01T00:00:00.001Z");
+    assert_eq!(payload["since"], "1970-01-01T00:00:00.000Z");
     assert_eq!(payload["until"], "1970-01-01T00:00:10.000Z");
     let get = &payload["routes"][0];
     assert_eq!(
