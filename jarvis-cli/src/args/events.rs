@@ -34,7 +34,7 @@ pub(crate) struct EventsArgs {
     pub(crate) command: Option<EventsCommand>,
     /// Only this topic; may be repeated
     ///
-    /// * matches within one segment of a topic (project.*.chat), ** matches any number of segments
+    /// In a pattern, * matches within one segment (project.*.chat), ** matches any number of segments
     /// (project.**).
     #[arg(long = "topic", value_name = "TOPIC")]
     pub(crate) topics: Vec<TopicPattern>,

@@ -164,7 +164,7 @@ fn under_way(action: &ActionKind) -> String {
         ActionKind::Restart => "restarting".into(),
         ActionKind::Start => "starting".into(),
         ActionKind::Stop => "stopping".into(),
-        other => format!("{other} begins"),
+        ActionKind::RollBack { to } => format!("rolling back to {to}"),
     }
 }
 

@@ -33,7 +33,7 @@ pub fn unknown<S: AsRef<str>>(what: &str, written: &str, valid: &[S]) -> Unknown
                 "unknown {what} {written:?}, did you mean {nearest:?}? Valid {what}{plural}: {list}"
             )
         }
-        None if list.is_empty() => format!("unknown {what} {written:?}; there are none"),
+        None if list.is_empty() => format!("unknown {what} {written:?}; none is defined"),
         None => format!("unknown {what} {written:?}; valid {what}{plural}: {list}"),
     };
     Unknown { message, nearest }
@@ -79,7 +79,7 @@ mod tests {
             "unknown key \"x\", did you mean \"b\"? Valid keys: abc, b"
         );
         assert_eq!(message("color", &["b", "a"]), "unknown key \"color\"; valid keys: a, b");
-        assert_eq!(message("color", &[]), "unknown key \"color\"; there are none");
+        assert_eq!(message("color", &[]), "unknown key \"color\"; none is defined");
         assert_eq!(
             not_found("bus", "a", &["mqtt"]).message(),
             "unknown bus \"a\"; valid buses: mqtt"

@@ -103,7 +103,7 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
         ),
         (
             "[service.a]\ntemplate = \"x\"\n",
-            &["inline:2: service.a.template: unknown template \"x\"; there are none"],
+            &["inline:2: service.a.template: unknown template \"x\"; none is defined"],
         ),
     ];
     for (text, expected) in table {
