@@ -25,7 +25,7 @@ fn a_bus_within_one_process_and_no_loop_is_wrong_usage() {
 fn a_wrong_topic_or_payload_is_wrong_usage() {
     let place = place("");
     for (words, says) in [
-        (&["health", "{}"][..], "one of JARVIS's own"),
+        (&["health", "{}"][..], "reserved for JARVIS's own"),
         (&["a b", "{}"], "letters, digits"),
         (&["a.b", "hello"], "not JSON"),
         (&["a.b"], "JSON"),
