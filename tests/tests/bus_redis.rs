@@ -281,7 +281,7 @@ async fn a_server_that_comes_back_empty_is_told_and_own_events_survive() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(one.backlog().events, 500);
     let error = one.flush().await.unwrap_err();
-    assert!(error.message().contains("500 events wait"), "{error}");
+    assert!(error.message().contains("500 events were not sent"), "{error}");
     server.restart(&[]);
     assert_eq!(next(&mut there).await, Delivery::Gap(Gap::StreamLost));
     for number in 0..500 {

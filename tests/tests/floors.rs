@@ -37,6 +37,7 @@ const FOUNDATION: &[&str] = &[
     "units",
     "text",
     "names",
+    "percent",
     "sync",
     "resilience",
 ];

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod error;
 pub mod money;
 pub mod names;
+pub mod percent;
 pub mod resilience;
 pub mod secret;
 pub mod sync;

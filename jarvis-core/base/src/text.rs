@@ -1,7 +1,5 @@
 //! Text from elsewhere, made fit for a message: bounded, on one line, without control characters.
 
-pub mod percent;
-
 use crate::secret::mask;
 
 /// How far beyond its end an excerpt is read for the rest of a secret.

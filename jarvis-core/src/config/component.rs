@@ -2,8 +2,8 @@
 //! URL that it stands in, quoted in a list of `key=value` pairs, else as it is.
 
 use super::check::names_a_secret;
+use base::percent::{self, PATH, QUERY, USER_INFO};
 use base::secret::REDACTED;
-use base::text::percent::{self, PATH, QUERY, USER_INFO};
 
 /// A part of a string: what is written, and what `${env:…}` or `${file:…}` stand for.
 #[derive(Debug, Clone, PartialEq)]

@@ -55,35 +55,6 @@ fn a_secret_is_one_value_in_every_url() {
     assert_eq!(checks[3].section.text("send").unwrap(), format!("AUTH {SECRET}"));
 }
 
-#[cfg(all(feature = "http", feature = "redis", feature = "postgres"))]
-#[test]
-fn every_backend_takes_such_a_url_and_shows_nothing_of_it() {
-    use crate::registry::Registry;
-    let text = "[store]\nbus = \"redis://:${file:secret}@h\"\nsession = \"redis://:${file:secret}@h\"\n\
-         cache = \"redis://:${file:secret}@h\"\n\
-         [lease]\ntype = \"redis\"\nurl = \"redis://:${file:secret}@h\"\n\
-         [heartbeat]\nurl = \"https://h/ping/${file:secret}\"\n\
-         [alert.a]\ntype = \"webhook\"\nurl = \"https://u:${file:secret}@h/x?k=${file:secret}\"\n\
-         [[service.a.check]]\ntype = \"redis\"\nurl = \"redis://:${file:secret}@127.0.0.1:1\"\n\
-         [[service.a.check]]\ntype = \"postgres\"\nurl = \"postgres://u:${file:secret}@127.0.0.1:1/db\"\n\
-         [[service.a.check]]\ntype = \"postgres\"\nurl = \"host=h password=${file:secret} user=u\"\n\
-         [[service.a.check]]\ntype = \"http\"\nurl = \"http://u:${file:secret}@h/\"\n";
-    let (_folder, config) = load(text);
-    let clock: base::clock::SharedClock = Arc::new(base::clock::ManualClock::new());
-    let registry = Registry::with_defaults();
-    let (wiring, report) = registry.wire(&config, &clock);
-    assert!(report.problems.is_empty(), "{report}");
-    registry.event_bus(&config, &clock).unwrap();
-    registry.session_store(&config, &clock).unwrap();
-    registry.cache_store(&config, &clock).unwrap();
-    registry.leadership(&config, &clock).unwrap();
-    for text in [format!("{config:?}"), format!("{wiring:?}"), config.effective().to_string()] {
-        for part in ["hun", "ter/", "two", "x?100"] {
-            assert!(!text.contains(part), "{part}: {text}");
-        }
-    }
-}
-
 #[test]
 fn what_is_loaded_is_masked_in_errors_events_and_texts_until_it_is_dropped() {
     let (_folder, source) = source(

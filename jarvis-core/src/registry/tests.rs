@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use base::clock::ManualClock;
 
 fn told(text: &str) -> Vec<String> {
@@ -14,7 +14,7 @@ fn told(text: &str) -> Vec<String> {
 #[cfg(all(feature = "http", feature = "redis", feature = "postgres"))]
 #[test]
 fn the_built_in_map_wires_and_restarts_nothing() {
-    let config = Config::load(&crate::config::Source::empty()).unwrap();
+    let config = Config::load(&Source::empty()).unwrap();
     let clock: SharedClock = Arc::new(ManualClock::new());
     let (wiring, report) = Registry::with_defaults().wire(&config, &clock);
     assert!(report.problems.is_empty(), "{report}");
@@ -141,5 +141,36 @@ async fn what_is_said_of_a_store_before_it_is_opened_is_true() {
         assert_eq!(told.sessions, sessions.locality(), "{url}");
         let cache = registry.cache_store(&config, &clock).unwrap();
         assert_eq!(told.cache, cache.locality(), "{url} {near}");
+    }
+}
+
+#[cfg(all(feature = "http", feature = "redis", feature = "postgres"))]
+#[test]
+fn every_backend_takes_such_a_url_and_shows_nothing_of_it() {
+    let text = "[store]\nbus = \"redis://:${file:secret}@h\"\nsession = \"redis://:${file:secret}@h\"\n\
+         cache = \"redis://:${file:secret}@h\"\n\
+         [lease]\ntype = \"redis\"\nurl = \"redis://:${file:secret}@h\"\n\
+         [heartbeat]\nurl = \"https://h/ping/${file:secret}\"\n\
+         [alert.a]\ntype = \"webhook\"\nurl = \"https://u:${file:secret}@h/x?k=${file:secret}\"\n\
+         [[service.a.check]]\ntype = \"redis\"\nurl = \"redis://:${file:secret}@127.0.0.1:1\"\n\
+         [[service.a.check]]\ntype = \"postgres\"\nurl = \"postgres://u:${file:secret}@127.0.0.1:1/db\"\n\
+         [[service.a.check]]\ntype = \"postgres\"\nurl = \"host=h password=${file:secret} user=u\"\n\
+         [[service.a.check]]\ntype = \"http\"\nurl = \"http://u:${file:secret}@h/\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "hun@ter/two#x?100%\n").unwrap();
+    let source = Source::empty().with_directory(folder.path()).with_text(text);
+    let config = Config::load(&source).unwrap();
+    let clock: SharedClock = Arc::new(ManualClock::new());
+    let registry = Registry::with_defaults();
+    let (wiring, report) = registry.wire(&config, &clock);
+    assert!(report.problems.is_empty(), "{report}");
+    registry.event_bus(&config, &clock).unwrap();
+    registry.session_store(&config, &clock).unwrap();
+    registry.cache_store(&config, &clock).unwrap();
+    registry.leadership(&config, &clock).unwrap();
+    for text in [format!("{config:?}"), format!("{wiring:?}"), config.effective().to_string()] {
+        for part in ["hun", "ter/", "two", "x?100"] {
+            assert!(!text.contains(part), "{part}: {text}");
+        }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::REDACTED;
+use crate::percent;
 use crate::sync::Mutex;
-use crate::text::percent;
 
 /// Shorter values are not masked: they occur in ordinary words, and masking them would destroy
 /// every text.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::HttpConfig;
-use base::text::percent;
+use base::percent;
 use base::{Error, ErrorKind, Result, Secret};
 
 const HEADER: &str = "authorization";
