@@ -1,6 +1,9 @@
 //! What requests at once make of one session: turns, updates in steps, merged saves. And where the
 //! sessions are.
 
+use std::pin::pin;
+use std::task::Poll;
+
 use base::vocabulary::Locality;
 use futures_util::FutureExt;
 use futures_util::future::try_join_all;
@@ -38,12 +41,25 @@ pub(super) async fn what_is_in_memory_is_complete_on_its_first_poll(
     Ok(())
 }
 
+/// Awaits a call whose deadline is on the clock of `env`.
+async fn while_time_passes<T>(env: &dyn SessionEnv, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        if let Poll::Ready(output) = futures_util::poll!(call.as_mut()) {
+            return output;
+        }
+        env.pass(MILLI).await;
+        tokio::task::yield_now().await;
+    }
+}
+
 pub(super) async fn a_turn_is_held_by_one_at_a_time(env: &dyn SessionEnv) -> Result<()> {
     let store = open(env).await?;
     let made = store.create(new(r#"{"n":0}"#)?).await?;
     let held = store.turn(&made.id, MINUTE).await?;
-    refused(store.turn(&made.id, MILLI).await, ErrorKind::Timeout);
-    let late = store.update(&made.id, MILLI, &mut |_| Ok(())).await;
+    let late = while_time_passes(env, store.turn(&made.id, MILLI)).await;
+    refused(late, ErrorKind::Timeout);
+    let late = while_time_passes(env, store.update(&made.id, MILLI, &mut |_| Ok(()))).await;
     refused(late, ErrorKind::Timeout);
     // Nothing else waits for it.
     drop(store.turn(&SessionId::new("another")?, MINUTE).await?);
