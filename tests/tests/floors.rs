@@ -38,6 +38,7 @@ const FOUNDATION: &[&str] = &[
     "text",
     "names",
     "percent",
+    "url_parts",
     "sync",
     "resilience",
 ];

@@ -13,6 +13,7 @@ pub mod secret;
 pub mod sync;
 pub mod text;
 pub mod units;
+pub mod url_parts;
 pub mod vocabulary;
 
 pub mod events;

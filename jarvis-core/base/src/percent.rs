@@ -46,11 +46,30 @@ pub fn decode(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn each_component_keeps_what_it_may_hold() {
         assert_eq!(encode("a:b@c/d?e#f%ä", USER_INFO), "a%3Ab%40c%2Fd%3Fe%23f%25%C3%A4");
         assert_eq!(encode("T0/B0/x?y z", PATH), "T0/B0/x%3Fy%20z");
         assert_eq!(encode("a&b=c+d/e", QUERY), "a%26b%3Dc%2Bd/e");
+    }
+
+    #[test]
+    fn percent_encoding_is_undone_once() {
+        assert_eq!(decode("p%40ss%2525").as_deref(), Some("p@ss%25"));
+        assert_eq!(decode("%C3%A4").as_deref(), Some("ä"));
+        for wrong in ["%", "%4", "%zz", "%+f", "%ff"] {
+            assert_eq!(decode(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(text in ".{0,20}") {
+            for keep in COMPONENTS {
+                prop_assert_eq!(decode(&encode(&text, keep)), Some(text.clone()));
+            }
+        }
     }
 }

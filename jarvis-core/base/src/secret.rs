@@ -8,6 +8,8 @@ use std::fmt;
 pub use known::{KnownSecrets, SHORTEST, mask, mask_json, mask_owned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::url_parts::UrlParts;
+
 /// What is shown instead of a secret.
 pub const REDACTED: &str = "[redacted]";
 
@@ -67,37 +69,45 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
 
 /// A URL with the user information and the query's values taken out, for logs and errors.
 ///
+/// A password with an unencoded `/`, `?` or `#` is taken out whole too: where the delimiters are
+/// ambiguous, everything up to the last `@` counts as secret.
+///
 /// ```
 /// use jarvis_core::secret::redact_url;
 ///
 /// assert_eq!(redact_url("redis://:pw@host:6379/0"), "redis://[redacted]@host:6379/0");
 /// assert_eq!(redact_url("https://h/x?token=abc&a"), "https://h/x?token=[redacted]&a");
+/// assert_eq!(redact_url("postgres://u:p@ss/w#d@h/db"), "postgres://[redacted]@h/db");
 /// ```
 #[must_use]
 pub fn redact_url(url: &str) -> String {
-    let (base, query) =
-        url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
-    let mut shown = match base.split_once("://") {
-        None => base.to_owned(),
-        Some((scheme, rest)) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(end);
-            match authority.rsplit_once('@') {
-                None => base.to_owned(),
-                Some((_, host)) => format!("{scheme}://{REDACTED}@{host}{path}"),
-            }
-        }
+    let parts = UrlParts::split(url);
+    let start = if parts.scheme.is_empty() { 0 } else { parts.scheme.len() + "://".len() };
+    let (scheme, rest) = url.split_at(start);
+    let secret_end = if parts.is_ambiguous() {
+        rest.rfind('@')
+    } else if parts.scheme.is_empty() && parts.password().is_none() {
+        None
+    } else {
+        parts.user_info.map(str::len)
     };
-    if let Some(query) = query {
-        let pairs: Vec<String> = query
-            .split('&')
-            .map(|pair| match pair.split_once('=') {
-                Some((key, _)) => format!("{key}={REDACTED}"),
-                None => pair.to_owned(),
-            })
-            .collect();
-        shown.push('?');
-        shown.push_str(&pairs.join("&"));
+    let (hidden, rest) = match secret_end {
+        Some(at) => (format!("{REDACTED}@"), &rest[at + 1..]),
+        None => (String::new(), rest),
+    };
+    let mut shown = format!("{scheme}{hidden}");
+    let Some((base, query)) = rest.split_once('?') else { return shown + rest };
+    shown.push_str(base);
+    for (index, pair) in query.split('&').enumerate() {
+        shown.push(if index == 0 { '?' } else { '&' });
+        match pair.split_once('=') {
+            Some((key, _)) => {
+                shown.push_str(key);
+                shown.push('=');
+                shown.push_str(REDACTED);
+            }
+            None => shown.push_str(pair),
+        }
     }
     shown
 }
@@ -124,5 +134,24 @@ mod tests {
     fn a_password_with_an_at_sign_is_redacted_whole() {
         assert_eq!(redact_url("postgres://u:p@ss@h/db"), "postgres://[redacted]@h/db");
         assert_eq!(redact_url("not a url"), "not a url");
+    }
+
+    #[test]
+    fn a_password_with_any_unencoded_delimiter_is_redacted_whole() {
+        for password in
+            ["hunter2", "hun@ter/two#x", "a/b", "a?b", "a#b", "1/2", "@", "/@", "x?y@z/"]
+        {
+            let shown = redact_url(&format!("postgres://user:{password}@db.example:5432/main?a=b"));
+            assert_eq!(shown, "postgres://[redacted]@db.example:5432/main?a=[redacted]");
+        }
+    }
+
+    #[test]
+    fn an_at_sign_elsewhere_hides_nothing() {
+        for url in ["https://h/@scope/package", "https://h:80/x?mail", "unix:/run/x@y.sock"] {
+            assert_eq!(redact_url(url), url);
+        }
+        assert_eq!(redact_url("https://h/x?mail=a@b"), "https://h/x?mail=[redacted]");
+        assert_eq!(redact_url("user:hunter2@h:1"), "[redacted]@h:1");
     }
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use rustix::fs::Access;
-use tokio::net::TcpStream;
 
-use super::facts::{Endpoint, Facts, Named};
+use super::facts::{Facts, Named};
 use super::wiring::{Described, Part, Wiring};
 use crate::config::{Config, Problem, Report, Section, Weight};
 use crate::control::socket_path;
 use base::clock::{ClockExt, SharedClock};
+use base::net::address::Endpoint;
+use base::net::connect::open;
 use supervision::restart::{RunState, ServiceRestarter};
 
 /// How long a platform may take to say what runs, and a target to accept a connection.
@@ -93,9 +94,9 @@ async fn reached(
     section: &Section,
     endpoint: &Named<Endpoint>,
 ) -> Option<Problem> {
-    let Endpoint { host, port } = &endpoint.what;
+    let Endpoint::Tcp(host, port) = &endpoint.what else { return None };
     let deadline = clock.monotonic() + PATIENCE;
-    let why = match clock.until(deadline, TcpStream::connect((host.as_str(), *port))).await {
+    let why = match clock.until(deadline, open(&endpoint.what)).await {
         Some(Ok(_)) => return None,
         Some(Err(error)) => error.to_string(),
         None => "no answer within 5s".to_owned(),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Leadership;
+use base::net::address::Endpoint;
 use supervision::alert::AlertSink;
 use supervision::health::HealthProbe;
 use supervision::lease::{Lease, RestartLedger};
@@ -49,13 +50,6 @@ pub(crate) struct Named<T> {
     pub(crate) what: T,
 }
 
-/// A TCP port of a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
 impl Facts {
     /// Nothing is known.
     #[must_use]
@@ -63,11 +57,11 @@ impl Facts {
         Self::default()
     }
 
-    /// It connects to the host of this URL or `host:port`, which the key names. What names no host
-    /// and port (a Unix socket) is left out.
+    /// It connects to what this URL, `host:port` or `unix:/path` names, which the key holds. A text
+    /// that names no host and port is left out.
     #[must_use]
     pub fn with_endpoint(mut self, key: impl Into<Cow<'static, str>>, address: &str) -> Self {
-        if let Some(what) = endpoint(address) {
+        if let Some(what) = Endpoint::of_url(address) {
             self.endpoints.push(Named { key: key.into(), what });
         }
         self
@@ -99,9 +93,9 @@ impl Facts {
         self
     }
 
-    /// The host that it talks to first.
-    pub(crate) fn host(&self) -> Option<&str> {
-        self.endpoints.first().map(|endpoint| endpoint.what.host.as_str())
+    /// The host that it talks to first. Everything on this machine is one host.
+    pub(crate) fn host(&self) -> Option<String> {
+        self.endpoints.first().map(|endpoint| endpoint.what.normalized_host())
     }
 }
 
@@ -145,42 +139,27 @@ impl<L: Lease, R: RestartLedger> From<(Arc<L>, Arc<R>)> for Made<Leadership> {
     }
 }
 
-/// Host and port of a URL or of `host:port`; nothing for what is no TCP address.
-fn endpoint(text: &str) -> Option<Endpoint> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
-    let usual = match scheme.split('+').next().unwrap_or_default() {
-        "http" => Some(80),
-        "https" => Some(443),
-        "redis" | "rediss" => Some(6379),
-        "postgres" | "postgresql" => Some(5432),
-        _ => None,
-    };
-    let authority = rest.split(['/', '?', '#', ',']).next().unwrap_or_default();
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, port)) => (host, port.strip_prefix(':')),
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = port.map_or(usual, |port| port.parse().ok())?;
-    (!host.is_empty()).then(|| Endpoint { host: host.to_owned(), port })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_url_and_an_address_name_an_endpoint() {
-        let of = |text: &str| endpoint(text).map(|it| format!("{} {}", it.host, it.port));
-        assert_eq!(of("https://user:pw@example.org/hook").as_deref(), Some("example.org 443"));
-        assert_eq!(of("http://[::1]:8080/x").as_deref(), Some("::1 8080"));
-        assert_eq!(of("127.0.0.1:5432").as_deref(), Some("127.0.0.1 5432"));
-        assert_eq!(of("redis+sentinel://a:1,b:2/m/0").as_deref(), Some("a 1"));
-        assert_eq!(of("rediss://cache").as_deref(), Some("cache 6379"));
-        assert_eq!(of("unix:///run/redis.sock"), None);
+    fn a_url_and_an_address_name_an_endpoint_and_its_host() {
+        let of = |text: &str| {
+            let facts = Facts::new().with_endpoint("url", text);
+            let endpoint = facts.endpoints.first()?;
+            Some(format!("{} on {}", endpoint.what, facts.host()?))
+        };
+        for (text, expected) in [
+            ("https://user:pw@example.org/hook", "example.org:443 on example.org"),
+            ("http://[::1]:8080/x", "[::1]:8080 on localhost"),
+            ("127.0.0.1:5432", "127.0.0.1:5432 on localhost"),
+            ("redis+sentinel://a:1,b:2/m/0", "a:1 on a"),
+            ("rediss://cache", "cache:6379 on cache"),
+            ("unix:/run/redis.sock", "unix:/run/redis.sock on localhost"),
+        ] {
+            assert_eq!(of(text).as_deref(), Some(expected));
+        }
         assert_eq!(of("host-without-port"), None);
     }
 }

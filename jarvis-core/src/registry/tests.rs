@@ -21,7 +21,7 @@ fn the_built_in_map_wires_and_restarts_nothing() {
     let wiring = wiring.unwrap();
     assert_eq!(wiring.services.len(), 7);
     assert!(wiring.managed.iter().all(|service| service.restarter.is_none()));
-    assert_eq!(wiring.managed[0].host.as_deref(), Some("127.0.0.1"));
+    assert_eq!(wiring.managed[0].host.as_deref(), Some("localhost"));
 }
 
 #[test]

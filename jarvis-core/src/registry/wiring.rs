@@ -250,7 +250,7 @@ impl Wirer<'_> {
         let factory = self.take(factory)?;
         let made = factory(&section, &self.context(service));
         let made = self.keep(&section, made)?;
-        let host = made.facts.host().map(str::to_owned);
+        let host = made.facts.host();
         let probe = self.describe(Part::Check, &check.section, made);
         let mut spec = CheckSpec::new(check.name.clone(), probe)
             .with_policy(policy?)

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::secret::REDACTED;
+use crate::url_parts::UrlParts;
 use crate::{Error, ErrorKind, Result, Secret};
 
 /// Where programs are looked for when nobody says.
@@ -112,7 +113,7 @@ impl Program {
         let given = self.env.iter().map(|(key, value)| (key.clone(), value.expose().clone()));
         let inherited = std::env::vars().filter(|_| !self.env_clear);
         let mut secrets: Vec<String> =
-            given.chain(inherited).filter_map(|(key, value)| secret_part(&key, value)).collect();
+            given.chain(inherited).flat_map(|(key, value)| secret_parts(&key, value)).collect();
         // The longest first, so that a secret that holds another one is not left in parts.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
@@ -150,19 +151,36 @@ impl Program {
 }
 
 /// What of a variable must not be shown: all of it when its name says so, or the password in a
-/// URL. Shorter than four bytes it would be found everywhere.
-fn secret_part(key: &str, value: String) -> Option<String> {
+/// URL. A secret of less than four bytes is left: it would be found everywhere.
+fn secret_parts(key: &str, value: String) -> Vec<String> {
     const WORDS: [&str; 9] =
         ["KEY", "TOKEN", "SECRET", "PASS", "PWD", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE"];
     let key = key.to_ascii_uppercase();
-    let secret = if WORDS.iter().any(|word| key.contains(word)) && key != "PWD" && key != "OLDPWD" {
-        value
-    } else {
-        let (_, rest) = value.split_once("://")?;
-        let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
-        user.split_once(':')?.1.to_owned()
-    };
-    (secret.len() >= 4).then_some(secret)
+    let mut secrets =
+        if WORDS.iter().any(|word| key.contains(word)) && key != "PWD" && key != "OLDPWD" {
+            vec![value]
+        } else {
+            passwords(&value)
+        };
+    secrets.retain(|secret| secret.len() >= 4);
+    secrets
+}
+
+/// The password of a URL: as its delimiters say, and where an unencoded delimiter in a password
+/// may have misled them, up to the last `@`.
+fn passwords(url: &str) -> Vec<String> {
+    let parts = UrlParts::split(url);
+    if parts.scheme.is_empty() {
+        return Vec::new();
+    }
+    let rest = &url[parts.scheme.len() + "://".len()..];
+    let whole = rest.rsplit_once('@').and_then(|(user_info, _)| user_info.split_once(':'));
+    parts
+        .password()
+        .into_iter()
+        .chain(whole.map(|(_, password)| password))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn missing(name: impl std::fmt::Display) -> Error {
@@ -213,14 +231,15 @@ mod tests {
         let env = [
             ("API_KEY", "sk-live-1"),
             ("DATABASE_URL", "postgres://u:hunter2@db/x"),
+            ("BROKER_URL", "amqp://u:sla/sh3d@mq/x"),
             ("PORT", "8000"),
             ("SHORT_KEY", "abc"),
         ];
         program.env_clear = true;
         program.env = env.map(|(key, value)| (key.to_owned(), Secret::new(value.into()))).into();
         assert_eq!(
-            program.mask("sk-live-1 at hunter2@db port 8000 abc"),
-            "[redacted] at [redacted]@db port 8000 abc"
+            program.mask("sk-live-1 at hunter2@db and sla/sh3d port 8000 abc"),
+            "[redacted] at [redacted]@db and [redacted] port 8000 abc"
         );
         assert!(!format!("{program:?}").contains("hunter2"));
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lease::Limit;
 use crate::restart::ServiceRestarter;
+use base::net::address::normalized_host;
 use base::resilience::BackoffPolicy;
 use base::units;
 use base::vocabulary::ServiceId;
@@ -256,10 +257,11 @@ impl ManagedService {
         self
     }
 
-    /// Names the host of its checks.
+    /// Names the host of its checks. All names and addresses of this machine are one host,
+    /// `localhost`.
     #[must_use]
     pub fn with_host(mut self, host: impl Into<String>) -> Self {
-        self.host = Some(host.into());
+        self.host = Some(normalized_host(&host.into()));
         self
     }
 

@@ -1,9 +1,12 @@
-//! Where a Redis is: the URLs that [`Redis::open`](super::Redis::open) takes.
+//! The URLs that [`Redis::open`](super::Redis::open) takes.
 
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::net::address::{self, Login};
 use crate::secret::redact_url;
+use crate::percent;
+use crate::url_parts::{UrlParts, split_port};
 use crate::{Error, ErrorKind, Result, Secret};
 
 const PORT: u16 = 6379;
@@ -28,12 +31,8 @@ impl fmt::Display for Host {
     }
 }
 
-/// Who we are for a server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Credentials {
-    pub(super) user: Option<String>,
-    pub(super) password: Option<Secret<String>>,
-}
+/// How we log in to a server.
+pub(super) type Credentials = Login;
 
 /// Which servers there are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +43,7 @@ pub(super) enum Place {
     Sentinel { sentinels: Vec<Host>, master: String, credentials: Credentials },
 }
 
-/// A URL, read.
+/// What a URL says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) place: Place,
@@ -58,7 +57,7 @@ pub(super) struct Address {
 fn invalid(url: &str, what: impl fmt::Display) -> Error {
     Error::new(
         ErrorKind::InvalidInput,
-        format!("{} is no Redis URL: {what}; write it as {EXAMPLES}", redact_url(url)),
+        format!("{} is not a valid Redis URL: {what}; write {EXAMPLES}", redact_url(url)),
     )
 }
 
@@ -68,8 +67,9 @@ impl Address {
         if let Some(rest) = url.strip_prefix("unix:").or_else(|| url.strip_prefix("redis+unix:")) {
             return Self::socket(url, rest);
         }
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
-        let (tls, kind) = match scheme {
+        let parts = UrlParts::split(url);
+        let (tls, kind) = match parts.scheme {
+            "" => return Err(wrong("it has no scheme")),
             "redis" => (false, ""),
             "rediss" => (true, ""),
             "redis+cluster" => (false, "cluster"),
@@ -78,16 +78,16 @@ impl Address {
             "rediss+sentinel" => (true, "sentinel"),
             _ => return Err(wrong("the scheme is unknown")),
         };
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (credentials, hosts) = match authority.rsplit_once('@') {
-            None => (Credentials::default(), authority),
-            Some((who, hosts)) => (Credentials::parse(url, who)?, hosts),
+        let credentials = match parts.user_info {
+            None => Credentials::default(),
+            Some(user_info) => login(url, user_info)?,
         };
         let port = if kind == "sentinel" { SENTINEL_PORT } else { PORT };
-        let mut hosts =
-            hosts.split(',').map(|host| self::host(url, host, port)).collect::<Result<Vec<_>>>()?;
+        let hosts = parts.each_host().map(|host| self::host(url, host, port));
+        let mut hosts = hosts.collect::<Result<Vec<_>>>()?;
+        let query = parts.query.unwrap_or_default();
         let query = Query::parse(url, query, kind == "sentinel")?;
+        let path = parts.path.strip_prefix('/').unwrap_or_default();
         let mut database = path.trim_end_matches('/');
         let place = match kind {
             "cluster" => Place::Cluster(hosts),
@@ -96,18 +96,20 @@ impl Address {
                 database = rest;
                 let master = decode(url, master)?;
                 if master.is_empty() {
-                    return Err(wrong("the master's name is missing after the sentinels"));
+                    return Err(wrong("the name of the master must follow the sentinels"));
                 }
                 Place::Sentinel { sentinels: hosts, master, credentials: query.sentinel }
             }
             _ if hosts.len() > 1 => {
-                return Err(wrong("several hosts need redis+cluster:// or redis+sentinel://"));
+                return Err(wrong(
+                    "several hosts are allowed with redis+cluster:// or redis+sentinel:// only",
+                ));
             }
             _ => Place::One(hosts.remove(0)),
         };
         let database = number(url, database)?;
         if database != 0 && matches!(place, Place::Cluster(_)) {
-            return Err(wrong("a cluster has database 0 alone"));
+            return Err(wrong("a cluster has no database but 0"));
         }
         Ok(Self { place, tls, credentials, database, shown: redact_url(url) })
     }
@@ -117,7 +119,7 @@ impl Address {
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let path = path.strip_prefix("//").unwrap_or(path);
         if !path.starts_with('/') {
-            return Err(invalid(url, "the path of the socket has to be absolute"));
+            return Err(invalid(url, "the path of the socket must be absolute"));
         }
         let place = Place::Socket(decode(url, path)?.into());
         let query = Query::parse(url, query, false)?;
@@ -126,18 +128,12 @@ impl Address {
     }
 }
 
-impl Credentials {
-    fn parse(url: &str, text: &str) -> Result<Self> {
-        let (user, password) = match text.split_once(':') {
-            None => (text, None),
-            Some((user, password)) => (user, Some(Secret::new(decode(url, password)?))),
-        };
-        let user = Some(decode(url, user)?).filter(|user| !user.is_empty());
-        if user.is_some() && password.is_none() {
-            return Err(invalid(url, "a user needs a password (user:password@)"));
-        }
-        Ok(Self { user, password })
+fn login(url: &str, user_info: &str) -> Result<Login> {
+    let login = Login::parse(user_info).ok_or_else(|| wrong_encoding(url))?;
+    if login.user.is_some() && login.password.is_none() {
+        return Err(invalid(url, "a user needs a password (user:password@)"));
     }
+    Ok(login)
 }
 
 #[derive(Default)]
@@ -162,7 +158,7 @@ impl Query {
                 "db" if socket => query.database = number(url, &value)?,
                 "user" if socket => query.own.user = Some(value),
                 "password" if socket => query.own.password = Some(Secret::new(value)),
-                _ => return Err(invalid(url, format_args!("{key:?} is unknown here"))),
+                _ => return Err(invalid(url, format_args!("unknown parameter {key:?}"))),
             }
         }
         Ok(query)
@@ -174,42 +170,36 @@ fn number(url: &str, database: &str) -> Result<i64> {
         return Ok(0);
     }
     let number = database.parse::<u16>();
-    number.map(i64::from).map_err(|_| invalid(url, "the database after the last / is no number"))
+    number.map(i64::from).map_err(|_| invalid(url, "the database must be a number from 0 to 65535"))
 }
 
 fn host(url: &str, text: &str, port: u16) -> Result<Host> {
-    let wrong = || invalid(url, "a host is missing or has a wrong port");
-    let (name, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (name, rest) = rest.split_once(']').ok_or_else(wrong)?;
-            (name, rest.strip_prefix(':').map_or(Ok(port), str::parse).map_err(|_| wrong())?)
-        }
-        None => match text.rsplit_once(':') {
-            None => (text, port),
-            Some((name, port)) => (name, port.parse().map_err(|_| wrong())?),
-        },
-    };
+    let wrong = || invalid(url, "a host is missing, or a host or its port is not valid");
+    let (name, given) = split_port(text).ok_or_else(wrong)?;
+    let port = given.map_or(Ok(port), str::parse).map_err(|_| wrong())?;
     let name = decode(url, name)?;
-    if name.is_empty() || port == 0 { Err(wrong()) } else { Ok(Host { name, port }) }
+    let name = match address::Host::parse(&name) {
+        Some(host) => host.to_string(),
+        None => scoped(&name).ok_or_else(wrong)?,
+    };
+    if port == 0 { Err(wrong()) } else { Ok(Host { name, port }) }
 }
 
-/// Undoes percent-encoding.
+/// `[fe80::1%eth0]`: an address with a zone, which only the resolver understands (RFC 6874).
+fn scoped(name: &str) -> Option<String> {
+    let bare = name.strip_prefix('[')?.strip_suffix(']')?;
+    let (address, zone) = bare.split_once('%')?;
+    let known = address.parse::<std::net::Ipv6Addr>().is_ok();
+    let usual = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (known && !zone.is_empty() && zone.chars().all(usual)).then(|| bare.to_owned())
+}
+
 fn decode(url: &str, text: &str) -> Result<String> {
-    let wrong = || invalid(url, "what follows a % has to be two hexadecimal digits, in UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = after.get(..2).ok_or_else(wrong)?;
-        let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
-        rest = &after[2..];
-    }
-    String::from_utf8(bytes).map_err(|_| wrong())
+    percent::decode(text).ok_or_else(|| wrong_encoding(url))
+}
+
+fn wrong_encoding(url: &str) -> Error {
+    invalid(url, "% must be followed by two hexadecimal digits, and the text must be UTF-8")
 }
 
 #[cfg(test)]
@@ -221,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forms_that_are_read() {
+    fn every_form_is_read() {
         let address = Address::parse("redis://h").unwrap();
         assert_eq!(address.place, Place::One(host("h", 6379)));
         let address = Address::parse("rediss://u:p%40ss@[::1]:7000/3").unwrap();
@@ -229,6 +219,8 @@ mod tests {
         assert_eq!(address.credentials.user.as_deref(), Some("u"));
         assert_eq!(address.credentials.password.unwrap().expose(), "p@ss");
         assert_eq!(address.database, 3);
+        let address = Address::parse("redis://[fe80::1%25eth0]:1").unwrap();
+        assert_eq!(address.place, Place::One(host("fe80::1%eth0", 1)));
         let address = Address::parse("unix:/run/redis.sock?db=2&password=pw").unwrap();
         assert_eq!(address.place, Place::Socket("/run/redis.sock".into()));
         assert_eq!((address.database, address.credentials.password.is_some()), (2, true));
@@ -252,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_an_example_and_without_the_password() {
+    fn an_error_shows_an_example_and_no_password() {
         for url in [
             "http://h",
             "h:6379",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::fingerprint;
 use crate::health::HealthProbe;
+use base::net::address::normalized_host;
 use base::units;
 use base::vocabulary::{CheckName, ServiceId};
 use base::{Error, ErrorKind, Result};
@@ -131,10 +132,11 @@ impl CheckSpec {
         self
     }
 
-    /// Names the host that the probe talks to.
+    /// Names the host that the probe talks to. All names and addresses of this machine are one
+    /// host, `localhost`.
     #[must_use]
     pub fn with_host(mut self, host: impl Into<Arc<str>>) -> Self {
-        self.host = Some(host.into());
+        self.host = Some(normalized_host(&host.into()).into());
         self
     }
 
