@@ -7,6 +7,7 @@ pub mod connect;
 #[cfg(feature = "http")]
 pub mod exchange;
 pub mod resolve;
+pub mod stream;
 pub mod timing;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -1,21 +1,18 @@
-//! How a connection is made: the addresses of a name, tried as RFC 8305 says.
+//! Making a connection: the addresses of a name are tried as RFC 8305 says.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::address::{Endpoint, Host};
 use super::resolve::Resolver;
+use super::stream::Socket;
 use super::timing::{Meter, ProbeError, Stage, Step};
 use crate::clock::{ClockExt, SharedClock};
 use crate::vocabulary::FailureKind;
@@ -23,68 +20,27 @@ use crate::{Error, ErrorKind};
 
 /// How long an address may take before the next one is tried beside it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
+/// What `localhost` means, without a lookup.
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
-/// A connection, with or without TLS.
-#[derive(Debug)]
-pub enum Socket {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a Unix socket.
-    Unix(UnixStream),
-    #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
-    /// With TLS, over one of the others.
-    Tls(Box<tokio_rustls::client::TlsStream<Socket>>),
-}
-
-impl Socket {
-    #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
-    /// Sends small writes at once. For protocols that talk back and forth.
-    pub fn without_delay(self) -> Self {
-        if let Self::Tcp(stream) = &self {
-            // A socket that can't do that is only slower.
-            stream.set_nodelay(true).ok();
-        }
-        self
-    }
-}
-
-macro_rules! each {
-    ($socket:expr, $stream:ident => $call:expr) => {
-        match $socket.get_mut() {
-            Socket::Tcp($stream) => $call,
-            Socket::Unix($stream) => $call,
-            #[cfg(any(feature = "http", feature = "redis", feature = "postgres"))]
-            Socket::Tls($stream) => $call,
-        }
+/// Connects by the machine's own resolver, address after address, and measures nothing.
+///
+/// # Errors
+/// Of the last address.
+pub async fn open(endpoint: &Endpoint) -> io::Result<Socket> {
+    let (host, port) = match endpoint {
+        Endpoint::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+        Endpoint::Tcp(host, port) => (host, *port),
     };
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_read(context, buffer))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        each!(self, stream => Pin::new(stream).poll_write(context, buffer))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_flush(context))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => Pin::new(stream).poll_shutdown(context))
-    }
+    let stream = match host {
+        Host::Ip(ip) => TcpStream::connect((*ip, port)).await?,
+        Host::Localhost(_) => {
+            let both = LOOPBACK.map(|ip| SocketAddr::new(ip, port));
+            TcpStream::connect(&both[..]).await?
+        }
+        Host::Name(name) => TcpStream::connect((&**name, port)).await?,
+    };
+    Ok(Box::new(stream))
 }
 
 /// Connects, and notes how long the name and the connection took.
@@ -118,7 +74,7 @@ async fn connect_unix(path: &Path, endpoint: &Endpoint, meter: &mut Meter) -> St
         _ => ProbeError::io(error, &endpoint.to_string()),
     })?;
     meter.phases.connect = Some(meter.since(began));
-    Ok(Socket::Unix(stream))
+    Ok(Box::new(stream))
 }
 
 async fn connect_one(address: SocketAddr, meter: &mut Meter) -> Step<Socket> {
@@ -126,7 +82,7 @@ async fn connect_one(address: SocketAddr, meter: &mut Meter) -> Step<Socket> {
     let began = meter.now();
     let stream = TcpStream::connect(address).await.map_err(|error| sort(error, address))?;
     meter.phases.connect = Some(meter.since(began));
-    Ok(Socket::Tcp(stream))
+    Ok(Box::new(stream))
 }
 
 fn sort(error: io::Error, address: SocketAddr) -> ProbeError {
@@ -149,9 +105,7 @@ async fn addresses(
 ) -> Step<Arc<[IpAddr]>> {
     let name = match host {
         Host::Ip(ip) => return Ok(Arc::new([*ip])),
-        Host::Localhost(_) => {
-            return Ok(Arc::new([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]));
-        }
+        Host::Localhost(_) => return Ok(Arc::new(LOOPBACK)),
         Host::Name(name) => name,
     };
     let found = match resolver {
@@ -184,12 +138,12 @@ pub async fn resolve(name: &str, resolver: &Resolver, meter: &mut Meter) -> Step
     }
 }
 
-/// The families in turn, beginning with the resolver's favourite (RFC 8305, section 4), so that
-/// one family that leads nowhere costs one [`STAGGER`]. At most eight addresses.
+/// The address families in turn, beginning with the one that the resolver prefers (RFC 8305,
+/// section 4), so that a family that leads nowhere costs one [`STAGGER`]. At most eight addresses.
 fn interleave(addresses: &[IpAddr]) -> Arc<[IpAddr]> {
-    let favourite = addresses.first().is_some_and(IpAddr::is_ipv6);
+    let preferred = addresses.first().is_some_and(IpAddr::is_ipv6);
     let family = |v6: bool| addresses.iter().filter(move |ip| ip.is_ipv6() == v6);
-    let (mut first, mut second) = (family(favourite), family(!favourite));
+    let (mut first, mut second) = (family(preferred), family(!preferred));
     let mut mixed = Vec::with_capacity(addresses.len());
     loop {
         let pair = [first.next(), second.next()];
@@ -200,7 +154,8 @@ fn interleave(addresses: &[IpAddr]) -> Arc<[IpAddr]> {
     }
 }
 
-/// Tries the addresses beside each other, each a little later than the one before.
+/// Tries the addresses beside each other, each a little later than the one before. The attempts
+/// live in this future: dropping it ends them.
 async fn connect_any(addresses: &[IpAddr], port: u16, meter: &mut Meter) -> Step<Socket> {
     meter.stage = Stage::Connect;
     let began = meter.now();
@@ -219,21 +174,16 @@ async fn connect_any(addresses: &[IpAddr], port: u16, meter: &mut Meter) -> Step
             }
             None => {}
         }
-        let pause = async {
-            if waiting.len() == 0 {
-                std::future::pending::<()>().await;
-            }
-            clock.sleep(STAGGER).await;
-        };
-        match select(trying.next(), std::pin::pin!(pause)).await {
-            Either::Left((Some((_, Ok(stream))), _)) => {
-                meter.phases.connect = Some(meter.since(began));
-                return Ok(Socket::Tcp(stream));
-            }
-            Either::Left((Some((address, Err(error))), _)) => {
-                worst = Some(more_telling(worst, sort(error, address)));
-            }
-            Either::Left((None, _)) | Either::Right(_) => {}
+        tokio::select! {
+            biased;
+            Some((address, outcome)) = trying.next() => match outcome {
+                Ok(stream) => {
+                    meter.phases.connect = Some(meter.since(began));
+                    return Ok(Box::new(stream));
+                }
+                Err(error) => worst = Some(more_telling(worst, sort(error, address))),
+            },
+            () = clock.sleep(STAGGER), if waiting.len() > 0 => {}
         }
     }
 }
@@ -291,7 +241,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         // Nobody listens on 127.0.0.2 and the documentation prefix leads nowhere.
         let (outcome, meter) = connect_name(&["2001:db8::1", "127.0.0.2", "127.0.0.1"], port).await;
-        assert!(matches!(outcome, Ok(Socket::Tcp(_))), "{outcome:?}");
+        assert!(outcome.is_ok(), "{outcome:?}");
         assert!(meter.phases.dns.is_some() && meter.phases.connect.is_some());
     }
 

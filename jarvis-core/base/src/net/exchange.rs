@@ -8,7 +8,6 @@ use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -19,18 +18,18 @@ use hyper::header::{
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::target::Target;
-use super::connect::{Socket, connect};
+use super::connect::connect;
 use super::resolve::Resolver;
+use super::stream::{ReadHook, Watched};
 use super::timing::{Meter, ProbeError, Stage, Step, io_cause};
 use super::tls::{TlsClient, Validity};
 use crate::clock::SharedClock;
 use crate::vocabulary::FailureKind;
 use crate::{Error, ErrorKind};
 
-/// Longest head of an answer.
+/// The longest head of an answer.
 const MOST_HEAD: usize = 64 * 1_024;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("jarvis/", env!("CARGO_PKG_VERSION")));
 
@@ -66,7 +65,7 @@ pub trait Receive: Send {
 pub struct Link {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once it has ended; dropping it then tells the sender.
-    connection: Option<Connection<TokioIo<Counted>, Full<Bytes>>>,
+    connection: Option<Connection<TokioIo<Watched<Counting>>, Full<Bytes>>>,
     count: Arc<Count>,
     /// What the certificates say.
     pub validity: Option<Validity>,
@@ -91,45 +90,19 @@ struct Count {
     first: AtomicU64,
 }
 
+/// Notes in a [`Count`] what comes in.
 #[derive(Debug)]
-struct Counted {
-    socket: Socket,
+struct Counting {
     count: Arc<Count>,
     clock: SharedClock,
 }
 
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.socket).poll_read(context, buffer);
-        let read = buffer.filled().len() - before;
-        if read > 0 && self.count.received.fetch_add(read as u64, Ordering::Relaxed) == 0 {
+impl ReadHook for Counting {
+    fn after(&mut self, bytes: usize) {
+        if bytes > 0 && self.count.received.fetch_add(bytes as u64, Ordering::Relaxed) == 0 {
             let nanos = self.clock.monotonic().since_start().as_nanos();
             self.count.first.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
-        result
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
 
@@ -173,13 +146,13 @@ async fn open(call: &Call<'_>, meter: &mut Meter) -> Step<Link> {
         let tls = call.tls.ok_or_else(|| {
             Error::new(ErrorKind::Internal, "a probe over TLS was made without its TLS settings")
         })?;
-        let (secured, seen) =
-            tls.handshake(socket.without_delay(), Some(b"http/1.1"), meter).await?;
+        socket.without_delay();
+        let (secured, seen) = tls.handshake(socket, Some(b"http/1.1"), meter).await?;
         (socket, validity) = (secured, Some(seen));
     }
     let count = Arc::new(Count::default());
     let clock = SharedClock::clone(meter.clock());
-    let counted = Counted { socket, count: Arc::clone(&count), clock };
+    let counted = Watched::new(socket, Counting { count: Arc::clone(&count), clock });
     let (sender, connection) = Builder::new()
         .max_buf_size(MOST_HEAD)
         .handshake(TokioIo::new(counted))
@@ -258,8 +231,7 @@ fn request(call: &Call<'_>) -> Request<Full<Bytes>> {
 fn sort(error: &hyper::Error, count: &Count, target: &Target) -> ProbeError {
     let began = count.received.load(Ordering::Relaxed) > 0;
     if error.is_parse() {
-        let message =
-            format!("{} answers something that is not HTTP/1.1: {error}", target.endpoint);
+        let message = format!("{} does not answer with HTTP/1.1: {error}", target.endpoint);
         return ProbeError::failed(FailureKind::Protocol, message);
     }
     io_cause(error).map_or_else(|| closed(began, target), |io| sort_io(io, began, target))

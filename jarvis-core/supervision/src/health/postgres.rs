@@ -15,8 +15,9 @@ pub use config::{PostgresConfig, PostgresRole};
 use super::tls;
 use super::{HealthProbe, Observation, ProbeContext, meter};
 use base::net::address::{Endpoint, Host};
-use base::net::connect::{Socket, connect};
+use base::net::connect::connect;
 use base::net::resolve::Resolver;
+use base::net::stream::Socket;
 use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::net::tls::{TlsClient, Validity};
 use base::secret::redact_url;
@@ -125,8 +126,8 @@ impl PostgresProbe {
 
     /// Connects, with TLS where the URL's `sslmode` and the server want it.
     async fn open(&self, meter: &mut Meter) -> Step<(Socket, Option<Validity>)> {
-        let socket = connect(&self.endpoint, self.resolver.as_deref(), meter).await?;
-        let mut socket = socket.without_delay();
+        let mut socket = connect(&self.endpoint, self.resolver.as_deref(), meter).await?;
+        socket.without_delay();
         let local = matches!(self.endpoint, Endpoint::Unix(_));
         if self.mode == SslMode::Disable || local {
             return Ok((socket, None));

@@ -11,13 +11,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::tls::{self, TlsOptions};
 use super::{HealthProbe, Observation, ProbeContext, meter};
-use base::net::address::{Endpoint, Host};
-use base::net::connect::{Socket, connect};
+use base::net::address::{Endpoint, Login};
+use base::net::connect::connect;
 use base::net::resolve::Resolver;
+use base::net::stream::Socket;
 use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::net::tls::TlsClient;
 use base::secret::{REDACTED, redact_url, serialize_redacted};
 use base::text::excerpt;
+use base::text::url::UrlParts;
 use base::vocabulary::FailureKind;
 use base::{Error, ErrorKind, Result, Secret};
 
@@ -146,8 +148,8 @@ impl RedisProbe {
     /// Checks the configuration and reads `tls.ca_file`; touches no network.
     ///
     /// # Errors
-    /// `ConfigInvalid`: an URL that is none, a user without a password, or a `ca_file` that can't
-    /// be read.
+    /// `ConfigInvalid` for an invalid URL, a user without a password, or a `ca_file` that can't be
+    /// read.
     pub fn new(config: &RedisConfig) -> Result<Self> {
         let address = Address::parse(&config.url)?;
         let user = config.username.clone().or(address.user);
@@ -186,8 +188,8 @@ impl RedisProbe {
     }
 
     async fn run(&self, meter: &mut Meter) -> Step<Observation> {
-        let mut socket = connect(&self.endpoint, self.resolver.as_deref(), meter).await?;
-        socket = socket.without_delay();
+        let socket = connect(&self.endpoint, self.resolver.as_deref(), meter).await?;
+        socket.without_delay();
         let Some(tls) = &self.tls else { return self.talk(socket, meter).await };
         let (socket, validity) = tls.handshake(socket, None, meter).await?;
         Ok(tls::judge(&validity, self.talk(socket, meter).await?))
@@ -464,7 +466,7 @@ fn command(into: &mut Vec<u8>, words: &[&str]) {
     }
 }
 
-/// A Redis URL, taken apart.
+/// What a Redis URL says.
 struct Address {
     secure: bool,
     endpoint: Endpoint,
@@ -482,7 +484,7 @@ impl Address {
             Error::new(
                 ErrorKind::ConfigInvalid,
                 format!(
-                    "{:?} is no URL of a Redis server; write \"redis://host:port\", \"rediss://…\" or \"unix:/path\"",
+                    "{:?} is not a valid Redis URL; write \"redis://host:port\", \"rediss://…\" or \"unix:/path\"",
                     redact_url(url)
                 ),
             )
@@ -490,51 +492,22 @@ impl Address {
     }
 
     fn network(url: &str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        let secure = match scheme {
+        let parts = UrlParts::split(url);
+        let secure = match parts.scheme {
             "redis" => false,
             "rediss" => true,
             _ => return None,
         };
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        if !database.bytes().all(|byte| byte.is_ascii_digit()) {
+        let database = parts.path.strip_prefix('/').unwrap_or_default();
+        if parts.query.is_some() || !database.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        let (login, address) = authority
-            .rsplit_once('@')
-            .map_or((None, authority), |(login, rest)| (Some(login), rest));
-        let has_port = address
-            .rsplit_once(':')
-            .is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
-        let endpoint = if has_port {
-            Endpoint::parse(address).ok()?
-        } else {
-            Endpoint::Tcp(Host::parse(address)?, 6_379)
-        };
-        let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, "")))
-        {
-            None => (None, None),
-            Some((user, password)) => (decode(user)?, decode(password)?),
-        };
-        Some(Self { secure, endpoint, user, password })
+        let endpoint = Endpoint::tcp(parts.hosts, Some(6_379))?;
+        let login = Login::parse(parts.user_info.unwrap_or_default())?;
+        let password = login.password.map(|password| password.expose().clone());
+        let password = password.filter(|password| !password.is_empty());
+        Some(Self { secure, endpoint, user: login.user, password })
     }
-}
-
-/// Undoes percent-encoding. An empty text is nothing (`Some(None)`).
-fn decode(text: &str) -> Option<Option<String>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit()?, digit()?);
-        bytes.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    let text = String::from_utf8(bytes).ok()?;
-    Some((!text.is_empty()).then_some(text))
 }
 
 #[cfg(test)]
@@ -543,7 +516,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn urls_are_read() {
         let address = |url: &str| Address::parse(url).unwrap();
         assert_eq!(address("redis://cache").endpoint.to_string(), "cache:6379");
         assert_eq!(address("redis://[::1]:6380/2").endpoint.to_string(), "[::1]:6380");

@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{HealthProbe, Observation, ProbeContext, meter};
 use base::net::address::Endpoint;
-use base::net::connect::{Socket, connect};
+use base::net::connect::connect;
 use base::net::resolve::Resolver;
+use base::net::stream::Socket;
 use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::text::excerpt;
 use base::vocabulary::FailureKind;

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::kind_of;
 use crate::health::Observation;
 use base::net::address::Endpoint;
-use base::net::connect::Socket;
+use base::net::stream::Socket;
 use base::net::timing::{Meter, ProbeError, Step};
 use base::text::excerpt;
 use base::vocabulary::FailureKind;

@@ -4,10 +4,9 @@ use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
@@ -15,7 +14,7 @@ use super::config::{PostgresConfig, PostgresRole};
 use super::kind_of;
 use crate::health::Observation;
 use base::net::address::Endpoint;
-use base::net::connect::Socket;
+use base::net::stream::{ReadHook, Socket, Watched};
 use base::net::timing::{Meter, ProbeError, Stage, Step, io_cause};
 use base::text::excerpt;
 use base::vocabulary::FailureKind;
@@ -24,46 +23,19 @@ use base::{Error, ErrorKind, Result};
 /// In recovery is a standby; a primary may still be set to read-only.
 const ROLE: &str = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')";
 
-/// How much a server may say, all in all. The client library itself knows no limit.
+/// How many bytes a server may send in all. The client library itself has no limit.
 const MOST_READ: usize = 4 << 20;
 
-/// A connection that gives up when too much comes in.
-struct Bounded {
-    socket: Socket,
-    left: usize,
-}
+/// Ends the reading when too much came in.
+struct Allowance(usize);
 
-impl AsyncRead for Bounded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.left == 0 {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.socket).poll_read(context, buffer);
-        self.left = self.left.saturating_sub(buffer.filled().len() - before);
-        result
-    }
-}
-
-impl AsyncWrite for Bounded {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, buffer)
+impl ReadHook for Allowance {
+    fn before(&mut self) -> io::Result<()> {
+        if self.0 == 0 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+    fn after(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_sub(bytes);
     }
 }
 
@@ -114,7 +86,8 @@ impl Session {
     ) -> Step<Observation> {
         let sorted = |error: tokio_postgres::Error| sort(&error, endpoint);
         let began = meter.now();
-        let login = self.server.connect_raw(Bounded { socket, left: MOST_READ }, NoTls).await;
+        let login =
+            self.server.connect_raw(Watched::new(socket, Allowance(MOST_READ)), NoTls).await;
         let (client, mut connection) = login.map_err(sorted)?;
         meter.phases.first_byte = Some(meter.since(began));
         meter.stage = Stage::Rest;
