@@ -1,201 +1,178 @@
-//! One TLS policy for all rooms: one provider (ring), named, never the process's default; and what a
-//! certificate says about the days to come.
+//! One TLS policy for every room: whom to trust, and who we are.
 //!
-//! For probes, the handshake itself proves that the other side holds the key of the certificate it shows. Its
-//! chain, name and dates are checked right after, before a byte of a request is sent: that way an
-//! expired certificate still tells since when, and one configuration serves every target.
-//! Sessions are never resumed, because a resumed session shows an old certificate.
+//! The cryptography is ring's, named explicitly: the default provider of the process belongs to
+//! the program that embeds this library. From a [`TlsPolicy`] come the [`TlsClient`] of a probe,
+//! the [`TlsConnector`] of a Docker Engine and the [`ClientConfig`] of the HTTP client.
 
-use std::path::{Path, PathBuf};
+mod client;
+
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
 };
-use tokio_rustls::TlsConnector;
 
 use super::address::{Endpoint, Host};
-use super::connect::Socket;
-use super::timing::{Meter, ProbeError, Stage, Step};
-use crate::clock::WallTime;
-use crate::vocabulary::{FailureKind, Verdict};
+use super::stream::Socket;
 use crate::{Error, ErrorKind, Result};
 
-const DAY: i64 = 24 * 3_600;
+pub use client::{ExpiryLimits, TlsClient, Validity};
 
-/// Whom to trust, who we are, and when a certificate's end is near.
-#[derive(Debug, Clone)]
-pub struct TlsPolicy {
-    /// The certificates (PEM) to trust, instead of the machine's.
-    pub ca_file: Option<PathBuf>,
-    /// Trust any certificate.
-    pub insecure: bool,
-    /// The name that the certificate must have, instead of the host's.
-    pub server_name: Option<String>,
-    /// [`Verdict::Warn`] when a certificate of the chain ends within this.
-    pub warn_before: Duration,
-    /// [`Verdict::Fail`] when a certificate of the chain ends within this.
-    pub fail_before: Duration,
-}
-
-#[derive(Debug, Clone)]
-enum Trust {
-    Anybody,
-    System,
-    File(Arc<dyn ServerCertVerifier>),
-}
-
-/// How to speak TLS with one target.
-#[derive(Debug, Clone)]
-pub struct TlsClient {
-    trust: Trust,
-    name: ServerName<'static>,
-    warn_before: Duration,
-    fail_before: Duration,
-}
-
-/// What the certificates of a connection say.
+/// A PEM file, and the configuration key that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Validity {
-    /// Whole days until the first certificate of the chain ends; negative when it has.
-    pub days_left: i64,
-    /// When the first certificate of the chain ends.
-    pub ends: WallTime,
-    /// Whether that end is near, by the limits of the policy.
-    pub verdict: Verdict,
+pub struct PemFile {
+    /// The key, for messages.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
 }
 
-impl TlsClient {
-    /// Reads `ca_file`; touches no network.
-    pub fn new(policy: &TlsPolicy, endpoint: &Endpoint) -> Result<Self> {
-        let trust = match (&policy.ca_file, policy.insecure) {
-            (_, true) => Trust::Anybody,
-            (Some(path), false) => Trust::File(read_roots(path)?),
-            (None, false) => Trust::System,
+impl PemFile {
+    /// The file that this key of the configuration names.
+    #[must_use]
+    pub fn new(key: &'static str, path: impl Into<PathBuf>) -> Self {
+        Self { key, path: path.into() }
+    }
+
+    fn wrong(&self, what: &str) -> Error {
+        Error::new(ErrorKind::ConfigInvalid, format!("{} {what}", self.key))
+            .with_context("path", self.path.display())
+    }
+
+    fn unreadable(&self, error: pem::Error) -> Error {
+        self.wrong("can't be read; name a file in PEM form").with_source(error)
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>> {
+        let certificates: Vec<_> = CertificateDer::pem_file_iter(&self.path)
+            .and_then(Iterator::collect)
+            .map_err(|error| self.unreadable(error))?;
+        if certificates.is_empty() {
+            return Err(
+                self.wrong("holds no certificate; name a file with certificates in PEM form")
+            );
+        }
+        Ok(certificates)
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>> {
+        PrivateKeyDer::from_pem_file(&self.path).map_err(|error| self.unreadable(error))
+    }
+}
+
+/// Which certificates of servers to trust.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Those of the authorities that this machine trusts.
+    #[default]
+    Machine,
+    /// Those of the authorities in this file, and no others.
+    Authorities(PemFile),
+    /// Any.
+    Anybody,
+}
+
+/// The certificate that we show to a server, and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, followed by those that lead to its authority.
+    pub certificate: PemFile,
+    /// Its key.
+    pub key: PemFile,
+}
+
+/// Whom to trust, and who we are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsPolicy {
+    /// Which servers to trust.
+    pub trust: Trust,
+    /// Our own certificate, for servers that ask for one.
+    pub client: Option<ClientCertificate>,
+}
+
+impl TlsPolicy {
+    /// Trusts the authorities in this file, or those of the machine where there is none.
+    #[must_use]
+    pub fn trusting(authorities: Option<PemFile>) -> Self {
+        Self { trust: authorities.map_or(Trust::Machine, Trust::Authorities), client: None }
+    }
+
+    /// Shows this certificate to servers that ask for one.
+    #[must_use]
+    pub fn with_client(mut self, client: Option<ClientCertificate>) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// A client configuration that checks the server's certificate during the handshake.
+    ///
+    /// The machine's authorities are read at the first handshake of the process, so that a machine
+    /// without any can still use plain text.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` when a file of the policy can't be used.
+    pub fn client_config(&self) -> Result<ClientConfig> {
+        let builder = match &self.trust {
+            Trust::Machine => custom(ChainCheck::Machine)?,
+            Trust::Anybody => custom(ChainCheck::Skipped)?,
+            Trust::Authorities(file) => builder()?.with_webpki_verifier(verifier(file)?),
         };
-        Ok(Self {
-            trust,
-            name: server_name(policy.server_name.as_deref(), endpoint)?,
-            warn_before: policy.warn_before,
-            fail_before: policy.fail_before,
+        self.finish(builder)
+    }
+
+    /// Makes TLS connections to one endpoint, whose certificate is checked during the handshake.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` when a file of the policy can't be used, this machine has no authorities to
+    /// trust, or the endpoint has no name that a certificate can have.
+    pub fn connector(&self, endpoint: &Endpoint) -> Result<TlsConnector> {
+        if self.trust == Trust::Machine {
+            machine_verifier()?;
+        }
+        let connector = Arc::new(self.client_config()?).into();
+        Ok(TlsConnector { connector, name: server_name(None, endpoint)? })
+    }
+
+    fn finish(
+        &self,
+        builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    ) -> Result<ClientConfig> {
+        let Some(client) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let (chain, key) = (client.certificate.certificates()?, client.key.private_key()?);
+        builder.with_client_auth_cert(chain, key).map_err(|error| {
+            let what = format!("and {} can't be used together", client.key.key);
+            client.certificate.wrong(&what).with_source(error)
         })
     }
+}
 
-    /// The same towards another host, as after a redirect.
-    #[cfg(feature = "http")]
-    pub fn renamed(&self, before: &Endpoint, now: &Endpoint) -> Result<Self> {
-        let mut client = self.clone();
-        if before != now {
-            client.name = server_name(None, now)?;
-        }
-        Ok(client)
-    }
+/// Makes TLS connections to one endpoint.
+#[derive(Clone)]
+pub struct TlsConnector {
+    connector: tokio_rustls::TlsConnector,
+    name: ServerName<'static>,
+}
 
-    /// The handshake, and then the check of what was shown. `inside` is the protocol that ALPN
-    /// names, where one is to be named.
-    pub async fn handshake(
-        &self,
-        socket: Socket,
-        inside: Option<&'static [u8]>,
-        meter: &mut Meter,
-    ) -> Step<(Socket, Validity)> {
-        meter.stage = Stage::Tls;
-        let began = meter.now();
-        let connector = TlsConnector::from(client_config(inside)?);
-        let stream = connector.connect(self.name.clone(), socket).await.map_err(handshake_error)?;
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let validity = self.check(chain, meter.clock().wall())?;
-        meter.phases.tls = Some(meter.since(began));
-        Ok((Socket::Tls(Box::new(stream)), validity))
-    }
-
-    fn check(&self, chain: &[CertificateDer<'_>], now: WallTime) -> Step<Validity> {
-        let Some((leaf, others)) = chain.split_first() else {
-            return Err(ProbeError::failed(FailureKind::Tls, "the server showed no certificate"));
-        };
-        let validity = self.validity(chain, now)?;
-        let roots;
-        let verifier = match &self.trust {
-            Trust::Anybody => return Ok(validity),
-            Trust::File(verifier) => verifier,
-            Trust::System => {
-                roots = system_roots()?;
-                &roots
-            }
-        };
-        let seconds = u64::try_from(now.millis() / 1_000).unwrap_or(0);
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        match verifier.verify_server_cert(leaf, others, &self.name, &[], time) {
-            Ok(_) => Ok(validity),
-            Err(error) => Err(ProbeError::failed(
-                FailureKind::Tls,
-                self.refusal(&error, leaf, others.is_empty(), &validity),
-            )),
-        }
-    }
-
-    fn validity(&self, chain: &[CertificateDer<'_>], now: WallTime) -> Step<Validity> {
-        let mut ends = i64::MAX;
-        for certificate in chain {
-            let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| {
-                ProbeError::failed(FailureKind::Tls, "the server's certificate can't be read")
-            })?;
-            ends = ends.min(parsed.validity().not_after.timestamp());
-        }
-        let left = ends.saturating_sub(now.millis().div_euclid(1_000));
-        let within = |limit: Duration| left < i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
-        let verdict = match (within(self.fail_before), &self.trust) {
-            (true, Trust::System | Trust::File(_)) => Verdict::Fail,
-            (true, Trust::Anybody) => Verdict::Warn,
-            (false, _) if within(self.warn_before) => Verdict::Warn,
-            (false, _) => Verdict::Pass,
-        };
-        let ends = WallTime::from_millis(ends.saturating_mul(1_000));
-        Ok(Validity { days_left: left.div_euclid(DAY), ends, verdict })
-    }
-
-    fn refusal(
-        &self,
-        error: &rustls::Error,
-        leaf: &CertificateDer<'_>,
-        alone: bool,
-        validity: &Validity,
-    ) -> String {
-        use CertificateError as Bad;
-        let rustls::Error::InvalidCertificate(bad) = error else {
-            return format!("the certificate was refused: {error}");
-        };
-        match bad {
-            Bad::Expired | Bad::ExpiredContext { .. } => validity.ended(),
-            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                "the certificate is not valid yet; is the clock of one of the machines wrong?"
-                    .to_owned()
-            }
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-                format!("the certificate is not for {}{}", shown(&self.name), names(leaf))
-            }
-            Bad::UnknownIssuer if alone && is_self_signed(leaf) => {
-                "the certificate is self-signed; name it as tls.ca_file to trust it".to_owned()
-            }
-            Bad::UnknownIssuer => {
-                "the certificate's issuer is not trusted; name its certificate as tls.ca_file"
-                    .to_owned()
-            }
-            other => format!("the certificate was refused: {other}"),
-        }
+impl TlsConnector {
+    /// The handshake, over a connection.
+    ///
+    /// # Errors
+    /// Whatever ended it.
+    pub async fn connect(&self, socket: Socket) -> std::io::Result<Socket> {
+        let stream = self.connector.connect(self.name.clone(), socket).await?;
+        Ok(Box::new(stream))
     }
 }
 
-impl Validity {
-    /// When it ended, for a message.
-    pub fn ended(&self) -> String {
-        format!("the certificate expired {} days ago, on {}", -self.days_left, self.ends)
+impl std::fmt::Debug for TlsConnector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsConnector").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -204,73 +181,34 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(ring::default_provider())))
 }
 
-/// One configuration for all targets. HTTP is the only protocol that has a name.
-pub fn client_config(inside: Option<&'static [u8]>) -> Result<Arc<ClientConfig>> {
-    static NAMED: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    static UNNAMED: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    let kept = if inside.is_some() { &NAMED } else { &UNNAMED };
-    if let Some(config) = kept.get() {
-        return Ok(Arc::clone(config));
-    }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| {
-            Error::new(ErrorKind::Internal, "TLS could not be set up").with_source(error)
-        })?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Later(provider())))
-        .with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    config.alpn_protocols = inside.map(<[u8]>::to_vec).into_iter().collect();
-    Ok(Arc::clone(kept.get_or_init(|| Arc::new(config))))
+fn builder() -> Result<ConfigBuilder<ClientConfig, rustls::WantsVerifier>> {
+    ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(
+        |error| Error::new(ErrorKind::Internal, "TLS could not be set up").with_source(error),
+    )
 }
 
-/// Checks the signatures of the handshake; the chain is [`TlsClient::check`]ed right after it.
-#[derive(Debug)]
-struct Later(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Later {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+fn custom(check: ChainCheck) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    Ok(builder()?.dangerous().with_custom_certificate_verifier(Arc::new(check)))
 }
 
-/// The machine's certificates, read at the first TLS probe of the process.
-fn system_roots() -> Result<Arc<dyn ServerCertVerifier>> {
-    static ROOTS: OnceLock<Arc<dyn ServerCertVerifier>> = OnceLock::new();
-    if let Some(roots) = ROOTS.get() {
-        return Ok(Arc::clone(roots));
+/// Verifies against the authorities of a file.
+fn verifier(file: &PemFile) -> Result<Arc<WebPkiServerVerifier>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in file.certificates()? {
+        roots.add(certificate).map_err(|error| {
+            file.wrong("holds a certificate that can't be used").with_source(error)
+        })?;
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| file.wrong("holds no certificate that can be used").with_source(error))
+}
+
+/// Verifies against the authorities of this machine, which are read once for the process.
+fn machine_verifier() -> Result<Arc<dyn ServerCertVerifier>> {
+    static VERIFIER: OnceLock<Arc<dyn ServerCertVerifier>> = OnceLock::new();
+    if let Some(verifier) = VERIFIER.get() {
+        return Ok(Arc::clone(verifier));
     }
     let verifier = rustls_platform_verifier::Verifier::new(provider()).map_err(|error| {
         Error::new(
@@ -279,27 +217,7 @@ fn system_roots() -> Result<Arc<dyn ServerCertVerifier>> {
         )
         .with_source(error)
     })?;
-    Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(verifier))))
-}
-
-fn read_roots(path: &Path) -> Result<Arc<dyn ServerCertVerifier>> {
-    let wrong = |what: &str| {
-        let message = format!("tls.ca_file {what}; name a file with certificates in PEM form");
-        Error::new(ErrorKind::ConfigInvalid, message).with_context("path", path.display())
-    };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong("can't be read").with_source(error))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        roots
-            .add(certificate)
-            .map_err(|error| wrong("holds no usable certificate").with_source(error))?;
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-        .build()
-        .map_err(|error| wrong("holds no certificate").with_source(error))?;
-    Ok(verifier)
+    Ok(Arc::clone(VERIFIER.get_or_init(|| Arc::new(verifier))))
 }
 
 fn server_name(wanted: Option<&str>, endpoint: &Endpoint) -> Result<ServerName<'static>> {
@@ -314,45 +232,62 @@ fn server_name(wanted: Option<&str>, endpoint: &Endpoint) -> Result<ServerName<'
     ServerName::try_from(text.clone()).map_err(|_| {
         Error::new(
             ErrorKind::ConfigInvalid,
-            format!("{text:?} is no name that a certificate can have; set tls.server_name"),
+            format!("{text:?} is not a name that a certificate can have; set tls.server_name"),
         )
     })
 }
 
-fn handshake_error(error: std::io::Error) -> ProbeError {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(_)) => {
-            ProbeError::failed(FailureKind::Tls, "the server does not speak TLS on this port")
+/// Checks the signatures of a handshake, which prove that the server holds the key of the
+/// certificate it shows, and its chain as said.
+#[derive(Debug, Clone, Copy)]
+enum ChainCheck {
+    /// Not here: the caller checks it right after, or trusts anybody.
+    Skipped,
+    /// Against the machine's authorities.
+    Machine,
+}
+
+impl ServerCertVerifier for ChainCheck {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self {
+            Self::Skipped => Ok(ServerCertVerified::assertion()),
+            Self::Machine => machine_verifier()
+                .map_err(|error| rustls::Error::Other(OtherError(Arc::new(error))))?
+                .verify_server_cert(leaf, others, name, ocsp, now),
         }
-        Some(inner) => {
-            ProbeError::failed(FailureKind::Tls, format!("the TLS handshake failed: {inner}"))
-        }
-        None => ProbeError::io(error, "during the TLS handshake the server"),
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
-fn shown<'a>(name: &'a ServerName<'_>) -> std::borrow::Cow<'a, str> {
-    name.to_str()
-}
-
-fn is_self_signed(leaf: &CertificateDer<'_>) -> bool {
-    x509_parser::parse_x509_certificate(leaf)
-        .is_ok_and(|(_, parsed)| parsed.subject() == parsed.issuer())
-}
-
-/// The first names of a certificate, as `, but for a, b`.
-fn names(leaf: &CertificateDer<'_>) -> String {
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(leaf) else { return String::new() };
-    let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return String::new() };
-    let names: Vec<String> = alternatives
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            x509_parser::extensions::GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        })
-        .take(3)
-        .collect();
-    if names.is_empty() { String::new() } else { format!(", but for {}", names.join(", ")) }
-}
+#[cfg(test)]
+mod tests;

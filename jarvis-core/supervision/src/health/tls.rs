@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Observation;
 use base::Result;
 use base::net::address::Endpoint;
-use base::net::tls::{TlsClient, TlsPolicy, Validity};
+use base::net::tls::{ExpiryLimits, PemFile, TlsClient, TlsPolicy, Trust, Validity};
 use base::units;
 use base::vocabulary::{ConfigPath, FailureKind, Verdict};
 
@@ -66,16 +66,16 @@ impl TlsOptions {
         self
     }
 
-    /// Reads `ca_file`; touches no network.
+    /// Reads `ca_file`; connects to nothing.
     pub(crate) fn client(&self, endpoint: &Endpoint) -> Result<TlsClient> {
-        let policy = TlsPolicy {
-            ca_file: self.ca_file.clone().map(ConfigPath::into_path_buf),
-            insecure: self.insecure,
-            server_name: self.server_name.clone(),
-            warn_before: self.warn_before,
-            fail_before: self.fail_before,
+        let trust = match (&self.ca_file, self.insecure) {
+            (_, true) => Trust::Anybody,
+            (Some(path), false) => Trust::Authorities(PemFile::new("tls.ca_file", &**path)),
+            (None, false) => Trust::Machine,
         };
-        TlsClient::new(&policy, endpoint)
+        let limits = ExpiryLimits { warn_before: self.warn_before, fail_before: self.fail_before };
+        let policy = TlsPolicy { trust, client: None };
+        TlsClient::new(&policy, self.server_name.as_deref(), limits, endpoint)
     }
 }
 

@@ -81,7 +81,7 @@ impl Discovered {
     }
 }
 
-/// The running containers of an engine (a URL, a context, or the surroundings' own), sorted by
+/// The running containers of an engine (a URL, a context, or that of the environment), sorted by
 /// name.
 ///
 /// # Errors

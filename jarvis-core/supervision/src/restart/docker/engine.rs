@@ -12,10 +12,11 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters as query;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 
-use super::host::{Address, DockerTls, Endpoint, resolve_here};
+use super::host::{DockerTls, EngineHost, resolve_here};
 use super::hub::Hub;
 use super::wire::Wire;
 use base::clock::{ClockExt, Monotonic, SharedClock};
+use base::net::address::Endpoint;
 use base::sync::{Mutex, MutexGuard};
 use base::vocabulary::InstanceId;
 use base::{Error, ErrorKind, Result, Retry};
@@ -35,7 +36,7 @@ const OURS: usize = 64;
 #[derive(Debug, Clone)]
 pub struct DockerHosts {
     clock: SharedClock,
-    engines: Arc<Mutex<HashMap<Endpoint, Weak<Engine>>>>,
+    engines: Arc<Mutex<HashMap<EngineHost, Weak<Engine>>>>,
 }
 
 impl DockerHosts {
@@ -45,22 +46,22 @@ impl DockerHosts {
         Self { clock, engines: Arc::default() }
     }
 
-    /// The engine of a URL, a context, or (`None`) of the process's surroundings.
+    /// The engine of a URL, a context, or (`None`) of the process's environment.
     pub(super) fn engine(&self, host: Option<&str>, tls: Option<DockerTls>) -> Result<Arc<Engine>> {
-        let endpoint = resolve_here(host, tls)?;
+        let host = resolve_here(host, tls)?;
         let mut engines = self.engines.lock();
         engines.retain(|_, engine| engine.strong_count() > 0);
-        if let Some(engine) = engines.get(&endpoint).and_then(Weak::upgrade) {
+        if let Some(engine) = engines.get(&host).and_then(Weak::upgrade) {
             return Ok(engine);
         }
-        let engine = Arc::new(Engine::new(endpoint.clone(), self.clock.clone())?);
-        engines.insert(endpoint, Arc::downgrade(&engine));
+        let engine = Arc::new(Engine::new(host.clone(), self.clock.clone())?);
+        engines.insert(host, Arc::downgrade(&engine));
         Ok(engine)
     }
 }
 
 pub(super) struct Engine {
-    pub(super) endpoint: Endpoint,
+    pub(super) host: EngineHost,
     pub(super) docker: Docker,
     pub(super) clock: SharedClock,
     pub(super) hub: Hub,
@@ -82,8 +83,8 @@ pub(super) struct Acting<'a> {
 }
 
 impl Engine {
-    fn new(endpoint: Endpoint, clock: SharedClock) -> Result<Self> {
-        let wire = Arc::new(Wire::new(endpoint.clone())?);
+    fn new(host: EngineHost, clock: SharedClock) -> Result<Self> {
+        let wire = Arc::new(Wire::new(&host)?);
         let send = move |request: BollardRequest| Arc::clone(&wire).send(request);
         let docker = Docker::connect_with_custom_transport(
             send,
@@ -94,7 +95,7 @@ impl Engine {
         .map_err(|error| {
             Error::new(ErrorKind::Internal, "no client for a Docker host").with_source(error)
         })?;
-        Ok(Self { endpoint, docker, clock, hub: Hub::default(), ours: Mutex::default() })
+        Ok(Self { host, docker, clock, hub: Hub::default(), ours: Mutex::default() })
     }
 
     /// A question, with a short deadline. Nothing is changed by it.
@@ -191,7 +192,7 @@ impl Engine {
             ErrorKind::Timeout,
             format!(
                 "the Docker Engine at {} did not answer within {}; is it overloaded or stopped?",
-                self.endpoint,
+                self.host,
                 base::units::format_duration(Duration::from_millis(
                     u64::try_from(waited.as_millis()).unwrap_or(u64::MAX)
                 )),
@@ -222,7 +223,7 @@ impl Engine {
                 let retry = if acting { Retry::Indeterminate } else { Retry::Safe { after: None } };
                 Error::new(
                     ErrorKind::Unavailable,
-                    format!("the connection to the Docker Engine at {} was lost", self.endpoint),
+                    format!("the connection to the Docker Engine at {} was lost", self.host),
                 )
                 .with_retry(retry)
                 .with_source(err)
@@ -231,7 +232,7 @@ impl Engine {
                 let retry = if acting { Retry::Indeterminate } else { Retry::Never };
                 Error::new(
                     ErrorKind::Unavailable,
-                    format!("what answers at {} does not speak Docker's API", self.endpoint),
+                    format!("what answers at {} does not speak Docker's API", self.host),
                 )
                 .with_retry(retry)
                 .with_source(other)
@@ -241,8 +242,8 @@ impl Engine {
 
     /// No connection was made, so that nothing was applied.
     fn unreachable(&self, error: io::Error) -> Error {
-        let at = &self.endpoint;
-        let unix = matches!(at.address, Address::Unix(_));
+        let at = &self.host;
+        let unix = matches!(at.endpoint, Endpoint::Unix(_));
         let (kind, message) = match error.kind() {
             io::ErrorKind::PermissionDenied => (
                 ErrorKind::Forbidden,
@@ -282,6 +283,6 @@ impl Drop for Acting<'_> {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("Engine").field("host", &self.host).finish_non_exhaustive()
     }
 }

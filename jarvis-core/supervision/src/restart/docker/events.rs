@@ -182,7 +182,7 @@ async fn follow(engine: &Arc<Engine>, sender: &broadcast::Sender<Note>, reader: 
         let message = match next {
             Some(Ok(message)) => message,
             Some(Err(error)) => {
-                tracing::debug!(engine = %engine.endpoint, %error, "docker events ended");
+                tracing::debug!(engine = %engine.host, %error, "docker events ended");
                 return;
             }
             None => return,

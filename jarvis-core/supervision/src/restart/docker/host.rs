@@ -1,15 +1,17 @@
-//! Which Docker Engine: `DOCKER_HOST`, contexts, rootless sockets, `tcp://` with TLS.
+//! Which Docker Engine to use: `DOCKER_HOST`, contexts, rootless sockets, `tcp://` with TLS.
 //!
-//! The order is the docker command's own: what the configuration names, else `DOCKER_HOST`, else
-//! `DOCKER_CONTEXT`, else the `currentContext` of `~/.docker/config.json`, else the sockets of
-//! this machine.
+//! The order is that of the docker command: the host in the configuration, then `DOCKER_HOST`, then
+//! `DOCKER_CONTEXT`, then the `currentContext` of `~/.docker/config.json`, then the sockets of this
+//! machine.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use base::net::address::Endpoint;
 use base::secret::redact_url;
+use base::text::url::UrlParts;
 use base::vocabulary::ConfigPath;
 use base::{Error, ErrorKind, Result};
 
@@ -18,13 +20,13 @@ use base::{Error, ErrorKind, Result};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DockerTls {
-    /// Who signs the engine's certificate; without it the system's roots do.
+    /// The authority that signed the engine's certificate. Default: those of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<ConfigPath>,
-    /// Our certificate.
+    /// The client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert: Option<ConfigPath>,
-    /// Its key.
+    /// The key of the client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ConfigPath>,
 }
@@ -39,36 +41,31 @@ impl DockerTls {
     }
 }
 
-/// Where an engine listens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Address {
-    Unix(PathBuf),
-    Tcp { host: String, port: u16 },
-}
-
 /// Where an engine listens, and how to speak to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Endpoint {
-    pub(super) address: Address,
+pub(super) struct EngineHost {
+    pub(super) endpoint: Endpoint,
+    /// `None` for plain text, and for every Unix socket.
     pub(super) tls: Option<DockerTls>,
 }
 
-impl fmt::Display for Endpoint {
+/// As `DOCKER_HOST` writes it.
+impl fmt::Display for EngineHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.address {
-            Address::Unix(path) => write!(f, "unix://{}", path.display()),
-            Address::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+        match &self.endpoint {
+            Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
+            tcp @ Endpoint::Tcp(..) => write!(f, "tcp://{tcp}"),
         }
     }
 }
 
-/// What the process's surroundings say. A value, so that tests need not change them.
-pub(super) struct Surroundings<'a> {
+/// The environment of the process. A value, so that tests need not change it.
+pub(super) struct Environment<'a> {
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     pub(super) default_socket: &'a Path,
 }
 
-impl Surroundings<'_> {
+impl Environment<'_> {
     fn variable(&self, name: &str) -> Option<String> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
@@ -80,57 +77,57 @@ impl Surroundings<'_> {
     }
 }
 
-/// The engine of this process's surroundings, or the one that `host` names: a URL, or a context.
-pub(super) fn resolve_here(host: Option<&str>, tls: Option<DockerTls>) -> Result<Endpoint> {
+/// The engine that `host` names (a URL, or a context), or else that of the environment.
+pub(super) fn resolve_here(host: Option<&str>, tls: Option<DockerTls>) -> Result<EngineHost> {
     let variable = |name: &str| std::env::var(name).ok();
     resolve(
         host,
         tls,
-        &Surroundings { variable: &variable, default_socket: Path::new("/var/run/docker.sock") },
+        &Environment { variable: &variable, default_socket: Path::new("/var/run/docker.sock") },
     )
 }
 
 pub(super) fn resolve(
     host: Option<&str>,
     tls: Option<DockerTls>,
-    around: &Surroundings<'_>,
-) -> Result<Endpoint> {
-    let mut endpoint = match host {
+    environment: &Environment<'_>,
+) -> Result<EngineHost> {
+    let mut engine = match host {
         Some(url) if url.contains("://") => parse(url)?,
-        Some(context) => from_context(context, around)?,
-        None => from_surroundings(around)?,
+        Some(context) => from_context(context, environment)?,
+        None => from_environment(environment)?,
     };
     if tls.is_some() {
-        endpoint.tls = tls;
+        engine.tls = tls;
     }
-    if matches!(endpoint.address, Address::Unix(_)) {
-        endpoint.tls = None;
-    } else if endpoint.tls.is_none() && around.variable("DOCKER_TLS_VERIFY").is_some() {
-        let folder = around.variable("DOCKER_CERT_PATH").map(PathBuf::from);
-        let folder = folder.or_else(|| around.docker_folder()).unwrap_or_default();
-        endpoint.tls = Some(DockerTls::in_folder(&folder));
+    if matches!(engine.endpoint, Endpoint::Unix(_)) {
+        engine.tls = None;
+    } else if engine.tls.is_none() && environment.variable("DOCKER_TLS_VERIFY").is_some() {
+        let folder = environment.variable("DOCKER_CERT_PATH").map(PathBuf::from);
+        let folder = folder.or_else(|| environment.docker_folder()).unwrap_or_default();
+        engine.tls = Some(DockerTls::in_folder(&folder));
     }
-    Ok(endpoint)
+    Ok(engine)
 }
 
-fn from_surroundings(around: &Surroundings<'_>) -> Result<Endpoint> {
-    if let Some(url) = around.variable("DOCKER_HOST") {
+fn from_environment(environment: &Environment<'_>) -> Result<EngineHost> {
+    if let Some(url) = environment.variable("DOCKER_HOST") {
         return parse(&url);
     }
-    let context = around.variable("DOCKER_CONTEXT").or_else(|| current_context(around));
+    let context = environment.variable("DOCKER_CONTEXT").or_else(|| current_context(environment));
     match context {
-        Some(context) => from_context(&context, around),
-        None => Ok(local(around)),
+        Some(context) => from_context(&context, environment),
+        None => Ok(local(environment)),
     }
 }
 
-/// A socket that we may write to, else one that exists, else the usual one.
-fn local(around: &Surroundings<'_>) -> Endpoint {
-    let mut sockets = vec![around.default_socket.to_path_buf()];
-    if let Some(folder) = around.variable("XDG_RUNTIME_DIR") {
+/// The first socket that can be written to, or else that exists, or else the usual one.
+fn local(environment: &Environment<'_>) -> EngineHost {
+    let mut sockets = vec![environment.default_socket.to_path_buf()];
+    if let Some(folder) = environment.variable("XDG_RUNTIME_DIR") {
         sockets.push(Path::new(&folder).join("docker.sock"));
     }
-    if let Some(folder) = around.variable("HOME") {
+    if let Some(folder) = environment.variable("HOME") {
         sockets.push(Path::new(&folder).join(".docker/run/docker.sock"));
         sockets.push(Path::new(&folder).join(".docker/desktop/docker.sock"));
     }
@@ -141,7 +138,7 @@ fn local(around: &Surroundings<'_>) -> Endpoint {
         .find(writable)
         .or_else(|| sockets.iter().find(|path| path.exists()))
         .unwrap_or(&sockets[0]);
-    Endpoint { address: Address::Unix(socket.clone()), tls: None }
+    EngineHost { endpoint: Endpoint::Unix(socket.as_path().into()), tls: None }
 }
 
 #[derive(Deserialize)]
@@ -150,8 +147,8 @@ struct DockerConfigFile {
     current_context: Option<String>,
 }
 
-fn current_context(around: &Surroundings<'_>) -> Option<String> {
-    let text = std::fs::read_to_string(around.docker_folder()?.join("config.json")).ok()?;
+fn current_context(environment: &Environment<'_>) -> Option<String> {
+    let text = std::fs::read_to_string(environment.docker_folder()?.join("config.json")).ok()?;
     let file: DockerConfigFile = serde_json::from_str(&text).ok()?;
     file.current_context.filter(|name| !name.is_empty())
 }
@@ -172,21 +169,21 @@ struct ContextEndpoint {
     skip_tls_verify: bool,
 }
 
-/// Reads `contexts/meta/*/meta.json`; the certificates lie in `contexts/tls/<same>/docker`.
-fn from_context(name: &str, around: &Surroundings<'_>) -> Result<Endpoint> {
+/// Reads `contexts/meta/*/meta.json`; the certificates are in `contexts/tls/<same>/docker`.
+fn from_context(name: &str, environment: &Environment<'_>) -> Result<EngineHost> {
     if name == "default" {
-        return Ok(local(around));
+        return Ok(local(environment));
     }
     let unknown = |known: &[String]| {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         Error::new(
             ErrorKind::ConfigInvalid,
             format!(
-                "no Docker context is called {name:?} (known: {known}); write a URL such as \"unix:///var/run/docker.sock\", or create it with docker context create"
+                "unknown Docker context {name:?} (known: {known}); write a URL such as \"unix:///var/run/docker.sock\", or create it with docker context create"
             ),
         )
     };
-    let folder = around.docker_folder().ok_or_else(|| unknown(&[]))?.join("contexts");
+    let folder = environment.docker_folder().ok_or_else(|| unknown(&[]))?.join("contexts");
     let mut known = Vec::new();
     let entries = std::fs::read_dir(folder.join("meta")).map_err(|_| unknown(&[]))?;
     for entry in entries.flatten() {
@@ -201,21 +198,21 @@ fn from_context(name: &str, around: &Surroundings<'_>) -> Result<Endpoint> {
             return Err(Error::new(
                 ErrorKind::ConfigInvalid,
                 format!(
-                    "the Docker context {name:?} skips the check of the engine's certificate, which we do not; give it the certificate of its authority"
+                    "the Docker context {name:?} skips the check of the engine's certificate, which is not supported; give the context the certificate of its authority"
                 ),
             ));
         }
-        let mut endpoint = parse(&docker.host)?;
+        let mut engine = parse(&docker.host)?;
         let certificates = folder.join("tls").join(entry.file_name()).join("docker");
         if certificates.is_dir() {
-            endpoint.tls = Some(DockerTls::in_folder(&certificates));
+            engine.tls = Some(DockerTls::in_folder(&certificates));
         }
-        return Ok(endpoint);
+        return Ok(engine);
     }
     Err(unknown(&known))
 }
 
-fn parse(url: &str) -> Result<Endpoint> {
+fn parse(url: &str) -> Result<EngineHost> {
     let wrong = |what: &str| {
         Error::new(
             ErrorKind::ConfigInvalid,
@@ -225,40 +222,28 @@ fn parse(url: &str) -> Result<Endpoint> {
             ),
         )
     };
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
-    match scheme {
-        "unix" if rest.starts_with('/') => {
-            Ok(Endpoint { address: Address::Unix(PathBuf::from(rest)), tls: None })
+    let parts = UrlParts::split(url);
+    match parts.scheme {
+        "" => Err(wrong("it has no scheme")),
+        "unix" if parts.hosts.is_empty() && parts.user_info.is_none() => {
+            // A path is no query: it is taken as it stands.
+            let path = url.strip_prefix("unix://").unwrap_or_default();
+            Ok(EngineHost { endpoint: Endpoint::unix(path)?, tls: None })
         }
-        "unix" => Err(wrong("the socket's path must be absolute")),
+        "unix" => Err(wrong("the path of the socket must be absolute")),
         "tcp" | "http" | "https" => {
-            let authority = rest.trim_end_matches('/');
-            if authority.contains(['/', '@', '?']) {
+            let only_slashes = parts.path.bytes().all(|byte| byte == b'/');
+            if parts.user_info.is_some() || parts.query.is_some() || !only_slashes {
                 return Err(wrong("only a host and a port may follow"));
             }
-            let tls = scheme == "https";
-            let address = parse_authority(authority, if tls { 2_376 } else { 2_375 })
-                .ok_or_else(|| wrong("the host or the port is wrong"))?;
-            Ok(Endpoint { address, tls: tls.then(DockerTls::default) })
+            let secure = parts.scheme == "https";
+            let endpoint = Endpoint::tcp(parts.hosts, Some(if secure { 2_376 } else { 2_375 }))
+                .ok_or_else(|| wrong("the host or the port is not valid"))?;
+            Ok(EngineHost { endpoint, tls: secure.then(DockerTls::default) })
         }
-        "ssh" => Err(wrong("ssh is not spoken here, forward its socket with ssh -L instead")),
+        "ssh" => Err(wrong("ssh is not supported; forward the socket with ssh -L instead")),
         _ => Err(wrong("the scheme is unknown")),
     }
-}
-
-fn parse_authority(authority: &str, default_port: u16) -> Option<Address> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']')?;
-            (host, after.strip_prefix(':'))
-        }
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = port.map_or(Some(default_port), |port| port.parse().ok())?;
-    (!host.is_empty()).then(|| Address::Tcp { host: host.to_owned(), port })
 }
 
 #[cfg(test)]
@@ -298,24 +283,24 @@ mod tests {
             self.write(&format!(".docker/contexts/meta/{id}/meta.json"), &meta.to_string());
         }
 
-        fn resolve(&self, host: Option<&str>) -> Result<Endpoint> {
+        fn resolve(&self, host: Option<&str>) -> Result<EngineHost> {
             let variable = |name: &str| {
                 self.variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone())
             };
             let socket = self.folder.path().join("var/docker.sock");
-            resolve(host, None, &Surroundings { variable: &variable, default_socket: &socket })
+            resolve(host, None, &Environment { variable: &variable, default_socket: &socket })
         }
     }
 
     #[test]
-    fn urls_are_read_and_what_is_none_is_refused() {
+    fn valid_urls_are_read_and_others_refused() {
         let home = Home::new();
         for (url, shown) in [
             ("unix:///run/d.sock", "unix:///run/d.sock"),
             ("tcp://10.0.0.5:2376", "tcp://10.0.0.5:2376"),
             ("tcp://docker", "tcp://docker:2375"),
             ("https://docker/", "tcp://docker:2376"),
-            ("tcp://[::1]:99", "tcp://::1:99"),
+            ("tcp://[::1]:99", "tcp://[::1]:99"),
         ] {
             assert_eq!(home.resolve(Some(url)).unwrap().to_string(), shown);
         }
@@ -330,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_the_docker_commands_own() {
+    fn the_order_is_that_of_the_docker_command() {
         let home = Home::new();
         home.context("aa", "far", "tcp://far:2376");
         home.context("bb", "near", "unix:///near.sock");

@@ -1,6 +1,6 @@
-//! The bytes between us and a Docker Engine: one fresh connection a request, so that a request
-//! never meets a pooled socket of an engine that was restarted, and a connection that fails is
-//! known to have carried nothing.
+//! Connections to a Docker Engine: a fresh one for each request, so that a request never meets a
+//! pooled socket of an engine that was restarted, and a connection that fails is known to have
+//! carried nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -12,63 +12,46 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use rustix::net::sockopt;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
 
-use super::host::{Address, DockerTls, Endpoint};
+use super::host::{DockerTls, EngineHost};
+use base::net::address::Endpoint;
+use base::net::connect::open;
+use base::net::stream::Socket;
+use base::net::tls::{ClientCertificate, PemFile, TlsConnector, TlsPolicy};
 use base::{Error, ErrorKind, Result};
 
-/// How long a silent connection waits before it asks whether the other side is there.
+/// How long a silent connection waits before it asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 /// Opens connections to one engine.
+#[derive(Debug)]
 pub(super) struct Wire {
-    pub(super) endpoint: Endpoint,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    endpoint: Endpoint,
+    tls: Option<TlsConnector>,
 }
 
 impl Wire {
-    /// Reads the certificates; connects nothing.
-    pub(super) fn new(endpoint: Endpoint) -> Result<Self> {
-        let tls = match (&endpoint.address, &endpoint.tls) {
-            (Address::Tcp { host, .. }, Some(files)) => Some(connector(host, files)?),
-            _ => None,
-        };
-        Ok(Self { endpoint, tls })
+    /// Reads the certificates; connects to nothing.
+    pub(super) fn new(host: &EngineHost) -> Result<Self> {
+        let tls = host.tls.as_ref().map(|files| policy(files)?.connector(&host.endpoint));
+        Ok(Self { endpoint: host.endpoint.clone(), tls: tls.transpose()? })
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        let (host, port) = match &self.endpoint.address {
-            Address::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
-            Address::Tcp { host, port } => (host, *port),
-        };
-        let stream = TcpStream::connect((host.as_str(), port)).await?;
-        stream.set_nodelay(true)?;
+    async fn connect(&self) -> io::Result<Socket> {
+        let socket = open(&self.endpoint).await?;
+        socket.without_delay();
         // An event stream is silent for hours; keep-alive notices an engine that vanished.
-        sockopt::set_socket_keepalive(&stream, true)?;
-        sockopt::set_tcp_keepidle(&stream, KEEPALIVE)?;
-        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE)?;
-        sockopt::set_tcp_keepcnt(&stream, 3)?;
+        socket.keep_alive(KEEPALIVE)?;
         match &self.tls {
-            None => Ok(Box::new(stream)),
-            Some((connector, name)) => Ok(Box::new(connector.connect(name.clone(), stream).await?)),
+            None => Ok(socket),
+            Some(connector) => connector.connect(socket).await,
         }
     }
 
     fn authority(&self) -> String {
-        match &self.endpoint.address {
-            Address::Unix(_) => "docker".to_owned(),
-            Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Address::Tcp { host, port } => format!("{host}:{port}"),
+        match &self.endpoint {
+            Endpoint::Unix(_) => "docker".to_owned(),
+            tcp @ Endpoint::Tcp(..) => tcp.to_string(),
         }
     }
 
@@ -96,63 +79,20 @@ impl Wire {
     }
 }
 
-fn connector(host: &str, files: &DockerTls) -> Result<(TlsConnector, ServerName<'static>)> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| {
-        Error::new(ErrorKind::ConfigInvalid, format!("{host:?} is no host name for TLS"))
-            .with_source(error)
-    })?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let broken = |what: &str, error: rustls::Error| {
-        Error::new(ErrorKind::ConfigInvalid, format!("the Docker host's {what} can't be used"))
-            .with_source(error)
-    };
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| broken("TLS versions", error))?;
-    let builder = match &files.ca {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| broken("ca", error))?;
-            }
-            builder.with_root_certificates(roots)
-        }
-        None => builder
-            .with_platform_verifier()
-            .map_err(|error| broken("system certificates", error))?,
-    };
-    let config = match (&files.cert, &files.key) {
-        (Some(cert), Some(key)) => {
-            let key_der =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
-            builder
-                .with_client_auth_cert(certificates(cert)?, key_der)
-                .map_err(|error| broken("cert and key", error))?
-        }
-        (None, None) => builder.with_no_client_auth(),
+fn policy(files: &DockerTls) -> Result<TlsPolicy> {
+    let client = match (&files.cert, &files.key) {
+        (Some(certificate), Some(key)) => Some(ClientCertificate {
+            certificate: PemFile::new("tls.cert", &**certificate),
+            key: PemFile::new("tls.key", &**key),
+        }),
+        (None, None) => None,
         _ => {
             return Err(Error::new(
                 ErrorKind::ConfigInvalid,
-                "the Docker host's tls needs both cert and key, or neither",
+                "the tls settings of a Docker host need both cert and key, or neither",
             ));
         }
     };
-    Ok((TlsConnector::from(Arc::new(config)), name))
-}
-
-fn unreadable(path: &std::path::Path, error: rustls::pki_types::pem::Error) -> Error {
-    Error::new(ErrorKind::ConfigInvalid, format!("{} can't be read as PEM", path.display()))
-        .with_source(error)
-}
-
-fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| unreadable(path, error))
-}
-
-impl std::fmt::Debug for Wire {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wire").field("endpoint", &self.endpoint).finish_non_exhaustive()
-    }
+    let authorities = files.ca.as_ref().map(|path| PemFile::new("tls.ca", &**path));
+    Ok(TlsPolicy::trusting(authorities).with_client(client))
 }
