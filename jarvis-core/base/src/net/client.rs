@@ -1,210 +1,241 @@
-//! The HTTP client of the sinks and the heartbeat: no redirects, deadlines, bounded answers, and
-//! errors that name the host and nothing else of a URL.
+//! The HTTP client of every room that calls a service: pooled connections, a deadline for each
+//! call, bounded answers, and errors that name the host and no secret.
+//!
+//! Redirects are never followed: one could take a message, or a credential, to another host. The
+//! proxies of the environment (`HTTPS_PROXY`, `NO_PROXY`, …) are used, but never to reach this
+//! machine. Probes don't use this client, because a pooled connection would hide what they look
+//! for: see [`exchange`](super::exchange).
 
-use std::path::Path;
+mod answer;
+mod url;
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Response, StatusCode, Url};
-use rustls::ClientConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls_platform_verifier::BuilderVerifierExt;
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, ClientBuilder};
 
-use crate::clock::WallTime;
-use crate::secret::REDACTED;
-use crate::text::one_line;
+use super::tls::TlsPolicy;
+use crate::clock::{ClockExt, SharedClock};
 use crate::{Error, ErrorKind, Result, Retry, Secret};
 
-const CONNECT: Duration = Duration::from_secs(10);
-/// A backstop; the callers have deadlines of their own.
-const TOTAL: Duration = Duration::from_secs(300);
-const ANSWER: usize = 2_048;
+pub use answer::HttpAnswer;
+pub use url::WebUrl;
 
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig> {
-    let failed = |error: rustls::Error| {
-        Error::new(ErrorKind::Internal, "TLS could not be set up").with_source(error)
-    };
-    let provider = Arc::new(ring::default_provider());
-    let builder = || {
-        ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(failed)
-    };
-    if let Some(path) = ca_file {
-        return Ok(builder()?.with_root_certificates(read_roots(path)?).with_no_client_auth());
-    }
-    match builder()?.with_platform_verifier() {
-        Ok(builder) => Ok(builder.with_no_client_auth()),
-        Err(error) => {
-            // A machine without root certificates can still call plain http.
-            tracing::warn!(%error, "no root certificates: https receivers won't be trusted");
-            let none = rustls::RootCertStore::empty();
-            Ok(builder()?.with_root_certificates(none).with_no_client_auth())
+/// How long a connection may take, within the deadline of its call.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a call may take unless it says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The variables that name proxies.
+const PROXIES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Calls services over HTTP. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    direct: Client,
+    proxied: Option<Client>,
+    clock: SharedClock,
+}
+
+/// One request.
+#[derive(Clone)]
+pub struct HttpCall {
+    method: Method,
+    url: WebUrl,
+    headers: HeaderMap,
+    body: Bytes,
+    timeout: Duration,
+    secrets: Vec<Secret<String>>,
+}
+
+impl HttpCall {
+    /// A request without headers and body.
+    #[must_use]
+    pub fn new(method: Method, url: &WebUrl) -> Self {
+        Self {
+            method,
+            url: url.clone(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            timeout: TIMEOUT,
+            secrets: Vec::new(),
         }
     }
-}
 
-/// The certificates of a PEM file, which alone are trusted then.
-fn read_roots(path: &Path) -> Result<rustls::RootCertStore> {
-    let wrong = |what: &str| {
-        let message = format!("ca_file {what}; name a file with certificates in PEM form");
-        Error::new(ErrorKind::ConfigInvalid, message).with_context("path", path.display())
-    };
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path)
-        .map_err(|error| wrong("can't be read").with_source(error))?
-    {
-        let certificate = certificate.map_err(|error| wrong("is damaged").with_source(error))?;
-        roots
-            .add(certificate)
-            .map_err(|error| wrong("holds no usable certificate").with_source(error))?;
+    /// A GET request.
+    #[must_use]
+    pub fn get(url: &WebUrl) -> Self {
+        Self::new(Method::GET, url)
     }
-    if roots.is_empty() { Err(wrong("holds no certificate")) } else { Ok(roots) }
+
+    /// A POST request with a JSON document.
+    #[must_use]
+    pub fn post_json(url: &WebUrl, document: impl Into<Bytes>) -> Self {
+        let json = HeaderValue::from_static("application/json");
+        let mut call = Self::new(Method::POST, url).with_body(document);
+        call.headers.insert(hyper::header::CONTENT_TYPE, json);
+        call
+    }
+
+    /// With this body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With this header, instead of one of the same name.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a value that can't be sent.
+    pub fn with_header(mut self, name: HeaderName, value: &str) -> Result<Self> {
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            let message = format!("the header {name:?} has a value that can't be sent");
+            Error::new(ErrorKind::InvalidInput, message)
+        })?;
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// With these headers, instead of those of the same names. A value that is marked as sensitive
+    /// is redacted in errors.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        // `extend` replaces the values of a name that was there.
+        self.headers.extend(headers);
+        self
+    }
+
+    /// How long the call may take, its answer's body included. 30 s unless set.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Redacts these values in what is shown of an answer, beside the sensitive headers and the
+    /// parts of the URL.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: impl IntoIterator<Item = Secret<String>>) -> Self {
+        self.secrets.extend(secrets);
+        self
+    }
+
+    /// Every value that the server knows and nobody else may read.
+    fn secret_values(&self) -> Vec<String> {
+        let sensitive = self.headers.values().filter(|value| value.is_sensitive());
+        let mut values = self.url.secrets();
+        values.extend(self.secrets.iter().map(|secret| secret.expose().clone()));
+        values.extend(sensitive.filter_map(|value| value.to_str().ok()).map(str::to_owned));
+        values
+    }
 }
 
-/// A client that trusts the machine's certificates, or those of `ca_file` alone. Redirects are not
-/// followed: one could take a message, or a secret, elsewhere.
-pub fn client(ca_file: Option<&Path>) -> Result<Client> {
+impl fmt::Debug for HttpCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpCall")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpClient {
+    /// Reads the files of the policy; connects to nothing.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` for a file that can't be used.
+    pub fn new(tls: &TlsPolicy, clock: SharedClock) -> Result<Self> {
+        let has_proxy = PROXIES
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        let config = tls.client_config()?;
+        let builder = || usual(&config);
+        Self::assemble(builder().no_proxy(), has_proxy.then(builder), clock)
+    }
+
+    fn assemble(
+        direct: ClientBuilder,
+        proxied: Option<ClientBuilder>,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let build = |builder: ClientBuilder| {
+            builder.build().map_err(|error| {
+                Error::new(ErrorKind::Internal, "the HTTP client could not be set up")
+                    .with_source(error.without_url())
+            })
+        };
+        Ok(Self { direct: build(direct)?, proxied: proxied.map(build).transpose()?, clock })
+    }
+
+    /// Sends a request and waits for the head of its answer, whatever its status.
+    ///
+    /// # Errors
+    /// `Unavailable` (safe to repeat where no connection was made, else indeterminate), or
+    /// `Timeout` (indeterminate).
+    pub async fn send(&self, call: HttpCall) -> Result<HttpAnswer> {
+        let deadline = self.clock.monotonic() + call.timeout;
+        let secrets = call.secret_values();
+        let url = call.url;
+        let client = match &self.proxied {
+            Some(proxied) if !url.is_this_machine() => proxied,
+            _ => &self.direct,
+        };
+        let request = client.request(call.method, url.as_url().clone()).headers(call.headers);
+        let sending = request.body(call.body).send();
+        let response = match self.clock.until(deadline, sending).await {
+            Some(response) => response.map_err(|error| failure(error, &url))?,
+            None => return Err(late(&url)),
+        };
+        let clock = Arc::clone(&self.clock);
+        Ok(HttpAnswer::new(response, url, secrets, clock, deadline))
+    }
+
+    /// As [`send`](Self::send), where any other status than 2xx is an error.
+    ///
+    /// # Errors
+    /// As of `send` and of [`HttpAnswer::success`].
+    pub async fn call(&self, call: HttpCall) -> Result<HttpAnswer> {
+        self.send(call).await?.success().await
+    }
+}
+
+fn usual(tls: &rustls::ClientConfig) -> ClientBuilder {
     Client::builder()
-        .tls_backend_preconfigured(tls(ca_file)?)
+        .tls_backend_preconfigured(tls.clone())
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
-        .timeout(TOTAL)
         .user_agent(concat!("jarvis/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| {
-            Error::new(ErrorKind::Internal, "the HTTP client could not be set up")
-                .with_source(error.without_url())
-        })
 }
 
-/// A URL to call; the error doesn't repeat it.
-pub fn parse_url(text: &Secret<String>) -> Result<Url> {
-    let url = Url::parse(text.expose()).ok().filter(|url| {
-        matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|it| !it.is_empty())
-    });
-    url.ok_or_else(|| {
-        Error::new(ErrorKind::ConfigInvalid, "url must be an http:// or https:// address")
-    })
-}
-
-/// Scheme, host and port: all that may be shown of a URL whose path may be the secret.
-pub fn shown(url: &Url) -> String {
-    url.origin().ascii_serialization()
-}
-
-/// What a call that got no answer means.
-pub fn call_error(error: reqwest::Error, url: &Url) -> Error {
+/// What a call without an answer means.
+fn failure(error: reqwest::Error, url: &WebUrl) -> Error {
     let (kind, retry, message) = if error.is_builder() {
         (ErrorKind::InvalidInput, Retry::Never, "the request could not be made")
     } else if error.is_connect() {
         let retry = Retry::Safe { after: None };
-        (ErrorKind::Unavailable, retry, "the receiver can't be reached")
+        (ErrorKind::Unavailable, retry, "the server can't be reached")
     } else if error.is_timeout() {
-        (ErrorKind::Timeout, Retry::Indeterminate, "the receiver did not answer in time")
+        return late(url).with_source(error.without_url());
     } else {
         (ErrorKind::Unavailable, Retry::Indeterminate, "the connection broke before the answer")
     };
     Error::new(kind, message)
         .with_retry(retry)
-        .with_context("receiver", shown(url))
+        .with_context("server", url)
         .with_source(error.without_url())
 }
 
-/// What an answer means. Its first line is told, without the secrets that we know.
-pub async fn check_answer(
-    mut response: Response,
-    url: &Url,
-    secrets: &[String],
-    now: WallTime,
-) -> Result<()> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let after = header(reqwest::header::RETRY_AFTER).and_then(|text| retry_after(text, now));
-    let safe = Retry::Safe { after };
-    let (kind, retry) = match status.as_u16() {
-        429 => (ErrorKind::RateLimited, safe),
-        408 | 425 | 502 | 503 | 504 => (ErrorKind::Unavailable, safe),
-        500.. => (ErrorKind::Internal, safe),
-        401 => (ErrorKind::Unauthorized, Retry::Never),
-        403 => (ErrorKind::Forbidden, Retry::Never),
-        404 | 410 => (ErrorKind::NotFound, Retry::Never),
-        413 => (ErrorKind::TooLarge, Retry::Never),
-        _ => (ErrorKind::InvalidInput, Retry::Never),
-    };
-    let mut message = format!("the receiver answered {status}");
-    if status.is_redirection() {
-        message.push_str("; redirects are not followed, configure the address it leads to");
-    } else if status == StatusCode::UNAUTHORIZED || status == StatusCode::NOT_FOUND {
-        message.push_str("; check the URL and the token");
-    }
-    let mut error =
-        Error::new(kind, message).with_retry(retry).with_context("receiver", shown(url));
-    let said = first_line(&mut response, secrets).await;
-    if !said.is_empty() {
-        error = error.with_context("answer", said);
-    }
-    Err(error)
-}
-
-async fn first_line(response: &mut Response, secrets: &[String]) -> String {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk[..chunk.len().min(ANSWER - body.len())]);
-        if body.len() >= ANSWER {
-            break;
-        }
-    }
-    let text = String::from_utf8_lossy(&body);
-    let masked = mask(&text, secrets);
-    one_line(masked.trim(), 160)
-}
-
-/// The text without the secrets, also where a boundary cut the text after the start of one.
-fn mask(text: &str, secrets: &[String]) -> String {
-    secrets
-        .iter()
-        .filter(|secret| secret.len() >= 4)
-        .fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), REDACTED))
-}
-
-/// Seconds, or a date.
-fn retry_after(text: &str, now: WallTime) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_millisecond();
-    Some(WallTime::from_millis(at).saturating_since(now))
+fn late(url: &WebUrl) -> Error {
+    Error::new(ErrorKind::Timeout, "the server did not answer in time")
+        .with_retry(Retry::Indeterminate)
+        .with_context("server", url)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = WallTime::from_millis(1_767_225_600_000); // 2026-01-01T00:00:00Z
-        let read = |text| retry_after(text, now);
-        assert_eq!(read("120"), Some(Duration::from_secs(120)));
-        assert_eq!(read("0.5"), Some(Duration::from_millis(500)));
-        assert_eq!(read("Thu, 01 Jan 2026 00:01:30 GMT"), Some(Duration::from_secs(90)));
-        assert_eq!(read("Wed, 31 Dec 2025 23:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!((read("soon"), read("-1")), (None, None));
-    }
-
-    #[test]
-    fn only_the_host_of_a_url_is_shown() {
-        let secret = Secret::new("https://u:pw@hooks.example:8443/services/T0/B0/xyz?k=v".into());
-        assert_eq!(shown(&parse_url(&secret).unwrap()), "https://hooks.example:8443");
-        for wrong in ["ftp://h/x", "hooks.example/secret", "http://"] {
-            let error = parse_url(&Secret::new(wrong.into())).unwrap_err();
-            assert!(!format!("{error:?}").contains("secret"));
-        }
-    }
-}
+mod tests;

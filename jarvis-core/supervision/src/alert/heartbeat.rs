@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::{Client, Url};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use base::clock::{ClockExt, Monotonic, SharedClock};
-use base::net::client::{call_error, check_answer, client, parse_url, shown};
+use base::clock::{Monotonic, SharedClock};
+use base::net::client::{HttpCall, HttpClient, WebUrl};
+use base::net::tls::{PemFile, TlsPolicy};
 use base::vocabulary::ConfigPath;
 use base::{Error, ErrorKind, Result, Secret, units};
 
@@ -54,10 +54,9 @@ struct Counts {
 /// Pings a URL as long as rounds of probes are completed. Clones share it.
 #[derive(Clone)]
 pub struct Heartbeat {
-    client: Client,
+    client: HttpClient,
     clock: SharedClock,
-    url: Url,
-    secrets: Vec<String>,
+    url: WebUrl,
     every: Duration,
     ca_file: Option<ConfigPath>,
     rounds: watch::Sender<u64>,
@@ -67,7 +66,7 @@ pub struct Heartbeat {
 impl fmt::Debug for Heartbeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Heartbeat")
-            .field("receiver", &shown(&self.url))
+            .field("receiver", &format_args!("{}", self.url))
             .field("every", &self.every)
             .field("counts", &self.counts)
             .finish_non_exhaustive()
@@ -78,18 +77,18 @@ impl Heartbeat {
     /// Connects to nothing yet.
     ///
     /// # Errors
-    /// `ConfigInvalid` for what is no http URL, a `ca_file` that can't be used, or an `every` under a second.
+    /// `ConfigInvalid` for a URL that is not http or https, a `ca_file` that can't be used, or an
+    /// `every` under a second.
     pub fn new(config: &HeartbeatConfig, clock: SharedClock) -> Result<Self> {
         if config.every < Duration::from_secs(1) {
             return Err(Error::new(ErrorKind::ConfigInvalid, "every must be at least 1s"));
         }
-        let url = parse_url(&config.url)?;
-        let secrets = vec![config.url.expose().clone(), url.path().to_owned()];
+        let url = WebUrl::parse(&config.url)?;
+        let authorities = config.ca_file.as_ref().map(|path| PemFile::new("ca_file", &**path));
         Ok(Self {
-            client: client(config.ca_file.as_deref())?,
+            client: HttpClient::new(&TlsPolicy::trusting(authorities), clock.clone())?,
             clock,
             url,
-            secrets,
             every: config.every,
             ca_file: config.ca_file.clone(),
             rounds: watch::Sender::new(0),
@@ -146,15 +145,7 @@ impl Heartbeat {
     }
 
     async fn ping(&self) -> Result<()> {
-        let deadline = self.clock.monotonic() + DEADLINE;
-        let call = async {
-            let response = self.client.get(self.url.clone()).send().await;
-            let response = response.map_err(|error| call_error(error, &self.url))?;
-            check_answer(response, &self.url, &self.secrets, self.clock.wall()).await
-        };
-        self.clock.until(deadline, call).await.unwrap_or_else(|| {
-            Err(Error::new(ErrorKind::Timeout, "the receiver did not answer in time")
-                .with_context("receiver", shown(&self.url)))
-        })
+        let call = HttpCall::get(&self.url).with_timeout(DEADLINE);
+        self.client.call(call).await.map(drop)
     }
 }

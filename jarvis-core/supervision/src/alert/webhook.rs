@@ -5,17 +5,18 @@ mod template;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Url};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::{Alert, AlertSink};
 use base::clock::SharedClock;
-use base::net::client::{call_error, check_answer, client, parse_url, shown};
+use base::net::client::{HttpCall, HttpClient, WebUrl};
+use base::net::tls::{PemFile, TlsPolicy};
 use base::vocabulary::ConfigPath;
 use base::{Error, ErrorKind, Result, Secret};
 use template::Template;
@@ -23,6 +24,9 @@ use template::Template;
 /// The header with the signature: `t=SECONDS,v1=HEX`, where `HEX` is the HMAC-SHA256 of
 /// `SECONDS.BODY` with the shared secret. The receiver refuses an old `t`.
 pub const SIGNATURE_HEADER: &str = "x-jarvis-signature";
+
+/// A backstop: whoever delivers has a deadline of their own.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// In whose words a message is put.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,21 +92,21 @@ enum Words {
 
 /// Delivers by HTTP POST. `Ok` means a 2xx answer; redirects are not followed.
 pub struct WebhookSink {
-    client: Client,
+    client: HttpClient,
     clock: SharedClock,
-    url: Url,
+    url: WebUrl,
     words: Words,
     topic: String,
     headers: HeaderMap,
     hmac_secret: Option<Secret<String>>,
-    /// What an answer may not make us repeat.
-    secrets: Vec<String>,
+    /// What no error may show of an answer, beside the headers.
+    secrets: Vec<Secret<String>>,
 }
 
 impl fmt::Debug for WebhookSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookSink")
-            .field("receiver", &shown(&self.url))
+            .field("receiver", &format_args!("{}", self.url))
             .field("words", &self.words)
             .finish_non_exhaustive()
     }
@@ -125,25 +129,17 @@ fn read_headers(given: &BTreeMap<String, Secret<String>>) -> Result<HeaderMap> {
     Ok(headers)
 }
 
-/// What of a URL could be a secret.
-fn url_secrets(url: &Url) -> Vec<String> {
-    let mut secrets = vec![url.to_string(), url.path().to_owned()];
-    secrets.extend(url.password().map(str::to_owned));
-    secrets.extend(url.query().map(str::to_owned));
-    secrets.extend(url.path().split('/').filter(|part| part.len() >= 8).map(str::to_owned));
-    secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
-    secrets
-}
-
 impl WebhookSink {
     /// Checks the configuration and the template. Connects to nothing.
     ///
     /// # Errors
-    /// `ConfigInvalid`: no http URL, a `ca_file` that can't be used, a header that can't be sent, a template that is wrong or does
-    /// not give JSON, or both `preset` and `body`.
+    /// `ConfigInvalid` for a URL that is not http or https, a `ca_file` that can't be used, a header
+    /// that can't be sent, a template that is wrong or does not give JSON, or both `preset` and
+    /// `body`.
     pub fn new(config: WebhookConfig, clock: SharedClock) -> Result<Self> {
-        let mut url = parse_url(&config.url)?;
-        let mut secrets = url_secrets(&url);
+        let mut url = WebUrl::parse(&config.url)?;
+        // Before the topic of ntfy is taken off.
+        let mut secrets: Vec<_> = url.secrets().into_iter().map(Secret::new).collect();
         let words = match (config.preset, &config.body) {
             (Some(_), Some(_)) => return Err(invalid("use preset or body, not both")),
             (None, Some(body)) => Words::Template(Box::new(Template::new(body)?)),
@@ -151,15 +147,14 @@ impl WebhookSink {
         };
         let mut topic = String::new();
         if matches!(words, Words::Preset(Preset::Ntfy)) {
-            topic = preset::split_ntfy_topic(&mut url)
+            topic = url
+                .pop_segment()
                 .ok_or_else(|| invalid("url must end in the topic, such as https://ntfy.sh/ops"))?;
         }
-        secrets.extend(config.headers.values().map(|value| value.expose().clone()));
-        secrets.extend(config.hmac_secret.iter().map(|secret| secret.expose().clone()));
-        secrets.retain(|secret| secret.len() >= 4);
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.extend(config.hmac_secret.clone());
+        let authorities = config.ca_file.map(|path| PemFile::new("ca_file", path.into_path_buf()));
         Ok(Self {
-            client: client(config.ca_file.as_deref())?,
+            client: HttpClient::new(&TlsPolicy::trusting(authorities), clock.clone())?,
             clock,
             url,
             words,
@@ -198,18 +193,16 @@ impl WebhookSink {
 
     async fn send(&self, alert: &Alert) -> Result<()> {
         let body = self.body(alert)?;
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header("idempotency-key", &alert.id)
-            .headers(self.headers.clone());
-        if let Some(signature) = self.signature(&body)? {
-            request = request.header(SIGNATURE_HEADER, signature);
+        let signature = self.signature(&body)?;
+        let mut call = HttpCall::post_json(&self.url, body)
+            .with_timeout(TIMEOUT)
+            .with_header(HeaderName::from_static("idempotency-key"), &alert.id)?
+            .with_headers(self.headers.clone())
+            .with_secrets(self.secrets.iter().cloned());
+        if let Some(signature) = signature {
+            call = call.with_header(HeaderName::from_static(SIGNATURE_HEADER), &signature)?;
         }
-        let response =
-            request.body(body).send().await.map_err(|error| call_error(error, &self.url))?;
-        check_answer(response, &self.url, &self.secrets, self.clock.wall()).await
+        self.client.call(call).await.map(drop)
     }
 }
 

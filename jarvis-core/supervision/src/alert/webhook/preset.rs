@@ -1,6 +1,5 @@
 //! The words of well-known receivers.
 
-use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::Preset;
@@ -115,17 +114,6 @@ fn ntfy(topic: &str, alert: &Alert) -> Value {
     })
 }
 
-/// Takes the topic off the end of the URL.
-pub(super) fn split_ntfy_topic(url: &mut Url) -> Option<String> {
-    let path = url.path().trim_end_matches('/').to_owned();
-    let (rest, topic) = path.rsplit_once('/')?;
-    if topic.is_empty() {
-        return None;
-    }
-    url.set_path(&format!("{rest}/"));
-    Some(topic.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,13 +150,5 @@ mod tests {
         let discord = document(Preset::Discord, "", &alert).unwrap();
         assert_eq!(discord["allowed_mentions"]["parse"], json!([]));
         assert!(discord["embeds"][0]["description"].as_str().unwrap().chars().count() <= 4_096);
-    }
-
-    #[test]
-    fn the_topic_is_the_end_of_the_url() {
-        let mut url = Url::parse("https://push.example/base/ops").unwrap();
-        assert_eq!(split_ntfy_topic(&mut url).as_deref(), Some("ops"));
-        assert_eq!(url.as_str(), "https://push.example/base/");
-        assert_eq!(split_ntfy_topic(&mut Url::parse("https://ntfy.sh").unwrap()), None);
     }
 }
