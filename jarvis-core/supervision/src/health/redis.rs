@@ -19,7 +19,7 @@ use base::net::timing::{Meter, ProbeError, Stage, Step};
 use base::net::tls::TlsClient;
 use base::secret::{REDACTED, redact_url, serialize_redacted};
 use base::text::excerpt;
-use base::text::url::UrlParts;
+use base::url_parts::UrlParts;
 use base::vocabulary::FailureKind;
 use base::{Error, ErrorKind, Result, Secret};
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::net::address::{self, Login};
-use crate::secret::redact_url;
 use crate::percent;
+use crate::secret::redact_url;
 use crate::url_parts::{UrlParts, split_port};
 use crate::{Error, ErrorKind, Result, Secret};
 

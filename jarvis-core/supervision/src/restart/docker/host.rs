@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use base::net::address::Endpoint;
 use base::secret::redact_url;
-use base::text::url::UrlParts;
+use base::url_parts::UrlParts;
 use base::vocabulary::ConfigPath;
 use base::{Error, ErrorKind, Result};
 
