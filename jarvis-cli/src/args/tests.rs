@@ -61,7 +61,7 @@ fn every_command_and_every_argument_says_what_it_is_for() {
             assert!(!help.ends_with('.'), "`{path}`: {help:?} is a label, without a full stop");
             if argument.get_action().takes_values() && !argument.is_positional() {
                 let shown = argument.get_value_names().unwrap_or_default();
-                let named = shown.iter().all(|name| name.chars().all(|it| it.is_uppercase()));
+                let named = shown.iter().all(|name| name.chars().all(char::is_uppercase));
                 assert!(path.ends_with("stand-in") || named, "`{path}`: {shown:?}");
             }
         }

@@ -162,8 +162,8 @@ mod tests {
         #[test]
         fn no_text_breaks_the_splitting(text in "[a-z:/@?#,\\[\\]%.]{0,30}") {
             let parts = UrlParts::split(&text);
-            parts.hosts_are_plausible();
             prop_assert!(parts.hosts.len() <= text.len());
+            let _ = parts.hosts_are_plausible();
         }
     }
 }
