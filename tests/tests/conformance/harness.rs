@@ -84,7 +84,7 @@ impl Suite {
         // TLS and a socket are other ways to the same server.
         let plain = |scheme: &str| match scheme {
             "unix" => "redis".to_owned(),
-            scheme => scheme.replace("rediss", "redis").replace('+', '-'),
+            scheme => scheme.replace("rediss", "redis").replace('+', "-"),
         };
         wanted.extend(registry.sessions().map(|scheme| ("session", plain(scheme))));
         wanted.extend(registry.caches().map(|scheme| ("cache", plain(scheme))));

@@ -125,10 +125,6 @@ pub enum Stage {
     /// Waiting for the connection.
     Connect,
     /// Waiting for the handshake.
-    #[cfg_attr(
-        not(any(feature = "http", feature = "redis", feature = "postgres")),
-        expect(dead_code, reason = "only TLS has a handshake")
-    )]
     Tls,
     /// Waiting for the first byte of an answer.
     Answer,

@@ -12,7 +12,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig};
 
-use super::{ChainCheck, TlsPolicy, Trust, custom, machine_verifier, server_name, verifier};
+use super::{ChainCheck, TlsPolicy, Trust, custom, machine_verifier, verifier};
 use crate::Result;
 use crate::clock::WallTime;
 use crate::net::address::Endpoint;
@@ -90,7 +90,7 @@ impl TlsClient {
     pub fn renamed(&self, before: &Endpoint, now: &Endpoint) -> Result<Self> {
         let mut client = self.clone();
         if before != now {
-            client.name = server_name(None, now)?;
+            client.name = super::server_name(None, now)?;
         }
         match (before, now) {
             (Endpoint::Tcp(host, _), Endpoint::Tcp(other, _)) if host == other => {}
