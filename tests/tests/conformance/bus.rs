@@ -43,8 +43,8 @@ pub(crate) fn add(suite: &mut Suite) {
     );
     redis(suite, "redis", "JARVIS_TEST_REDIS_URL");
     redis(suite, "redis-8", "JARVIS_TEST_REDIS_SEARCH_URL");
-    redis(suite, "redis+cluster", "JARVIS_TEST_REDIS_CLUSTER_URL");
-    redis(suite, "redis+sentinel", "JARVIS_TEST_REDIS_SENTINEL_URL");
+    redis(suite, "redis-cluster", "JARVIS_TEST_REDIS_CLUSTER_URL");
+    redis(suite, "redis-sentinel", "JARVIS_TEST_REDIS_SENTINEL_URL");
 }
 
 fn redis(suite: &mut Suite, backend: &str, variable: &'static str) {
