@@ -2,7 +2,7 @@
 //!
 //! A call of a store in memory is polled where it is made and answered at once. Every other call gets
 //! a ticket and is queued; at the end of its turn JavaScript calls `begin`, which starts all queued
-//! calls in their order in one task of the runtime. Answers go into the [`Inbox`].
+//! calls in their order in one task of the runtime. Answers go into the `Inbox`.
 
 use std::any::Any;
 use std::fmt;
