@@ -31,7 +31,7 @@ pub(super) struct Extras {
     pub(super) strict_cache: bool,
     /// Of the configuration that the services and sinks above come from.
     pub(super) secrets: KnownSecrets,
-    /// What is known of what was made of it.
+    /// Facts about the objects made from it.
     pub(super) made: Vec<Described>,
 }
 

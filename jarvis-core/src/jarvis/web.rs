@@ -98,7 +98,7 @@ impl Jarvis {
 
     /// What `GET /healthz` answers: whether this process should be restarted.
     ///
-    /// A handle that does not supervise is alive. One that was told to [run](Self::run) is alive
+    /// A handle that does not supervise is alive. One on which [`run`](Self::run) was called is alive
     /// while its loop runs and is not late.
     #[must_use]
     pub fn liveness_answer(&self) -> WebAnswer {

@@ -17,7 +17,7 @@ use base::events::{MAX_PAYLOAD, Message, TopicName};
 use base::sync::Mutex;
 use base::{Error, ErrorKind, Result};
 
-/// How many routes are told apart. A route with a visitor's text in it would make ever more.
+/// The most routes that are counted separately. A route that contains a visitor's text would add new ones without end.
 pub const MAX_ROUTES: usize = 500;
 
 /// The route of all routes beyond [`MAX_ROUTES`].
@@ -35,7 +35,7 @@ const MAX_ROUTE: usize = 512;
 /// Room in an event for the commas between its routes, and for what is around them.
 const ENVELOPE: usize = 512;
 
-/// Methods that are told apart. A visitor can send any word.
+/// Methods that are counted separately. A visitor can send any word.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"];
 const OTHER_METHOD: &str = "OTHER";

@@ -75,7 +75,7 @@ async def test_it_is_a_dict_that_is_there_in_the_next_request(
         assert (await one.post("/async")).json() == 1
     told = [r for r in caplog.records if "blocked the event loop" in r.getMessage()]
     waits = not autoload and options["store"] != "memory:"
-    assert len(told) == waits, "a use that blocks is told, and only once"
+    assert len(told) == waits, "a blocking use is logged exactly once"
     assert all(r.levelno == logging.WARNING for r in told)
 
 

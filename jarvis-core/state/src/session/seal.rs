@@ -3,7 +3,7 @@
 //! A sealed part is `1 ‖ key id ‖ nonce (24) ‖ ciphertext ‖ tag (16)` by XChaCha20-Poly1305
 //! ([draft-irtf-cfrg-xchacha]), with the session's handle, its user and the part's name as
 //! associated data: a sealed part that was copied to another session, or given to another user,
-//! does not open. JSON never starts with a byte 1, so sealed and plain parts are told apart, and
+//! does not open. JSON never starts with a byte 1, so sealed and plain parts can be distinguished, and
 //! sessions from before the first key are still read; the next save seals them.
 //!
 //! [draft-irtf-cfrg-xchacha]: https://datatracker.ietf.org/doc/html/draft-irtf-cfrg-xchacha

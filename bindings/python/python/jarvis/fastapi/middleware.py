@@ -230,6 +230,6 @@ class _Exchange:
 
 
 def _can_deny(scope: Scope) -> bool:
-    """Whether the server can refuse a websocket with a status of ours."""
+    """Whether the server lets an application choose the status of a refused websocket."""
     extensions: Any = scope.get("extensions") or {}
     return "websocket.http.response" in extensions
