@@ -69,7 +69,7 @@ pub(crate) enum Part {
 }
 
 impl Wiring {
-    /// Facts about the restarter of each service.
+    /// Facts about the restarter of a service.
     pub(crate) fn restarter_facts(&self, service: &ServiceId) -> Option<&Facts> {
         let is_it = |made: &&Described| matches!(&made.part, Part::Restarter(id) if id == service);
         self.made.iter().find(is_it).map(|made| &made.facts)

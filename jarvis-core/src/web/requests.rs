@@ -17,7 +17,8 @@ use base::events::{MAX_PAYLOAD, Message, TopicName};
 use base::sync::Mutex;
 use base::{Error, ErrorKind, Result};
 
-/// The most routes that are counted separately. A route that contains a visitor's text would add new ones without end.
+/// The most routes that are counted separately. A route that contains a visitor's text would add
+/// new ones without end.
 pub const MAX_ROUTES: usize = 500;
 
 /// The route of all routes beyond [`MAX_ROUTES`].
